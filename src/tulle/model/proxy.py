@@ -1,0 +1,180 @@
+"""A proxy, and all that it is to do: listeners, route tables, clusters, endpoints. Nothing here is Envoy's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from tulle.model.identity import NO_LABELS, Labels, Locality
+from tulle.model.resource import Source
+from tulle.model.routing import RouteTable, WeightedCluster
+from tulle.model.service import Endpoint, Protocol, Resolution
+from tulle.model.traffic import HashPolicy, TrafficPolicy
+
+
+class Role(Enum):
+    SIDECAR = "sidecar"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundPort:
+    """A port of the workload beside the proxy: callers dial `service_port`, the proxy listens on `listen`, the workload on `target`."""
+
+    service_port: int
+    listen: int
+    target: int
+    protocol: Protocol = Protocol.HTTP
+    listen_address: str = "127.0.0.1"
+    target_address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A service made reachable on a local address of the workload's own (`--upstream redis:6379=127.0.0.1:16379`)."""
+
+    host: str
+    """As written; short names resolve in the node's namespace."""
+    port: int
+    bind: str = "127.0.0.1"
+    bind_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What a proxy says of itself when it connects."""
+
+    id: str
+    role: Role
+    namespace: str = "default"
+    labels: Labels = NO_LABELS
+    service: str = ""
+    """Short name of the service that a sidecar's workload belongs to."""
+    service_account: str = "default"
+    ip: str = "127.0.0.1"
+    locality: Locality = Locality()
+    inbound: tuple[InboundPort, ...] = ()
+    http_proxy: tuple[str, int] | None = None
+    """Address and port of the forward proxy for the workload's own calls."""
+    upstreams: tuple[Upstream, ...] = ()
+    privileged_ports: bool = False
+    """Whether it may bind ports below 1024. Where not, a gateway serves them 8000 higher."""
+    bind: str = "0.0.0.0"
+    """The address on which a gateway listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConnections:
+    """Requests are routed one by one."""
+
+    stat_prefix: str
+    routes: str | RouteTable
+    """The name of a table of the view, or the table itself."""
+    forward_proxy: bool = False
+    """Absolute-form requests for hosts that are not in the mesh are resolved and dialled."""
+    internal: bool = False
+    """Connections come from this very proxy (inside CONNECT)."""
+    edge: bool = False
+    """Callers are not trusted: forwarding headers are the proxy's own to write."""
+    fixed_destination: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpConnections:
+    """Whole connections go to a cluster, by weight."""
+
+    stat_prefix: str
+    clusters: tuple[WeightedCluster, ...]
+    idle_timeout: timedelta | None = None
+    hash_policy: HashPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterChain:
+    """What happens to connections that match. Empty matches take every connection."""
+
+    name: str
+    serve: HttpConnections | TcpConnections
+    server_names: tuple[str, ...] = ()
+    transport_protocol: str = ""
+    application_protocols: tuple[str, ...] = ()
+    destination_cidrs: tuple[str, ...] = ()
+    source_cidrs: tuple[str, ...] = ()
+    source: Source | None = None
+
+
+class Direction(Enum):
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    name: str
+    address: str
+    """An IP address; empty for a listener that only this proxy itself can reach (by `name`)."""
+    port: int
+    direction: Direction
+    chains: tuple[FilterChain, ...]
+    declared_port: int = 0
+    """The port that the user asked for, where the proxy had to take another."""
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A group of endpoints with one policy."""
+
+    name: str
+    policy: TrafficPolicy
+    resolution: Resolution = Resolution.STATIC
+    endpoints: tuple[Endpoint, ...] | None = None
+    """Part of the cluster itself (inbound, DNS); None where the view sends them apart."""
+    http: bool = False
+    http2: bool = False
+    internal_listener: str = ""
+    """Dials this listener of the same proxy instead of an address."""
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointGroup:
+    """The endpoints of the cluster of the same name."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """A set of things to do, often shared by many proxies. Equal by identity: the same layer object means that nothing in it changed."""
+
+    listeners: tuple[Listener, ...] = ()
+    route_tables: tuple[RouteTable, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    endpoints: tuple[EndpointGroup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyView:
+    """All that one proxy is to do: layers whose names do not overlap. Work on a shared layer is done once for all its proxies."""
+
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        return tuple(x for layer in self.layers for x in layer.listeners)
+
+    @property
+    def route_tables(self) -> tuple[RouteTable, ...]:
+        return tuple(x for layer in self.layers for x in layer.route_tables)
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        return tuple(x for layer in self.layers for x in layer.clusters)
+
+    @property
+    def endpoints(self) -> tuple[EndpointGroup, ...]:
+        return tuple(x for layer in self.layers for x in layer.endpoints)
