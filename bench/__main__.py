@@ -1,0 +1,27 @@
+"""Benchmarks, side by side in one run: `python -m bench [NAME ...]`. Each prints what it ran, versions and a table, and writes JSON."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "proxy": "requests/s and latency through gateway and sidecar, against hand-written Envoy, nginx, HAProxy and Caddy",
+    "push": "time from a change to the last acknowledgement, for 10, 100 and 1000 proxies",
+    "startup": "`tulle up` to the first proxied answer; memory at rest",
+}
+
+
+def main(arguments: list[str]) -> int:
+    names = arguments or list(BENCHMARKS)
+    if unknown := [n for n in names if n not in BENCHMARKS]:
+        print(f"no benchmark named {', '.join(unknown)}; there are:", *(f"  {n:8} {what}" for n, what in BENCHMARKS.items()), sep="\n")
+        return 2
+    for name in names:
+        print(f"\n# {name}: {BENCHMARKS[name]}", flush=True)
+        importlib.import_module(f"bench.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
