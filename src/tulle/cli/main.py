@@ -1,0 +1,106 @@
+"""`tulle`: the table of commands. A command's module is loaded when the command is called, so that the rest costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tulle.cli.failure import Failure
+
+HELP = """Tulle: a load balancer and service mesh for plain machines.
+
+\b
+  tulle demo                        see it work, in one command
+  tulle up mesh.yaml                start the mesh that a file describes
+  tulle run --service web --port 8080 -- python app.py
+  tulle apply -f routes.yaml        change where traffic goes
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One command: the module that holds it, and the function (or Typer app) in there of the command's name."""
+
+    name: str
+    help: str
+    module: str = ""
+    function: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def stub(self) -> TyperCommand:
+        """Stands for the command in lists: no module is loaded for it."""
+        return TyperCommand(self.name, help=self.help, rich_markup_mode=None)
+
+    def load(self) -> Any:
+        target = getattr(import_module(self.module or f"tulle.cli.{self.name}"), self.function or self.name)
+        if isinstance(target, typer.Typer):
+            return typer.main.get_command(target)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command(self.name, context_settings=dict(self.context))(target)
+        return typer.main.get_command(app)
+
+
+COMMANDS: Mapping[str, tuple[Entry, ...]] = {
+    "Start": (
+        Entry(name="demo", help="A sample mesh and a tour of what it can do; leaves nothing behind."),
+        Entry(name="up", help="Control plane, gateway and the workloads of a mesh file, on this machine."),
+        Entry(name="run", help="Run an application in the mesh, with a sidecar.", context={"allow_interspersed_args": False}),
+        Entry(name="control", help="The control plane alone."),
+        Entry(name="agent", help="A sidecar beside a workload that is started elsewhere."),
+        Entry(name="gateway", help="A gateway: where traffic from outside enters."),
+    ),
+    "Configure": (
+        Entry(name="apply", help="Put documents into force."),
+        Entry(name="delete", help="Take documents out of force."),
+        Entry(name="get", help="Show documents and what became of them."),
+        Entry(name="diff", help="Show what an apply would change."),
+        Entry(name="validate", help="Check documents, offline."),
+        Entry(name="translate", help="Show the proxy configuration that documents make, offline."),
+    ),
+    "Look": (
+        Entry(name="explain", help="Where a request would go, and why."),
+        Entry(name="services", help="The services of the mesh."),
+        Entry(name="endpoints", help="The instances behind a service."),
+        Entry(name="proxies", help="The connected proxies and what they have acknowledged."),
+        Entry(name="version", help="Versions of Tulle, of the control plane and of Envoy."),
+        Entry(name="completion", help="Print a completion script for your shell."),
+    ),
+}
+ENTRIES: Mapping[str, Entry] = {entry.name: entry for entries in COMMANDS.values() for entry in entries}
+
+
+class Lazy(TyperGroup):
+    """Lists commands from the table and loads the one that is called."""
+
+    def __init__(self) -> None:
+        settings = {"help_option_names": ["-h", "--help"]}
+        stubs = [entry.stub() for entry in ENTRIES.values()]
+        super().__init__(name="tulle", help=HELP, commands=stubs, no_args_is_help=True, rich_markup_mode=None, context_settings=settings)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return (name, ENTRIES[name].load(), rest) if name else (name, command, rest)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is the library's
+        for section, entries in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(entry.name, entry.help) for entry in entries])
+
+
+def main() -> None:
+    """The program. Exit codes: 0 done, 1 no (violations, differences, a failure), 2 unusable arguments or no control plane."""
+    try:
+        Lazy()(prog_name="tulle")
+    except Failure as failure:
+        sys.stderr.write(f"tulle: {failure}\n")
+        sys.exit(failure.exit_code)
+
+
+if __name__ == "__main__":
+    main()
