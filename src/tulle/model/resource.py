@@ -81,6 +81,8 @@ class Violation:
     resource: str = ""
     field: str = ""
     message: str
+    namespace: str = ""
+    """Of `resource`, so that a rejection can be remembered with the document that it is about. Not printed."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (str(self.origin), self.resource, self.field, self.message) if part)
