@@ -1,0 +1,1 @@
+"""Text to words and back: reads documents, checks them, and writes them again. Knows formats, decides nothing."""

@@ -1,0 +1,82 @@
+"""Parts that several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Self
+
+from pydantic import AfterValidator
+
+from tulle.resources.names import Host, Label, LabelMap
+from tulle.resources.scalars import NO_TEXTS, Port, Regex, Text, UInt, check_regex
+from tulle.resources.spec import Problem, Spec
+
+_MATCHES = ("exact", "prefix", "regex")
+
+
+class StringMatch(Spec):
+    """Exactly one of the three is set; `regex` is RE2 and matches the whole text."""
+
+    one_of = (_MATCHES,)
+
+    exact: Text | None = None
+    prefix: Text | None = None
+    regex: Regex | None = None
+
+
+def _regex_or_star(value: str) -> str:
+    return value if value == "*" else check_regex(value)
+
+
+class PresenceMatch(Spec):
+    """As StringMatch, but none of the three asks for mere presence. An empty value and the regex `*` are read as none."""
+
+    at_most_one_of = (_MATCHES,)
+
+    exact: Text | None = None
+    prefix: Text | None = None
+    regex: Annotated[Text, AfterValidator(_regex_or_star)] | None = None
+
+    @property
+    def is_presence(self) -> bool:
+        return self.exact is None and self.prefix is None and self.regex is None
+
+    def settled(self) -> Self:
+        if "" in (self.exact, self.prefix) or self.regex == "*":
+            return self.model_copy(update=dict.fromkeys(_MATCHES))
+        return self
+
+
+class PortSelector(Spec):
+    number: Port
+
+
+class Destination(Spec):
+    """A service as a rule names it. Short names resolve in the rule's namespace."""
+
+    host: Host
+    subset: Label | None = None
+    port: PortSelector | None = None
+
+
+class WorkloadSelector(Spec):
+    """The workloads of the namespace whose labels include all of these."""
+
+    labels: LabelMap = NO_TEXTS
+
+    def check(self) -> Iterable[Problem]:
+        return no_wildcards("labels", self.labels)
+
+
+def no_wildcards(field: str, labels: Mapping[str, str]) -> Iterable[Problem]:
+    return [((field, key), "wildcards are not supported in a selector") for key, value in labels.items() if "*" in key + value]
+
+
+class ServerPort(Spec):
+    """A port that something listens on (Istio's `Port` of Gateway and Sidecar)."""
+
+    number: Port
+    protocol: Text
+    name: Text
+    target_port: UInt | None = None
+    """Without effect in Istio, too."""

@@ -1,0 +1,149 @@
+"""The base of all models of documents.
+
+A model accepts each field in camelCase and in snake_case, treats null as absent, and reports everything that is wrong with it
+at once: unknown fields, wrong values, and broken rules between fields, even where other parts of the same object are wrong too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+Place = tuple[str | int, ...]
+Problem = tuple[Place, str]
+"""Where, from the object that reports it, and what is wrong."""
+
+
+def camel(name: str) -> str:
+    """`http2_max_requests` as documents write it: `http2MaxRequests`."""
+    head, *rest = name.strip("_").split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(camel(name) for name in names)
+
+
+def problem_error(problems: Iterable[Problem], title: str = "document") -> ValidationError:
+    """The exception that a validator raises to report several problems at once."""
+    lines = [InitErrorDetails(type=PydanticCustomError("tulle", "{what}", {"what": what}), loc=loc, input=None) for loc, what in problems]
+    return ValidationError.from_exception_data(title, lines)
+
+
+_WORDS = {
+    "missing": "required",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "mapping_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+}
+_HINTED = {"string_type", "int_type", "float_type", "bool_type"}
+
+
+def shown(value: object) -> str:
+    """A wrong value, short enough for a message."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = {dict: "a mapping", list: "a list"}.get(type(value)) or repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def sentence(error: ErrorDetails) -> str:
+    """What is wrong, for people."""
+    kind = error["type"]
+    if kind in _WORDS:
+        return _WORDS[kind] + (f", not {shown(error['input'])}" if kind in _HINTED else "")
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+
+
+def problems_of(error: ValidationError) -> Iterator[Problem]:
+    for line in error.errors(include_url=False):
+        yield line["loc"], sentence(line)
+
+
+class Spec(BaseModel):
+    """A part of a document."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=camel, populate_by_name=True, ser_json_timedelta="float")
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of fields of which exactly one must be given."""
+    at_most_one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    some_of: ClassVar[tuple[str, ...]] = ()
+    """Fields of which at least one must be given."""
+    tolerated: ClassVar[frozenset[str]] = frozenset()
+    """Names that are accepted and dropped."""
+    _spellings: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        fields = cls.model_fields
+        cls._spellings = {name.strip("_"): name for name in fields} | {field.alias or name: name for name, field in fields.items()}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if type(data) is not dict:
+            return handler(data)
+        given, problems = cls._fold(data)
+        if cls.one_of or cls.at_most_one_of or cls.some_of:
+            problems.extend(cls._choices(given))
+        try:
+            value = handler(given)
+        except ValidationError as error:
+            raise problem_error([*problems, *problems_of(error)], cls.__name__) from None
+        problems.extend(value.check())
+        if problems:
+            raise problem_error(problems, cls.__name__)
+        return value.settled()
+
+    @classmethod
+    def _fold(cls, data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        """The fields that are set, by their Python names, and what is wrong with the names."""
+        given: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for key, value in data.items():
+            name = cls._spellings.get(key)
+            if name is None:
+                if key not in cls.tolerated:
+                    problems.append(((key,), cls._unknown(key)))
+            elif name in given:
+                problems.append(((key,), "given twice, in two spellings"))
+            elif value is not None:
+                given[name] = value
+        return given, problems
+
+    @classmethod
+    def _unknown(cls, key: str) -> str:
+        documented = [field.alias or name for name, field in cls.model_fields.items()]
+        near = difflib.get_close_matches(key, documented, n=1) or difflib.get_close_matches(camel(key).lower(), documented, n=1)
+        return f'unknown field "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")
+
+    @classmethod
+    def _choices(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        for group in (*cls.one_of, *cls.at_most_one_of):
+            present = [name for name in group if name in given]
+            if len(present) > 1:
+                yield (), f"set only one of {listed(present)}"
+            elif not present and group in cls.one_of:
+                yield (), f"set one of {listed(group)}"
+        if cls.some_of and not any(name in given for name in cls.some_of):
+            yield (), f"set at least one of {listed(cls.some_of)}"
+
+    def check(self) -> Iterable[Problem]:
+        """Rules between fields, asked when each field by itself is right."""
+        return ()
+
+    def settled(self) -> Self:
+        """The same with old spellings folded into today's fields."""
+        return self
