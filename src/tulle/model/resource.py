@@ -46,6 +46,8 @@ class Resource(Generic[SpecT]):
     origin: Origin = Origin()
     lines: FrozenMap[str, int] = FrozenMap()
     """Field path (`spec.http[0].match[1]`) to line in `origin.path`, for the rules that explanations point at."""
+    document: str = ""
+    """What was written, as JSON: `apiVersion`, `kind`, `metadata` and `spec`."""
     created: int = 0
     """Place in the order of creation: stands in for Istio's creationTimestamp, which breaks ties between resources."""
     revision: int = 0
