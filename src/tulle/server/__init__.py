@@ -1,0 +1,1 @@
+"""The edges: HTTP for people and programs, gRPC for proxies."""

@@ -1,0 +1,91 @@
+"""What the HTTP API asks of the running mesh. The composition root implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from tulle.model.proxy import Role
+from tulle.model.resource import Key, Status
+from tulle.model.service import Endpoint, Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyInfo:
+    """A connected proxy and how far it has followed."""
+
+    id: str
+    role: Role
+    namespace: str
+    ip: str
+    connected_since: datetime
+    """With a time zone."""
+    current: bool
+    """Whether it has acknowledged all that is in force for it."""
+    acked: Mapping[str, str] = field(default_factory=dict)
+    """Short type (`cluster`, `endpoints`, `listener`, `routes`) to the version last acknowledged."""
+    error: str = ""
+    """What it last refused, empty when it has accepted everything since."""
+    version: str = ""
+    """Of the data plane, as it says itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceInfo:
+    service: Service
+    endpoints: int
+    healthy: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointInfo:
+    """One endpoint of one port of a service."""
+
+    endpoint: Endpoint
+    service_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How many of the connected proxies have acknowledged everything up to the revision asked for."""
+
+    acknowledged: int
+    proxies: int
+
+    @property
+    def complete(self) -> bool:
+        return self.acknowledged >= self.proxies
+
+
+class Live(Protocol):
+    """The running mesh. All but the waiting methods answer at once, from memory."""
+
+    def ready(self) -> str:
+        """Why the control plane cannot serve yet; empty when it can."""
+        ...
+
+    def status(self, key: Key) -> Status:
+        """What became of a document: warnings of its compilation, and the condition `Programmed` with "N of M proxies have acknowledged".
+
+        Nothing about acceptance, which the documents know themselves. Empty for a document that is not in force.
+        """
+        ...
+
+    def proxies(self) -> Sequence[ProxyInfo]: ...
+
+    def services(self) -> Sequence[ServiceInfo]: ...
+
+    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
+        """Of a service by its host name, or `name`, `name.namespace`; None for a service that the mesh does not know."""
+        ...
+
+    def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answers the body of `POST /api/v1/explain` with a trace as JSON. Raises ValueError for a bad question, LookupError for an
+        unknown proxy."""
+        ...
+
+    async def wait_acknowledged(self, revision: int, timeout: float) -> Progress:
+        """Returns when all connected proxies follow the store's `revision`, or after `timeout` seconds with how far they are."""
+        ...
