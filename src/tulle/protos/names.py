@@ -1,0 +1,57 @@
+"""Short names for the types that Tulle speaks: `pb.Cluster` is the class of `envoy.config.cluster.v3.Cluster`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tulle.protos.library import message
+
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
+
+NAMES = {
+    "Any": "google.protobuf.Any",
+    "Bootstrap": "envoy.config.bootstrap.v3.Bootstrap",
+    "Cluster": "envoy.config.cluster.v3.Cluster",
+    "ClusterLoadAssignment": "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "Cors": "envoy.extensions.filters.http.cors.v3.Cors",
+    "CorsPolicy": "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+    "DeltaDiscoveryRequest": "envoy.service.discovery.v3.DeltaDiscoveryRequest",
+    "DeltaDiscoveryResponse": "envoy.service.discovery.v3.DeltaDiscoveryResponse",
+    "DiscoveryRequest": "envoy.service.discovery.v3.DiscoveryRequest",
+    "DiscoveryResponse": "envoy.service.discovery.v3.DiscoveryResponse",
+    "DnsCluster": "envoy.extensions.clusters.dns.v3.DnsCluster",
+    "DynamicForwardProxy": "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+    "DynamicForwardProxyCluster": "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+    "HTTPFault": "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    "HttpConnectionManager": f"{_HCM}.HttpConnectionManager",
+    "HttpProtocolOptions": "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "InternalListener": "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+    "InternalUpstreamTransport": "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+    "Listener": "envoy.config.listener.v3.Listener",
+    "PreviousHosts": "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    "PreviousPriorities": "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    "RawBuffer": "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+    "Resource": "envoy.service.discovery.v3.Resource",
+    "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",
+    "Router": "envoy.extensions.filters.http.router.v3.Router",
+    "TcpProxy": "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    "TlsInspector": "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    "VirtualHost": "envoy.config.route.v3.VirtualHost",
+}
+
+
+class _Types:
+    def __getattr__(self, name: str) -> Any:
+        if name not in NAMES:
+            raise AttributeError(f"no short name {name!r} for a message type")
+        made = message(NAMES[name])
+        setattr(self, name, made)
+        return made
+
+
+pb = _Types()
+
+
+def type_url(name: str) -> str:
+    """The type URL of a message type, by its short name."""
+    return f"type.googleapis.com/{NAMES[name]}"
