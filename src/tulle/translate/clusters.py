@@ -1,0 +1,195 @@
+"""Clusters: envoy.config.cluster.v3.Cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tulle.model.proxy import Cluster
+from tulle.model.service import Resolution
+from tulle.model.traffic import Algorithm, ConnectionPool, LoadBalancer, OutlierDetection, TcpKeepalive
+from tulle.protos import any_, pb
+from tulle.translate import dns
+from tulle.translate.endpoints import assignment
+from tulle.translate.values import ADS, YES, ZERO, Fields, duration, number, present
+
+NO_LIMIT = 4_294_967_295
+"""Istio's default for each of Envoy's circuit breakers (BEHAVIOURS.md, 22)."""
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MAX_STREAMS = 1_073_741_824
+
+
+def cluster(of: Cluster) -> Any:
+    """The message for a cluster."""
+    policy = of.policy
+    pool = policy.connection_pool
+    fields: Fields = {
+        "name": of.name,
+        "connect_timeout": duration(pool.connect_timeout),
+        "circuit_breakers": {"thresholds": [_thresholds(pool)]},
+        "common_lb_config": _common_lb(policy.outlier_detection),
+        # A host that leaves takes no new requests; those that it has run to their end, and its connections then close.
+        "ignore_health_on_host_removal": True,
+    }
+    fields |= _discovery(of)
+    if "lb_policy" not in fields:
+        fields |= _balancing(policy.load_balancer)
+    if policy.outlier_detection:
+        fields["outlier_detection"] = _outlier(policy.outlier_detection)
+    if pool.keepalive:
+        fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool.keepalive)}
+    if options := _http_options(of):
+        fields["typed_extension_protocol_options"] = {HTTP_OPTIONS: any_(pb.HttpProtocolOptions(**options))}
+    return pb.Cluster(**fields)
+
+
+def _discovery(of: Cluster) -> Fields:
+    """How the cluster's endpoints are found. A policy that leaves no choice of endpoint sets `lb_policy` too."""
+    if of.internal_listener:
+        return _internal(of.name, of.internal_listener)
+    if of.policy.load_balancer.algorithm is Algorithm.PASSTHROUGH or of.resolution is Resolution.NONE:
+        return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
+    if of.resolution is Resolution.DYNAMIC_DNS:
+        config = pb.DynamicForwardProxyCluster(dns_cache_config=dns.CACHE)
+        made = {"name": "envoy.clusters.dynamic_forward_proxy", "typed_config": any_(config)}
+        return {"cluster_type": made, "lb_policy": "CLUSTER_PROVIDED"}
+    if of.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
+        return _dns(of)
+    if of.endpoints is None:
+        return {"type": "EDS", "eds_cluster_config": {"eds_config": ADS, "service_name": of.name}}
+    return {"type": "STATIC", "load_assignment": assignment(of.name, of.endpoints)}
+
+
+def _internal(name: str, listener: str) -> Fields:
+    endpoint = {"address": {"envoy_internal_address": {"server_listener_name": listener, "endpoint_id": name}}}
+    plain = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": any_(pb.RawBuffer())}
+    socket = any_(pb.InternalUpstreamTransport(transport_socket=plain))
+    return {
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+        "transport_socket": {"name": "envoy.transport_sockets.internal_upstream", "typed_config": socket},
+    }
+
+
+def _dns(of: Cluster) -> Fields:
+    """DNS uses all addresses of all names; DNS_ROUND_ROBIN the first address of one name, for each new connection."""
+    config = pb.DnsCluster(
+        dns_refresh_rate=duration(dns.REFRESH),
+        respect_dns_ttl=True,
+        dns_lookup_family="V4_PREFERRED",
+        all_addresses_in_single_endpoint=of.resolution is Resolution.DNS_ROUND_ROBIN,
+    )
+    return {
+        "cluster_type": {"name": "envoy.clusters.dns", "typed_config": any_(config)},
+        "load_assignment": assignment(of.name, of.endpoints or ()),
+    }
+
+
+def _common_lb(outlier: OutlierDetection | None) -> Fields:
+    """Endpoints known to be bad get no traffic, however many they are, unless the user says so (Envoy's panic mode begins at 50 %)."""
+    return {
+        "healthy_panic_threshold": {"value": float(outlier.min_health_percent if outlier else 0)},
+        "update_merge_window": duration(ZERO),
+    }
+
+
+def _thresholds(pool: ConnectionPool) -> Fields:
+    limits = {
+        "max_connections": pool.max_connections,
+        "max_pending_requests": pool.max_pending_requests,
+        "max_requests": pool.max_requests,
+        "max_retries": pool.max_retries,
+    }
+    return {name: number(NO_LIMIT if limit is None else limit) for name, limit in limits.items()}
+
+
+def _keepalive(of: TcpKeepalive) -> Fields:
+    return present(
+        {
+            "keepalive_probes": None if of.probes is None else number(of.probes),
+            "keepalive_time": None if of.time is None else number(round(of.time.total_seconds())),
+            "keepalive_interval": None if of.interval is None else number(round(of.interval.total_seconds())),
+        }
+    )
+
+
+def _outlier(of: OutlierDetection) -> Fields:
+    """Only what is counted is enforced. One host may always go: else 10 % of three hosts would be none."""
+    fields: Fields = {
+        "interval": duration(of.interval),
+        "base_ejection_time": duration(of.base_ejection_time),
+        "max_ejection_percent": number(of.max_ejection_percent),
+        "enforcing_consecutive_5xx": number(100 if of.consecutive_5xx else 0),
+        "enforcing_consecutive_gateway_failure": number(100 if of.consecutive_gateway_errors else 0),
+        "enforcing_success_rate": number(0),
+        "always_eject_one_host": YES,
+    }
+    if of.consecutive_5xx:
+        fields["consecutive_5xx"] = number(of.consecutive_5xx)
+    if of.consecutive_gateway_errors:
+        fields["consecutive_gateway_failure"] = number(of.consecutive_gateway_errors)
+    return fields | (_local_errors(of) if of.split_external_local_errors else {})
+
+
+def _local_errors(of: OutlierDetection) -> Fields:
+    fields: Fields = {"split_external_local_origin_errors": True, "enforcing_local_origin_success_rate": number(0)}
+    if of.consecutive_local_failures is not None:
+        fields["consecutive_local_origin_failure"] = number(of.consecutive_local_failures)
+        fields["enforcing_consecutive_local_origin_failure"] = number(100 if of.consecutive_local_failures else 0)
+    return fields
+
+
+def _balancing(of: LoadBalancer) -> Fields:
+    return {"lb_policy": of.algorithm.value} | _CONFIGS.get(of.algorithm, lambda _: {})(of)
+
+
+def _slow_start(of: LoadBalancer) -> Fields:
+    if of.warmup is None:
+        return {}
+    aggression = {"default_value": of.warmup_aggression, "runtime_key": "upstream.slow_start.aggression"}
+    window = {"slow_start_window": duration(of.warmup), "aggression": aggression}
+    return {"slow_start_config": window | {"min_weight_percent": {"value": of.warmup_minimum_percent}}}
+
+
+def _maglev(of: LoadBalancer) -> Fields:
+    return {} if of.table_size is None else {"maglev_lb_config": {"table_size": number(of.table_size)}}
+
+
+_CONFIGS: dict[Algorithm, Callable[[LoadBalancer], Fields]] = {
+    Algorithm.ROUND_ROBIN: lambda of: {"round_robin_lb_config": slow} if (slow := _slow_start(of)) else {},
+    Algorithm.LEAST_REQUEST: lambda of: {"least_request_lb_config": slow} if (slow := _slow_start(of)) else {},
+    Algorithm.RING_HASH: lambda of: {"ring_hash_lb_config": {"minimum_ring_size": number(of.minimum_ring_size)}},
+    Algorithm.MAGLEV: _maglev,
+}
+
+
+def _http_options(of: Cluster) -> Fields:
+    pool = of.policy.connection_pool
+    if of.resolution is Resolution.DYNAMIC_DNS:
+        # Envoy wants these of a cluster whose hosts are the caller's choice, even where it speaks no TLS.
+        checks = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
+        return _common_http(pool) | _version(of, pool) | checks
+    common = _common_http(pool)
+    return common | _version(of, pool) if of.http or common else {}
+
+
+def _common_http(pool: ConnectionPool) -> Fields:
+    idle = pool.idle_timeout if pool.idle_timeout is not None else pool.tcp_idle_timeout
+    common = present(
+        {
+            "idle_timeout": None if idle is None else duration(idle),
+            "max_connection_duration": None if pool.max_connection_duration is None else duration(pool.max_connection_duration),
+            "max_requests_per_connection": number(pool.max_requests_per_connection) if pool.max_requests_per_connection else None,
+        }
+    )
+    return {"common_http_protocol_options": common} if common else {}
+
+
+def _version(of: Cluster, pool: ConnectionPool) -> Fields:
+    http2 = {"max_concurrent_streams": number(pool.max_concurrent_streams or _MAX_STREAMS)}
+    if pool.use_client_protocol:
+        return {"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": http2}}
+    if of.http2 or pool.upgrade_to_http2:
+        return {"explicit_http_config": {"http2_protocol_options": http2}}
+    return {"explicit_http_config": {"http_protocol_options": {}}}

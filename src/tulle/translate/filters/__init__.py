@@ -1,0 +1,44 @@
+"""Envoy's HTTP filters, one file each, all of one shape. Their order is the order of this list.
+
+Which filters a listener has must not depend on its routes: a changed route must not change the listener, which would
+close connections. So a filter that only some routes use is there always, switched off, and these routes switch it on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tulle.model.proxy import HttpConnections
+from tulle.model.routing import Route
+from tulle.protos import any_
+from tulle.translate.filters import cors, dynamic_forward_proxy, fault, router
+from tulle.translate.values import Fields
+
+
+class Filter(Protocol):
+    @property
+    def NAME(self) -> str:  # noqa: N802
+        """Envoy's name for the filter."""
+
+    def applies(self, serve: HttpConnections) -> bool:
+        """Whether these connections have the filter."""
+
+    def http_filter(self) -> Fields:
+        """The fields of the HttpFilter, its name apart."""
+
+    def per_route(self, route: Route) -> Any | None:
+        """The message that the route adds; None when it does not use the filter."""
+
+
+FILTERS: tuple[Filter, ...] = (cors, fault, dynamic_forward_proxy, router)
+
+
+def http_filters(serve: HttpConnections) -> list[Fields]:
+    """The filters of a connection manager, in order."""
+    return [{"name": kind.NAME} | kind.http_filter() for kind in FILTERS if kind.applies(serve)]
+
+
+def per_route(route: Route) -> Fields:
+    """What a route says to the filters (`typed_per_filter_config`)."""
+    made = ((kind.NAME, kind.per_route(route)) for kind in FILTERS)
+    return {name: any_(message) for name, message in made if message is not None}

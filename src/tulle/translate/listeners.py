@@ -1,0 +1,133 @@
+"""Listeners: envoy.config.listener.v3.Listener."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import Any
+
+from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
+from tulle.model.routing import RouteTable, WeightedCluster
+from tulle.protos import any_, pb
+from tulle.translate.actions import clusters
+from tulle.translate.endpoints import address
+from tulle.translate.filters import http_filters
+from tulle.translate.routes import route_configuration
+from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
+from tulle.translate.values import ADS, YES, ZERO, Fields, duration, number
+
+HCM = "envoy.filters.network.http_connection_manager"
+TCP_PROXY = "envoy.filters.network.tcp_proxy"
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+
+SERVER_NAME = "istio-envoy"
+"""The `server` header that users of Istio know (BEHAVIOURS.md, 13)."""
+
+_BACKLOG = 4096
+_DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
+
+
+def listener(of: Listener) -> Any:
+    """The message for a listener."""
+    fields: Fields = {
+        "name": of.name,
+        "filter_chains": [_chain(chain) for chain in of.chains],
+        "traffic_direction": _DIRECTIONS[of.direction],
+    }
+    fields |= _bound(of) if of.address else {"internal_listener": {}}
+    if any(_looks_at_tls(chain) for chain in of.chains):
+        fields["listener_filters"] = [{"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())}]
+    return pb.Listener(**fields)
+
+
+def references(of: Listener) -> tuple[Reference, ...]:
+    """What the listener's chains name."""
+    return tuple(dict.fromkeys(named for chain in of.chains for named in _named(chain.serve)))
+
+
+def _bound(of: Listener) -> Fields:
+    return {"address": address(of.address, of.port), "enable_reuse_port": YES, "tcp_backlog_size": number(_BACKLOG)}
+
+
+def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
+    if isinstance(serve, TcpConnections):
+        return [(CLUSTER, to.cluster) for to in serve.clusters]
+    if isinstance(serve.routes, str):
+        return [(ROUTES, serve.routes)]
+    return [(CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in clusters(route)]
+
+
+def _chain(of: FilterChain) -> Fields:
+    fields: Fields = {"name": of.name, "filters": _filters(of.serve)}
+    return fields | {"filter_chain_match": match} if (match := _match(of)) else fields
+
+
+def _match(of: FilterChain) -> Fields:
+    given: Fields = {
+        "server_names": list(of.server_names),
+        "transport_protocol": of.transport_protocol,
+        "application_protocols": list(of.application_protocols),
+        "prefix_ranges": [_cidr(text) for text in of.destination_cidrs],
+        "source_prefix_ranges": [_cidr(text) for text in of.source_cidrs],
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _cidr(text: str) -> Fields:
+    network = ip_network(text, strict=False)
+    return {"address_prefix": str(network.network_address), "prefix_len": number(network.prefixlen)}
+
+
+def _looks_at_tls(chain: FilterChain) -> bool:
+    return bool(chain.server_names or chain.transport_protocol or chain.application_protocols)
+
+
+def _filters(serve: HttpConnections | TcpConnections) -> list[Fields]:
+    """Without a filter, Envoy closes the connection: that is what a chain without a cluster does."""
+    if isinstance(serve, HttpConnections):
+        return [{"name": HCM, "typed_config": any_(connection_manager(serve))}]
+    return [{"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}] if serve.clusters else []
+
+
+def connection_manager(serve: HttpConnections) -> Any:
+    """The message for HTTP connections."""
+    fields: Fields = {
+        "stat_prefix": serve.stat_prefix,
+        "http_filters": http_filters(serve),
+        "server_name": SERVER_NAME,
+        "use_remote_address": {"value": serve.edge},
+        "generate_request_id": YES,
+        "normalize_path": YES,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "stream_idle_timeout": duration(ZERO),
+        "http_protocol_options": {"allow_absolute_url": YES},
+        "http2_protocol_options": {"allow_connect": True},
+        "upgrade_configs": [{"upgrade_type": kind} for kind in _upgrades(serve)],
+        "internal_address_config": {},
+    }
+    return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
+
+
+def _upgrades(serve: HttpConnections) -> tuple[str, ...]:
+    return ("websocket", "CONNECT") if serve.forward_proxy else ("websocket",)
+
+
+def _routes(routes: str | RouteTable) -> Fields:
+    if isinstance(routes, str):
+        return {"rds": {"route_config_name": routes, "config_source": ADS}}
+    return {"route_config": route_configuration(routes)}
+
+
+def _tcp_proxy(serve: TcpConnections) -> Any:
+    fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters)
+    if serve.idle_timeout is not None:
+        fields["idle_timeout"] = duration(serve.idle_timeout)
+    if serve.hash_policy:
+        fields["hash_policy"] = [{"source_ip": {}}]
+    return pb.TcpProxy(**fields)
+
+
+def _tcp_destination(to: tuple[WeightedCluster, ...]) -> Fields:
+    if len(to) == 1:
+        return {"cluster": to[0].cluster}
+    return {"weighted_clusters": {"clusters": [{"name": one.cluster, "weight": one.weight} for one in to if one.weight]}}

@@ -1,0 +1,94 @@
+"""Route tables: envoy.config.route.v3.RouteConfiguration.
+
+A table may hold a thousand virtual hosts of which one changed. So each virtual host is serialised by itself, and the table
+is put together from those bytes: in protobuf, an encoded repeated field is its encoded elements one after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tulle.model.resource import Source
+from tulle.model.routing import Route, RouteTable, VirtualHost
+from tulle.protos import pb
+from tulle.translate.actions import action, clusters
+from tulle.translate.filters import per_route
+from tulle.translate.matches import route_match
+from tulle.translate.values import NO, Fields
+
+_VIRTUAL_HOSTS = b"\x12"
+"""Tag of RouteConfiguration.virtual_hosts: field 2, length-delimited."""
+
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPart:
+    """A virtual host as it stands in a serialised route table."""
+
+    body: bytes
+    clusters: tuple[str, ...]
+    """The clusters that its routes name, each once."""
+    sources: tuple[Source, ...]
+    """The rules that made its routes, each once."""
+
+
+def host_part(host: VirtualHost) -> HostPart:
+    body = virtual_host(host).SerializeToString(deterministic=True)
+    named = dict.fromkeys(name for route in host.routes for name in clusters(route))
+    sources = dict.fromkeys(route.source for route in host.routes if route.source)
+    return HostPart(body=_VIRTUAL_HOSTS + varint(len(body)) + body, clusters=tuple(named), sources=tuple(sources))
+
+
+def table_body(table: RouteTable, hosts: Iterable[HostPart]) -> bytes:
+    """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way."""
+    fields: Fields = {"name": table.name, "validate_clusters": NO}
+    if table.ignore_port_in_host:
+        fields["ignore_port_in_host_matching"] = True
+    frame: bytes = pb.RouteConfiguration(**fields).SerializeToString(deterministic=True)
+    return frame + b"".join(host.body for host in hosts)
+
+
+def route_configuration(table: RouteTable) -> Any:
+    """The message for a whole table."""
+    return pb.RouteConfiguration.FromString(table_body(table, [host_part(host) for host in table.virtual_hosts]))
+
+
+def varint(value: int) -> bytes:
+    """Protobuf's variable-length integer."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def virtual_host(host: VirtualHost) -> Any:
+    fields: Fields = {
+        "name": host.name,
+        "domains": list(host.domains),
+        "routes": [_route(route) for route in host.routes],
+        "include_request_attempt_count": True,
+    }
+    return pb.VirtualHost(**fields, **({"require_tls": "ALL"} if host.require_tls else {}))
+
+
+def _route(route: Route) -> Fields:
+    fields: Fields = {"name": route.name, "match": route_match(route)} | action(route)
+    if configured := per_route(route):
+        fields["typed_per_filter_config"] = configured
+    if route.stat_prefix:
+        fields["stat_prefix"] = route.stat_prefix
+    if route.source:
+        fields["metadata"] = {"filter_metadata": {"istio": {"fields": {"config": {"string_value": config_path(route.source)}}}}}
+    return fields
+
+
+def config_path(source: Source) -> str:
+    """Names the document that made a route, as Istio does. No line: a document that only moved must not make a new version."""
+    kind = _CAPITAL.sub("-", source.key.kind).lower()
+    return f"/apis/networking.istio.io/v1/namespaces/{source.key.namespace}/{kind}/{source.key.name}"

@@ -1,0 +1,59 @@
+"""A snapshot as one static Envoy configuration: what streams to a proxy, to be looked at or checked without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tulle.model.proxy import Node
+from tulle.protos import any_, pb, to_dict
+from tulle.translate.listeners import HCM
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Entry, Snapshot
+
+_MESSAGES = {CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
+
+
+def decode(entry: Entry) -> Any:
+    """The message of an entry."""
+    return getattr(pb, _MESSAGES[entry.type_url]).FromString(entry.body)
+
+
+def static_config(snapshot: Snapshot, node: Node) -> dict[str, Any]:
+    """One configuration in Envoy's JSON, with tables and endpoints in the places that name them. `envoy --mode validate` accepts it.
+
+    What a snapshot names but does not hold is left out: see `Snapshot.problems`.
+    """
+    bootstrap = pb.Bootstrap(
+        node={"id": node.id, "cluster": node.service or node.role.value},
+        bootstrap_extensions=[{"name": "envoy.bootstrap.internal_listener", "typed_config": any_(pb.InternalListener())}],
+        static_resources={
+            "listeners": [_with_routes(decode(entry), snapshot) for entry in snapshot.entries(LISTENER)],
+            "clusters": [_with_endpoints(decode(entry), snapshot) for entry in snapshot.entries(CLUSTER)],
+        },
+    )
+    return to_dict(bootstrap)
+
+
+def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:
+    if cluster.HasField("eds_cluster_config"):
+        cluster.ClearField("eds_cluster_config")
+        cluster.type = pb.Cluster.STATIC
+        there = snapshot.get(ENDPOINTS, cluster.name)
+        cluster.load_assignment.CopyFrom(decode(there) if there else pb.ClusterLoadAssignment(cluster_name=cluster.name))
+    return cluster
+
+
+def _with_routes(listener: Any, snapshot: Snapshot) -> Any:
+    for chain in listener.filter_chains:
+        for kind in chain.filters:
+            if kind.name == HCM:
+                manager = pb.HttpConnectionManager.FromString(kind.typed_config.value)
+                kind.typed_config.CopyFrom(any_(_inlined(manager, snapshot)))
+    return listener
+
+
+def _inlined(manager: Any, snapshot: Snapshot) -> Any:
+    if manager.HasField("rds"):
+        there = snapshot.get(ROUTES, manager.rds.route_config_name)
+        table = decode(there) if there else pb.RouteConfiguration(name=manager.rds.route_config_name)
+        manager.route_config.CopyFrom(table)
+    return manager

@@ -1,0 +1,105 @@
+"""From a view to a snapshot, doing again only what changed.
+
+A layer that was seen before gives the very bundle that it gave then. A new layer mostly holds objects of the one before
+it: what was made of those is taken over, down to the single virtual hosts of a route table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, Layer, Listener, ProxyView
+from tulle.model.resource import Source
+from tulle.model.routing import RouteTable
+from tulle.translate.clusters import cluster
+from tulle.translate.endpoints import load_assignment
+from tulle.translate.listeners import listener, references
+from tulle.translate.memo import Memo
+from tulle.translate.routes import host_part, table_body
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, Reference, Snapshot, content_hash
+
+
+class Translator:
+    """Makes snapshots, and remembers what it made for the layers that are in use."""
+
+    def __init__(self) -> None:
+        self._bundles: WeakKeyDictionary[Layer, Bundle] = WeakKeyDictionary()
+        self._clusters = Memo(_cluster)
+        self._endpoints = Memo(_endpoints)
+        self._listeners = Memo(_listener)
+        self._tables = Memo(self._table)
+        self._hosts = Memo(host_part)
+
+    def snapshot(self, view: ProxyView) -> Snapshot:
+        """All that the view's proxy is to be sent. Layers seen before are not looked into again."""
+        return Snapshot(bundles=tuple(self.bundle(layer) for layer in view.layers))
+
+    def bundle(self, layer: Layer) -> Bundle:
+        """The entries of one layer; for the same layer always the same bundle."""
+        if (made := self._bundles.get(layer)) is None:
+            made = self._bundles[layer] = Bundle.of(self._entries(layer))
+            self._hold(layer)
+        return made
+
+    def _entries(self, layer: Layer) -> Iterator[Entry]:
+        yield from map(self._clusters, layer.clusters)
+        yield from map(self._endpoints, layer.endpoints)
+        yield from map(self._listeners, layer.listeners)
+        yield from map(self._tables, layer.route_tables)
+
+    def _hold(self, layer: Layer) -> None:
+        self._clusters.hold(layer, layer.clusters)
+        self._endpoints.hold(layer, layer.endpoints)
+        self._listeners.hold(layer, layer.listeners)
+        self._tables.hold(layer, layer.route_tables)
+        self._hosts.hold(layer, (host for table in layer.route_tables for host in table.virtual_hosts))
+
+    def _table(self, table: RouteTable) -> Entry:
+        hosts = [self._hosts(host) for host in table.virtual_hosts]
+        named = dict.fromkeys((CLUSTER, name) for host in hosts for name in host.clusters)
+        # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
+        sources = {id(source): source for host in hosts for source in host.sources}
+        return _entry(ROUTES, table.name, table_body(table, hosts), tuple(sources.values()), named)
+
+
+def _cluster(of: Cluster) -> Entry:
+    apart = cluster(of)
+    needs = [(ENDPOINTS, of.name)] if apart.HasField("eds_cluster_config") else []
+    if of.internal_listener:
+        needs.append((LISTENER, of.internal_listener))
+    return _entry(CLUSTER, of.name, _serialised(apart), of.sources, needs)
+
+
+def _endpoints(of: EndpointGroup) -> Entry:
+    return _entry(ENDPOINTS, of.name, _serialised(load_assignment(of)), of.sources)
+
+
+def _listener(of: Listener) -> Entry:
+    sources = dict.fromkeys((*of.sources, *_chain_sources(of)))
+    return _entry(LISTENER, of.name, _serialised(listener(of)), tuple(sources), references(of))
+
+
+def _chain_sources(of: Listener) -> Iterator[Source]:
+    for chain in of.chains:
+        if chain.source:
+            yield chain.source
+        if isinstance(chain.serve, HttpConnections) and isinstance(chain.serve.routes, RouteTable):
+            yield from chain.serve.routes.sources()
+
+
+def _serialised(message: Any) -> bytes:
+    body: bytes = message.SerializeToString(deterministic=True)
+    return body
+
+
+def _entry(type_url: str, name: str, body: bytes, sources: tuple[Source, ...], needs: Iterable[Reference] = ()) -> Entry:
+    return Entry(
+        type_url=type_url,
+        name=name,
+        version=content_hash(body),
+        body=body,
+        sources=sources,
+        references=tuple(needs),
+    )
