@@ -52,9 +52,10 @@ def fingerprint(binary: Path) -> str:
 
 def _read(file: Path) -> FileDescriptorSet | None:
     try:
-        return FileDescriptorSet.FromString(gzip.decompress(file.read_bytes()))
+        found = FileDescriptorSet.FromString(gzip.decompress(file.read_bytes()))
     except (OSError, EOFError, zlib.error, DecodeError):
         return None
+    return found if found.file else None
 
 
 def _extract_into(binary: Path, file: Path) -> FileDescriptorSet:

@@ -1,0 +1,93 @@
+"""A real Envoy on a static configuration, with its admin interface on a Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tulle.protos import envoy_path
+
+_PATIENCE = 30.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.sock.connect(str(self._path))
+        except OSError:
+            self.sock.close()
+            raise
+
+
+class StaticEnvoy:
+    """`get` asks the admin interface; `port` finds where a listener that asked for port 0 listens."""
+
+    def __init__(self, admin: Path) -> None:
+        self._admin = admin
+
+    def get(self, path: str) -> str:
+        connection = _UnixConnection(self._admin)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        assert answer.status == 200, text
+        return text
+
+    def port(self, listener: str) -> int:
+        listeners = json.loads(self.get("/listeners?format=json"))["listener_statuses"]
+        return int(next(one["local_address"]["socket_address"]["port_value"] for one in listeners if one["name"] == listener))
+
+
+@contextmanager
+def static_envoy(config: dict[str, Any], folder: Path) -> Iterator[StaticEnvoy]:
+    """Runs Envoy until the block ends. The listeners are open when it begins."""
+    with tempfile.TemporaryDirectory(prefix="envoy-", dir="/tmp") as short, (folder / "envoy.log").open("w") as log:
+        admin = Path(short) / "admin"
+        config = config | {"admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}}}
+        file = folder / "envoy.json"
+        file.write_text(json.dumps(config))
+        program = [envoy_path(), "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+        process = subprocess.Popen(program, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            envoy = StaticEnvoy(admin)
+            _wait_until_live(envoy, process, folder / "envoy.log")
+            yield envoy
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _wait_until_live(envoy: StaticEnvoy, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if json.loads(envoy.get("/server_info"))["state"] == "LIVE":
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"Envoy was not ready in {_PATIENCE} s: {log.read_text()}")
+
+
+def validate(config: dict[str, Any], folder: Path) -> str:
+    """What `envoy --mode validate` has against a configuration, warnings included; empty when it is content."""
+    file = folder / "validate.json"
+    file.write_text(json.dumps(config))
+    program = [envoy_path(), "--mode", "validate", "-c", file, "-l", "warning"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    return done.stderr if done.stderr or done.returncode else ""
