@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.json_format import ParseError
 
-from support.static_envoy import static_envoy
+from support.lone_envoy import lone_envoy
 from tulle.protos import Library, any_, from_dict, library, message, pb, to_dict, type_url
 from tulle.protos.names import NAMES
 
@@ -89,7 +89,7 @@ def type_urls(config: dict[str, Any]) -> set[str]:
 
 @pytest.mark.envoy
 def test_every_type_that_the_proxy_says_it_knows_can_be_made(tmp_path: Path) -> None:
-    with static_envoy({}, tmp_path) as envoy:
+    with lone_envoy({}, tmp_path) as envoy:
         configs = json.loads(envoy.get("/config_dump"))["configs"]
     urls = type_urls(next(one for one in configs if one["@type"].endswith("BootstrapConfigDump")))
     assert len(urls) > 350

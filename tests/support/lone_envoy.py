@@ -32,7 +32,7 @@ class _UnixConnection(http.client.HTTPConnection):
             raise
 
 
-class StaticEnvoy:
+class LoneEnvoy:
     """`get` asks the admin interface; `port` finds where a listener that asked for port 0 listens."""
 
     def __init__(self, admin: Path) -> None:
@@ -53,7 +53,7 @@ class StaticEnvoy:
 
 
 @contextmanager
-def static_envoy(config: dict[str, Any], folder: Path) -> Iterator[StaticEnvoy]:
+def lone_envoy(config: dict[str, Any], folder: Path) -> Iterator[LoneEnvoy]:
     """Runs Envoy until the block ends. The listeners are open when it begins."""
     with tempfile.TemporaryDirectory(prefix="envoy-", dir="/tmp") as short, (folder / "envoy.log").open("w") as log:
         admin = Path(short) / "admin"
@@ -63,7 +63,7 @@ def static_envoy(config: dict[str, Any], folder: Path) -> Iterator[StaticEnvoy]:
         program = [envoy_path(), "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
         process = subprocess.Popen(program, stdout=log, stderr=subprocess.STDOUT)
         try:
-            envoy = StaticEnvoy(admin)
+            envoy = LoneEnvoy(admin)
             _wait_until_live(envoy, process, folder / "envoy.log")
             yield envoy
         finally:
@@ -71,7 +71,7 @@ def static_envoy(config: dict[str, Any], folder: Path) -> Iterator[StaticEnvoy]:
             process.wait(timeout=10)
 
 
-def _wait_until_live(envoy: StaticEnvoy, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_live(envoy: LoneEnvoy, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
