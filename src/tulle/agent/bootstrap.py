@@ -1,0 +1,187 @@
+"""The configuration that a proxy starts with: who it is, where its control plane is, and the limits that hold before any policy does.
+
+Pure: a node and its metadata in, a dictionary out, in the JSON form of `envoy.config.bootstrap.v3.Bootstrap`. All else comes over xDS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tulle.model.proxy import Node
+from tulle.settings import Address
+
+XDS_CLUSTER = "xds-grpc"
+"""Istio's name for the cluster of the control plane."""
+MAX_RE2_PROGRAM = 32768
+"""As in Istio: regular expressions that compile to more are refused."""
+
+_TYPE = "type.googleapis.com/"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECTION_LIMIT = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+
+KEPT_STATS: Mapping[str, tuple[str, ...]] = {
+    "prefix": (
+        "server.",
+        "cluster_manager.",
+        "listener_manager.",
+        "control_plane.",
+        f"cluster.{XDS_CLUSTER}.",
+        "overload.",
+    ),
+    "suffix": (
+        "downstream_cx_active",
+        "downstream_cx_total",
+        "downstream_rq_active",
+        "downstream_rq_total",
+        "downstream_rq_1xx",
+        "downstream_rq_2xx",
+        "downstream_rq_3xx",
+        "downstream_rq_4xx",
+        "downstream_rq_5xx",
+        "downstream_rq_time",
+        "upstream_cx_active",
+        "upstream_cx_total",
+        "upstream_cx_connect_fail",
+        "upstream_cx_overflow",
+        "upstream_rq_active",
+        "upstream_rq_total",
+        "upstream_rq_completed",
+        "upstream_rq_1xx",
+        "upstream_rq_2xx",
+        "upstream_rq_3xx",
+        "upstream_rq_4xx",
+        "upstream_rq_5xx",
+        "upstream_rq_time",
+        "upstream_rq_timeout",
+        "upstream_rq_per_try_timeout",
+        "upstream_rq_retry",
+        "upstream_rq_retry_success",
+        "upstream_rq_retry_limit_exceeded",
+        "upstream_rq_pending_overflow",
+        "membership_healthy",
+        "membership_total",
+        "ejections_active",
+        "ejections_enforced_total",
+        "fault.delays_injected",
+        "fault.aborts_injected",
+    ),
+}
+"""Statistics worth their memory: traffic, errors, retries, limits, ejections, faults. With 1000 clusters the others take 22 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapSettings:
+    """Times in seconds."""
+
+    xds: str = "127.0.0.1:15010"
+    """`host:port`, or the absolute path of a Unix socket."""
+    admin: str
+    """Path of the Unix socket for the admin interface, below 100 bytes."""
+    delta: bool = True
+    """Incremental xDS; else state of the world."""
+    initial_fetch_timeout: float = 15.0
+    """How long a start waits for each kind of resource before going on without."""
+    max_connections: int = 100_000
+    """Callers connected at once, over all listeners. More are refused, so that a flood cannot take all memory."""
+    max_heap_bytes: int = 0
+    """0: no limit. Else requests are refused at 98 % of it, and memory is given back at 95 %."""
+
+
+def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettings) -> dict[str, Any]:
+    """The bootstrap of this node's proxy. `metadata` is what `tulle.discovery.node.to_metadata` makes of the node."""
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": _seconds(settings.initial_fetch_timeout)}
+    return {
+        "node": _node(node, metadata),
+        "admin": {"address": {"pipe": {"path": settings.admin, "mode": 0o600}}},
+        "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
+        "static_resources": {"clusters": [_xds_cluster(settings.xds)]},
+        "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
+        "layered_runtime": {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_RE2_PROGRAM}}]},
+        "overload_manager": _overload(settings),
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _kept_stats()}}},
+    }
+
+
+def _node(node: Node, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    at = node.locality
+    locality = {"region": at.region, "zone": at.zone, "sub_zone": at.subzone}
+    said = {"locality": {name: value for name, value in locality.items() if value}} if str(at) else {}
+    # As in Istio, so that dashboards group by it: `reviews.default`.
+    cluster = f"{node.service or node.id.partition('~')[2]}.{node.namespace}"
+    return {"id": node.id, "cluster": cluster, "metadata": dict(metadata), **said}
+
+
+def _ads(settings: BootstrapSettings) -> dict[str, Any]:
+    # Envoy's own back-off reaches 30 s: too long for a control plane that restarts in one.
+    back_off = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "3s"}}
+    return {
+        "api_type": "DELTA_GRPC" if settings.delta else "GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": back_off}}],
+    }
+
+
+def _xds_cluster(xds: str) -> dict[str, Any]:
+    # A control plane that is gone without a word is noticed within 20 s.
+    http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}}
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": _address(xds)}}]}
+    return {
+        "name": XDS_CLUSTER,
+        "type": "STRICT_DNS" if _needs_dns(xds) else "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: _typed(_HTTP_OPTIONS, {"explicit_http_config": http2})},
+        "load_assignment": {"cluster_name": XDS_CLUSTER, "endpoints": [endpoint]},
+    }
+
+
+def _address(xds: str) -> dict[str, Any]:
+    if xds.startswith("/"):
+        return {"pipe": {"path": xds}}
+    address = Address.parse(xds)
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def _needs_dns(xds: str) -> bool:
+    if xds.startswith("/"):
+        return False
+    try:
+        ipaddress.ip_address(Address.parse(xds).host)
+    except ValueError:
+        return True
+    return False
+
+
+def _overload(settings: BootstrapSettings) -> dict[str, Any]:
+    limit = {"max_active_downstream_connections": settings.max_connections}
+    connections = _extension("envoy.resource_monitors.global_downstream_max_connections", _CONNECTION_LIMIT, limit)
+    if not settings.max_heap_bytes:
+        return {"resource_monitors": [connections]}
+    kind = "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig"
+    heap = _extension("envoy.resource_monitors.fixed_heap", kind, {"max_heap_size_bytes": settings.max_heap_bytes})
+    actions = (("envoy.overload_actions.shrink_heap", 0.95), ("envoy.overload_actions.stop_accepting_requests", 0.98))
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [connections, heap],
+        "actions": [{"name": name, "triggers": [{"name": heap["name"], "threshold": {"value": at}}]} for name, at in actions],
+    }
+
+
+def _kept_stats() -> list[dict[str, str]]:
+    return [{how: text} for how, texts in KEPT_STATS.items() for text in texts]
+
+
+def _extension(name: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "typed_config": _typed(kind, config)}
+
+
+def _typed(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"@type": _TYPE + kind, **config}
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g}s"

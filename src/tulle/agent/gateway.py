@@ -1,0 +1,81 @@
+"""A gateway: a proxy without a workload, where traffic from outside enters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tulle.agent.bootstrap import BootstrapSettings
+from tulle.agent.envoy import Envoy, Options, cores, prepared
+from tulle.agent.farewell import end, first
+from tulle.agent.guard import Guard
+from tulle.agent.ports import may_bind_low
+from tulle.agent.spec import AgentSettings
+from tulle.model.identity import Labels, Locality
+from tulle.model.proxy import Node, Role
+
+DEFAULT_LABELS = Labels({"app": "istio-ingressgateway", "istio": "ingressgateway"})
+"""Those that published Gateway documents select."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySpec:
+    """One gateway to run on this machine."""
+
+    name: str = "ingressgateway"
+    namespace: str = "istio-system"
+    labels: Labels = DEFAULT_LABELS
+    bind: str = "127.0.0.1"
+    service_account: str = "default"
+    locality: Locality = Locality()
+
+
+def gateway_node(spec: GatewaySpec, *, privileged_ports: bool) -> Node:
+    """What the gateway says of itself."""
+    return Node(
+        id=f"gateway~{spec.name}",
+        role=Role.GATEWAY,
+        namespace=spec.namespace,
+        labels=spec.labels,
+        service=spec.name,
+        service_account=spec.service_account,
+        ip="127.0.0.1" if spec.bind in ("0.0.0.0", "::") else spec.bind,
+        locality=spec.locality,
+        privileged_ports=privileged_ports,
+        bind=spec.bind,
+    )
+
+
+class GatewayProxy:
+    """Runs one gateway. `ready` is set once its Envoy serves."""
+
+    def __init__(self, spec: GatewaySpec, settings: AgentSettings) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.ready = asyncio.Event()
+        self.node = gateway_node(spec, privileged_ports=may_bind_low(spec.bind))
+        self.envoy: Envoy | None = None
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> int:
+        """Until `stop`; then drains, unless in a hurry. 0. Raises OSError when its directory cannot be had."""
+        hurry = hurry or asyncio.Event()
+        with ExitStack() as held:
+            guard = held.enter_context(Guard())
+            config, options = held.enter_context(prepared(self.node, self.settings, self._options()))
+            envoy = self.envoy = Envoy(options=options, config=config, guard=guard, say=self._say)
+            envoy.unit.changed = lambda up: self.ready.set() if up else None
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(envoy.unit.run())
+                await stop.wait()
+                await first(envoy.drain(None, self.settings.drain, may_end_early=True), hurry.wait())
+                await end(envoy.unit, running, hurry)
+        return 0
+
+    def _options(self) -> Options:
+        boot = BootstrapSettings(xds=self.settings.xds, delta=self.settings.delta, admin="")
+        return Options(concurrency=self.settings.concurrency or cores(), log_level=self.settings.log_level, boot=boot)
+
+    def _say(self, what: str) -> Callable[[str], None]:
+        return lambda line: self.settings.sink(self.spec.name, what + line)

@@ -1,0 +1,126 @@
+"""Free ports, kept free until the proxy takes them, and the right to low ones.
+
+A port found free and let go may be someone else's a moment later. So the ports of a proxy stay bound here for as long as it may
+need them, also while it is being started again: bound alone and without listening, then opened to other sockets of the same user
+(SO_REUSEPORT), which is how Envoy listens. No other agent can take such a port, since it claims its ports alone, and no outgoing
+connection gets it as its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Self
+
+LOW = 1024
+FIRST_APPLICATION_PORT = 20_000
+LAST_APPLICATION_PORT = 32_000
+"""Below the range that systems take for outgoing connections, so that no such connection has the port when the application wants it."""
+
+_CAP_NET_BIND_SERVICE = 10
+
+
+class Ports:
+    """The ports held for one proxy. A context manager: at its end they are free again."""
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._held:
+            held.close()
+        self._held.clear()
+
+    def hold(self, address: str, port: int = 0) -> int:
+        """Claims a port, or any with 0. Raises OSError (EADDRINUSE, EADDRNOTAVAIL, EACCES) when it cannot be had."""
+        claim = _socket(address)
+        try:
+            claim.bind((address, port))
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        except OSError as error:
+            claim.close()
+            raise OSError(error.errno, f"cannot listen on {address}:{port}: {os.strerror(error.errno or 0)}") from error
+        self._held.append(claim)
+        return int(claim.getsockname()[1])
+
+    def hold_preferred(self, address: str, port: int) -> int:
+        """Claims this port, or any other when it is taken."""
+        try:
+            return self.hold(address, port)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            return self.hold(address)
+
+
+def application_port(address: str, dice: Random) -> int:
+    """A port that is free now, for a program that cannot share it with the agent while it starts."""
+    for port in _candidates(dice):
+        with _socket(address) as probe:
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
+    raise OSError(errno.EADDRINUSE, f"no free port on {address} between {FIRST_APPLICATION_PORT} and {LAST_APPLICATION_PORT}")
+
+
+def _candidates(dice: Random) -> Iterator[int]:
+    first = dice.randrange(FIRST_APPLICATION_PORT, LAST_APPLICATION_PORT)
+    yield from range(first, LAST_APPLICATION_PORT)
+    yield from range(FIRST_APPLICATION_PORT, first)
+
+
+def is_local(address: str) -> bool:
+    """Whether this machine can listen on the address."""
+    with _socket(address) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return False
+            raise
+    return True
+
+
+def may_bind_low(address: str) -> bool:
+    """Whether the proxy may listen on ports below 1024: by trying, since users, capabilities and kernel settings all have a say."""
+    return any(_may_bind(address, port) for port in range(LOW - 1, LOW - 20, -1))
+
+
+def _may_bind(address: str, port: int) -> bool:
+    with _socket(address) as probe:
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return _inherited(port)
+
+
+def _inherited(port: int) -> bool:
+    """Whether what let this process bind the port also lets a program that it starts."""
+    if os.geteuid() == 0 or port >= _first_unprivileged_port():
+        return True
+    status = Path("/proc/self/status")
+    ambient = next((line for line in status.read_text().splitlines() if line.startswith("CapAmb:")), "CapAmb: 0")
+    return bool(int(ambient.split()[1], 16) >> _CAP_NET_BIND_SERVICE & 1)
+
+
+def _first_unprivileged_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return LOW
+
+
+def _socket(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
