@@ -1,0 +1,25 @@
+"""The kinds of xDS resources, and in which order they are to change so that nothing is used before it is there or after it has gone.
+
+The order matters (xDS protocol, "Eventual consistency considerations"): clusters, their endpoints, then listeners and routes that
+use them; and only when those no longer use the old clusters, the old clusters go.
+"""
+
+from __future__ import annotations
+
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+
+CDS, EDS, LDS, RDS = CLUSTER, ENDPOINTS, LISTENER, ROUTES
+SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+
+ORDER = (SDS, CDS, EDS, LDS, RDS)
+
+WHOLE = frozenset({LDS, CDS})
+"""State-of-the-world responses of these kinds name all there is: what is left out is deleted. Elsewhere it is just not mentioned.
+
+In both protocols an Envoy that refuses some of these takes the others, and says which ones it refused."""
+
+ROUTING = (LDS, RDS)
+"""Kinds that use clusters: sent when those are known to be in place."""
+
+USERS = {CDS: (EDS, LDS, RDS), EDS: (CDS,), RDS: (LDS,)}
+"""What must have let go of a resource before it may be removed. Kinds that are not here are removed at once."""
