@@ -1,0 +1,156 @@
+"""What an apply is to change: documents that were read, against the documents that are stored. Decides, and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tulle.model.resource import Key, Origin, Resource, Violation
+from tulle.resources import codec
+from tulle.resources.kinds import BY_KIND
+from tulle.resources.read import Read, read
+from tulle.store.document import Document, File, Outcome, Result
+from tulle.store.port import Check, ConflictError, Delete, Op, Put
+from tulle.store.records import APPLIED, REFUSED, REJECTED, SEQUENCE, Applied, Rejected, Stored, encode, path
+
+Lookup = Callable[[Key], Document]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """All files of a request, read."""
+
+    good: tuple[Resource[Any], ...] = ()
+    bad: Mapping[Key, tuple[Violation, ...]]
+    """Documents with violations, as far as they say which documents they are."""
+    order: Mapping[Key, Origin]
+    violations: tuple[Violation, ...] = ()
+    warnings: tuple[Violation, ...] = ()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return tuple(self.order)
+
+
+def read_files(files: Iterable[File]) -> Reading:
+    """Takes as long as there is text: not for the event loop."""
+    return _reading([read(file.text, file.path) for file in files])
+
+
+def _reading(reads: Sequence[Read]) -> Reading:
+    """Where a document is written twice, the last one holds, and a warning says so."""
+    good: dict[Key, Resource[Any]] = {}
+    bad: dict[Key, list[Violation]] = {}
+    order: dict[Key, Origin] = {}
+    warnings = [warning for one in reads for warning in one.warnings]
+    for one in reads:
+        for violation in one.violations:
+            if key := key_of(violation):
+                bad.setdefault(key, []).append(violation)
+                order.setdefault(key, violation.origin)
+        for resource in one.resources:
+            if resource.key in good:
+                warnings.append(_twice(good[resource.key], resource))
+            good[resource.key] = resource
+            order.setdefault(resource.key, resource.origin)
+    return Reading(
+        good=tuple(good.values()),
+        bad={key: tuple(found) for key, found in bad.items()},
+        order=dict(order),
+        violations=tuple(violation for one in reads for violation in one.violations),
+        warnings=tuple(warnings),
+    )
+
+
+def _twice(first: Resource[Any], second: Resource[Any]) -> Violation:
+    return Violation(
+        origin=first.origin,
+        resource=f"{first.key.kind}/{first.key.name}",
+        namespace=first.key.namespace,
+        message=f"is written again at {second.origin}: only the last one holds",
+    )
+
+
+def key_of(violation: Violation) -> Key | None:
+    """The document that a violation is about, where it says so much."""
+    kind, _, name = violation.resource.partition("/")
+    return Key(kind=kind, namespace=violation.namespace or "default", name=name) if name and kind in BY_KIND else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a commit is to write, and what the caller is told when it did."""
+
+    results: tuple[Result, ...]
+    ops: tuple[Op, ...]
+    written: Mapping[Key, Resource[Any]]
+    """New documents, and those that say something else than before."""
+    rewritten: frozenset[Key]
+    """Those, and documents that only moved to other lines."""
+
+
+class Planner:
+    """One apply against one state of the store."""
+
+    def __init__(self, lookup: Lookup, sequence: Stored[int], expected: Mapping[Key, int], force: bool) -> None:
+        self._lookup = lookup
+        self._sequence = sequence
+        self._next = sequence.record
+        self._expected = expected
+        self._force = force
+        self._ops: list[Op] = []
+        self._written: dict[Key, Resource[Any]] = {}
+        self._rewritten: set[Key] = set()
+
+    def plan(self, reading: Reading) -> Plan:
+        """Raises ConflictError where a document is not at the revision that the caller expects."""
+        good = {resource.key: resource for resource in reading.good}
+        results = tuple(self._one(key, origin, good.get(key), reading) for key, origin in reading.order.items())
+        if self._next != self._sequence.record:
+            self._ops.append(Put(key=SEQUENCE, value=str(self._next).encode(), expect=self._sequence.revision))
+        return Plan(results=results, ops=tuple(self._ops), written=self._written, rewritten=frozenset(self._rewritten))
+
+    def _one(self, key: Key, origin: Origin, resource: Resource[Any] | None, reading: Reading) -> Result:
+        document = self._lookup(key)
+        expected = self._expected.get(key)
+        if expected is not None and expected != document.revision:
+            raise ConflictError(str(key), expected, document.revision)
+        outcome = self._good(document, resource, reading.warnings) if resource else Outcome.REJECTED
+        if key in reading.bad:
+            outcome = Outcome.REJECTED
+        self._ops.extend(self._rejection(document, reading.bad.get(key)))
+        return Result(key=key, outcome=outcome, origin=origin, revision=document.revision)
+
+    def _good(self, document: Document, resource: Resource[Any], warnings: Iterable[Violation]) -> Outcome:
+        old = document.applied
+        same = bool(old and codec.to_document(old.resource) == codec.to_document(resource))
+        generation = (old.generation if old else 0) + (not same)
+        own = tuple(warning for warning in warnings if key_of(warning) == resource.key)
+        record = Applied(resource=replace(resource, created=self._created(document)), generation=generation, warnings=own)
+        if not old or self._force or encode(record) != encode(old):
+            self._ops.append(Put(key=path(APPLIED, document.key), value=encode(record), expect=document.revision))
+            self._rewritten.add(document.key)
+        else:
+            self._ops.append(Check(key=path(APPLIED, document.key), expect=document.revision))
+        if document.refused and (self._force or not same):
+            self._ops.append(Delete(key=path(REFUSED, document.key)))
+        if not same:
+            self._written[document.key] = record.resource
+        return Outcome.CREATED if not old else Outcome.UNCHANGED if same else Outcome.CONFIGURED
+
+    def _created(self, document: Document) -> int:
+        if document.resource:
+            return document.resource.created
+        self._next += 1
+        return self._next
+
+    @staticmethod
+    def _rejection(document: Document, violations: tuple[Violation, ...] | None) -> Iterator[Op]:
+        where = path(REJECTED, document.key)
+        if violations:
+            record = Rejected(violations=violations)
+            if record != document.rejected:
+                yield Put(key=where, value=encode(record))
+        elif document.rejected:
+            yield Delete(key=where)
