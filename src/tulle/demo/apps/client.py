@@ -37,6 +37,11 @@ class UnavailableError(Exception):
 class Answer:
     status: int
     body: bytes
+    headers: Headers = ()
+
+    def header(self, name: str) -> str:
+        """The value of a header, by its name in lower case; empty where there is none."""
+        return next((value for key, value in self.headers if key == name), "")
 
     def json(self) -> object:
         """The body read as JSON, or None where it is none."""
@@ -52,7 +57,7 @@ def passed_on(request: Request) -> Headers:
 
 
 class Client:
-    """GET requests over a few kept connections."""
+    """Requests over a few kept connections, through a proxy where there is one."""
 
     def __init__(self, proxy: str | None = None) -> None:
         self._proxy = os.environ.get("http_proxy", "") if proxy is None else proxy
@@ -60,11 +65,13 @@ class Client:
 
     async def get(self, url: str, headers: Headers = (), *, timeout: float) -> Answer:
         """Fetches `url`; raises UnavailableError when no whole answer is there within `timeout` seconds."""
+        return await self.request("GET", url, headers, timeout=timeout)
+
+    async def request(self, method: str, url: str, headers: Headers = (), body: bytes = b"", *, timeout: float) -> Answer:
+        """Sends a request; raises UnavailableError when no whole answer is there within `timeout` seconds."""
         parts = urlsplit(url)
-        target = url if self._proxy else parts._replace(scheme="", netloc="").geturl() or "/"
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (("host", parts.netloc), *headers))
-        message = f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
         dial = urlsplit(self._proxy) if self._proxy else parts
+        message = _message(method, url if self._proxy else _origin_form(url), (("host", parts.netloc), *headers), body)
         try:
             async with asyncio.timeout(timeout):
                 return await self._exchange((dial.hostname or "", dial.port or 80), message)
@@ -72,6 +79,12 @@ class Client:
             raise UnavailableError(f"no answer from {url} within {timeout:g} s") from error
         except (OSError, BadMessageError, asyncio.IncompleteReadError) as error:
             raise UnavailableError(f"{url}: {error}") from error
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        for _, writer in (connection for idle in self._idle.values() for connection in idle):
+            writer.close()
+        self._idle.clear()
 
     async def _exchange(self, address: tuple[str, int], message: bytes) -> Answer:
         idle = self._idle.setdefault(address, [])
@@ -96,6 +109,16 @@ class Client:
                 writer.close()
 
 
+def _origin_form(url: str) -> str:
+    return urlsplit(url)._replace(scheme="", netloc="").geturl() or "/"
+
+
+def _message(method: str, target: str, headers: Headers, body: bytes) -> bytes:
+    length: Headers = (("content-length", str(len(body))),) if body or method not in ("GET", "HEAD", "DELETE") else ()
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (*headers, *length))
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+
+
 async def read_answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
     """One answer, and whether the connection can carry another request."""
     line = await reader.readline()
@@ -106,7 +129,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
     names = {name for name, _ in headers}
     status = int(parts[1])
     if status in (204, 304):
-        return Answer(status=status, body=b""), True
+        return Answer(status=status, body=b"", headers=headers), True
     if names & {"content-length", "transfer-encoding"}:
-        return Answer(status=status, body=await read_body(reader, headers)), "close" not in tokens(headers, "connection")
-    return Answer(status=status, body=await reader.read()), False
+        return Answer(status=status, body=await read_body(reader, headers), headers=headers), "close" not in tokens(headers, "connection")
+    return Answer(status=status, body=await reader.read(), headers=headers), False
