@@ -1,0 +1,36 @@
+"""Resources to bytes and back, for the store and the wire."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from tulle.model.resource import Origin, Resource
+from tulle.resources.kinds import kind_of
+from tulle.resources.read import Metadata, build
+
+
+def to_document(resource: Resource[Any]) -> dict[str, Any]:
+    """What the user wrote: `apiVersion`, `kind`, `metadata` and `spec`. A new value at each call."""
+    document: dict[str, Any] = json.loads(resource.document)
+    return document
+
+
+def dump(resource: Resource[Any]) -> bytes:
+    """JSON of the document and of where it was written. The same resource always gives the same bytes."""
+    place = {"path": resource.origin.path, "line": resource.origin.line, "lines": dict(resource.lines)}
+    return json.dumps({**to_document(resource), "origin": place}, separators=(",", ":")).encode()
+
+
+def restore(data: bytes, *, created: int, revision: int) -> Resource[Any]:
+    """The resource that `dump` wrote. Raises ValueError for a document that is not valid (any more)."""
+    document = json.loads(data)
+    origin = document.pop("origin")
+    kind = kind_of(document["kind"])
+    if kind is None:
+        raise ValueError(f"unknown kind {document['kind']}")
+    metadata = Metadata.model_validate(document["metadata"])
+    spec = kind.spec.model_validate(document["spec"])
+    place = Origin(path=origin["path"], line=origin["line"])
+    return replace(build(document, metadata, spec, origin=place, lines=origin["lines"]), created=created, revision=revision)

@@ -1,0 +1,166 @@
+"""What is valid in a document but not in force: the one table, and the warnings that come of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tulle.resources.core import CLUSTER_FIELDS
+from tulle.resources.paths import folded
+from tulle.resources.spec import Place
+
+Test = Callable[[Any], bool]
+
+
+def _set(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _mutual(tls: Any) -> bool:
+    return isinstance(tls, Mapping) and tls.get("mode") not in (None, "DISABLE", 0)
+
+
+def _more_than_redirect(tls: Any) -> bool:
+    return isinstance(tls, Mapping) and any(folded(key) != "httpsredirect" and value is not None for key, value in tls.items())
+
+
+def _is_tls(protocol: Any) -> bool:
+    return isinstance(protocol, str) and protocol.upper() in ("HTTPS", "TLS")
+
+
+def _other_than(*harmless: Any) -> Test:
+    return lambda value: value is not None and value not in harmless
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A field of `spec` (`http[].fault.abort`), what to say after its path, and for which values."""
+
+    path: str
+    message: str
+    when: Test = _set
+
+
+def _off(path: str, instead: str, when: Test = _set) -> Pending:
+    return Pending(path=path, message=f"not in force: {instead}", when=when)
+
+
+_BLOCKS = (
+    _off("tls", "connections are made in plain text", _mutual),
+    _off("loadBalancer.localityLbSetting", "endpoints are not chosen by locality"),
+    _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
+    _off("loadBalancer.backendUtilization", "requests go to the endpoint with the fewest open requests"),
+    _off("loadBalancer.consistentHash.httpCookie.attributes", "the cookie is made without them"),
+    _off("connectionPool.http.http2KeepAlive", "no HTTP/2 pings are sent"),
+    _off("outlierDetection.outlierDetectionHttpErrorCodes", "only 5xx answers count as errors"),
+    Pending(
+        path="outlierDetection.consecutiveErrors",
+        message="is an old spelling: it counts 5xx answers and failed connections in a row; write consecutive5xxErrors",
+    ),
+)
+_POLICY = (
+    *_BLOCKS,
+    _off("tunnel", "connections are not tunnelled"),
+    _off("proxyProtocol", "no PROXY header is sent"),
+    _off("retryBudget", "retries are limited by connectionPool.http.maxRetries alone"),
+)
+
+
+def _under(prefix: str, entries: Iterable[Pending]) -> tuple[Pending, ...]:
+    return tuple(Pending(path=f"{prefix}.{entry.path}", message=entry.message, when=entry.when) for entry in entries)
+
+
+def _policies(prefix: str) -> tuple[Pending, ...]:
+    return (*_under(prefix, _POLICY), *_under(f"{prefix}.portLevelSettings[]", _BLOCKS))
+
+
+PENDING: Mapping[str, tuple[Pending, ...]] = {
+    "VirtualService": (
+        _off("tls", "connections are not routed by server name"),
+        _off("http[].fault.abort.http2Error", "no request is aborted by it"),
+        _off("http[].fault.delay.exponentialDelay", "no request is delayed by it"),
+        _off("http[].delegate", "the rule is left out"),
+        _off("tcp[].match[].sourceSubnet", "the match ignores who calls"),
+        _off("tcp[].match[].destinationSubnets[]", "the match ignores the address called"),
+        Pending(path="http[].websocketUpgrade", message="has no effect: WebSocket upgrades are always allowed"),
+    ),
+    "DestinationRule": (
+        *_policies("trafficPolicy"),
+        *_policies("subsets[].trafficPolicy"),
+        _off("workloadSelector", "the rule holds for every workload that sees it"),
+    ),
+    "Gateway": (
+        _off("servers[].port.protocol", "the server is left out until Tulle serves TLS", _is_tls),
+        _off("servers[].tls", "nothing is encrypted", _more_than_redirect),
+        Pending(path="servers[].defaultEndpoint", message="has no effect"),
+        Pending(path="servers[].port.targetPort", message="has no effect"),
+    ),
+    "ServiceEntry": (
+        _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
+        _off("subjectAltNames[]", "the server's certificate is not looked at"),
+        _off("endpoints[].network", "all endpoints are dialled directly"),
+    ),
+    "WorkloadEntry": (_off("network", "the workload is dialled directly"),),
+    "Sidecar": (
+        _off("ingress", "the workload receives on the ports of its services"),
+        _off("inboundConnectionPool", "incoming connections are not limited"),
+        _off("egress[].port", "the hosts can be seen on all ports"),
+        _off("egress[].bind", "no listener of its own is made"),
+        _off("egress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", 0)),
+        _off("outboundTrafficPolicy.egressProxy", "unknown hosts are dialled directly"),
+    ),
+    "Service": (
+        *(Pending(path=name, message="has no effect outside Kubernetes") for name in CLUSTER_FIELDS),
+        Pending(path="ports[].nodePort", message="has no effect outside Kubernetes"),
+        Pending(
+            path="type",
+            message="has no effect outside Kubernetes: a Gateway makes services reachable",
+            when=lambda value: value in ("NodePort", "LoadBalancer"),
+        ),
+    ),
+}
+"""Kind to what is not in force of it."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """The table as a tree, so that a document is walked once."""
+
+    entries: list[Pending] = field(default_factory=list)
+    below: dict[str, _Node] = field(default_factory=dict)
+
+
+def _tree(entries: Iterable[Pending]) -> _Node:
+    root = _Node()
+    for entry in entries:
+        node = root
+        for part in re.findall(r"\[\]|[^.\[\]]+", entry.path):
+            node = node.below.setdefault(folded(part), _Node())
+        node.entries.append(entry)
+    return root
+
+
+_TREES = {kind: _tree(entries) for kind, entries in PENDING.items()}
+
+
+def pending(kind: str, spec: Any) -> Iterator[tuple[Place, str]]:
+    """The places in a valid `spec`, as written, that are not in force, and why."""
+    tree = _TREES.get(kind)
+    return _walk(tree, spec, ()) if tree else iter(())
+
+
+def _walk(node: _Node, value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    for entry in node.entries:
+        if entry.when(value):
+            yield place, entry.message
+    if not node.below:
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if child := node.below.get(folded(key)):
+                yield from _walk(child, inner, (*place, key))
+    elif isinstance(value, list) and (child := node.below.get("[]")):
+        for index, inner in enumerate(value):
+            yield from _walk(child, inner, (*place, index))

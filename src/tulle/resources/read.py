@@ -1,0 +1,204 @@
+"""Reads documents: text in, resources and all that is wrong out."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ValidationError
+
+from tulle.model.frozen import FrozenMap
+from tulle.model.resource import Key, Origin, Resource, Violation
+from tulle.resources.foreign import judge
+from tulle.resources.kinds import Kind, kind_of
+from tulle.resources.names import Label, LabelMap, dns_name
+from tulle.resources.paths import locate, nearest_line
+from tulle.resources.pending import pending
+from tulle.resources.scalars import NO_TEXTS, TextMap, text_that
+from tulle.resources.spec import Spec, problems_of, shown
+from tulle.resources.yaml import Document, load
+
+M = TypeVar("M", bound=Spec)
+
+_TOP = ("apiVersion", "kind", "metadata", "spec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What a file holds. Every violation is told at once; resources are those documents that have none."""
+
+    resources: tuple[Resource[Any], ...] = ()
+    violations: tuple[Violation, ...] = ()
+    warnings: tuple[Violation, ...] = ()
+    """What is valid but not in force, and documents that were skipped."""
+
+
+class Metadata(Spec):
+    """What Kubernetes itself writes into metadata is accepted and dropped."""
+
+    tolerated = frozenset(
+        {
+            "creationTimestamp",
+            "deletionGracePeriodSeconds",
+            "deletionTimestamp",
+            "finalizers",
+            "generateName",
+            "generation",
+            "managedFields",
+            "ownerReferences",
+            "resourceVersion",
+            "selfLink",
+            "uid",
+        }
+    )
+
+    name: Annotated[str, text_that(dns_name)]
+    namespace: Label | None = None
+    labels: LabelMap = NO_TEXTS
+    annotations: TextMap = NO_TEXTS
+
+    def document(self, namespace: str) -> dict[str, Any]:
+        """As documents are kept; `namespace` is for one that names none."""
+        kept: dict[str, Any] = {"name": self.name, "namespace": self.namespace or namespace}
+        for key, texts in (("labels", self.labels), ("annotations", self.annotations)):
+            if texts:
+                kept[key] = dict(texts)
+        return kept
+
+
+@dataclass(slots=True)
+class _Findings:
+    resources: list[Resource[Any]] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    warnings: list[Violation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """One document as it stands in a file."""
+
+    value: Mapping[str, Any]
+    lines: Mapping[str, int]
+    origin: Origin
+
+    def text(self, key: str) -> str:
+        value = self.value.get(key)
+        return value if isinstance(value, str) else ""
+
+    def title(self) -> str:
+        metadata = self.value.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return "/".join(part for part in (self.text("kind"), name) if isinstance(part, str) and part)
+
+    def says(self, path: str, message: str) -> Violation:
+        origin = replace(self.origin, line=nearest_line(self.lines, path, self.origin.line))
+        return Violation(origin=origin, resource=self.title(), field=path, message=message)
+
+
+def read(text: str | bytes, path: str, *, namespace: str = "default") -> Read:
+    """Reads all documents of a file; `namespace` is for those that name none. Never raises, whatever the text."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    findings = _Findings()
+    for document in load(text):
+        _take(findings, document, path, namespace)
+    ordered = sorted(findings.violations, key=lambda violation: violation.origin.line)
+    return Read(resources=tuple(findings.resources), violations=tuple(ordered), warnings=tuple(findings.warnings))
+
+
+def _take(findings: _Findings, document: Document, path: str, namespace: str) -> None:
+    origin = Origin(path=path, line=document.line)
+    if not isinstance(document.value, dict):
+        faults = [Violation(origin=replace(origin, line=fault.line), message=fault.message) for fault in document.faults]
+        nothing = Violation(origin=origin, message=f"a document must be a mapping with apiVersion and kind, not {shown(document.value)}")
+        findings.violations.extend(faults or [nothing])
+        return
+    written = _Written(value=document.value, lines=document.lines, origin=origin)
+    if document.faults:
+        for fault in document.faults:
+            findings.violations.append(replace(written.says(fault.field, fault.message), origin=replace(origin, line=fault.line)))
+        return
+    for single in _unrolled(written):
+        _judge(findings, single, namespace)
+
+
+def _unrolled(written: _Written) -> Iterator[_Written]:
+    """The document itself, or the items of a `kind: List`."""
+    items = written.value.get("items")
+    if not written.text("kind").endswith("List") or not isinstance(items, list):
+        yield written
+        return
+    lines: list[dict[str, int]] = [{} for _ in items]
+    for path, line in written.lines.items():
+        if path.startswith("items["):
+            number, _, inner = path[len("items[") :].partition("]")
+            lines[int(number)][inner.removeprefix(".")] = line
+    for value, inner_lines in zip(items, lines, strict=True):
+        origin = replace(written.origin, line=inner_lines.pop("", written.origin.line))
+        if isinstance(value, dict):
+            yield from _unrolled(_Written(value=value, lines=inner_lines, origin=origin))
+        else:
+            yield _Written(value={}, lines={}, origin=origin)
+
+
+def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
+    missing = [written.says(key, "required, as text") for key in ("apiVersion", "kind") if not written.text(key)]
+    if missing:
+        findings.violations.extend(missing)
+        return
+    kind = kind_of(written.text("kind"))
+    if kind is None or written.text("apiVersion") not in kind.api_versions:
+        foreign = judge(written.text("apiVersion"), written.text("kind"))
+        (findings.warnings if foreign.skip else findings.violations).append(written.says(foreign.field, foreign.message))
+        return
+    wrong = list(_top_level(written))
+    metadata = _validated(written, "metadata", Metadata, wrong)
+    spec = _validated(written, "spec", kind.spec, wrong)
+    findings.violations.extend(wrong)
+    if not wrong and metadata is not None and spec is not None:
+        findings.resources.append(_resource(written, kind, metadata, spec, namespace))
+        places = pending(kind.name, written.value.get("spec") or {})
+        findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
+
+
+def _top_level(written: _Written) -> Iterator[Violation]:
+    for key in written.value:
+        if key not in (*_TOP, "status"):
+            near = difflib.get_close_matches(key, _TOP, n=1)
+            yield written.says(key, f'unknown field "{key}"' + (f'; did you mean "{near[0]}"?' if near else ""))
+
+
+def _validated(written: _Written, key: str, model: type[M], wrong: list[Violation]) -> M | None:
+    value = written.value.get(key)
+    try:
+        return model.model_validate({} if value is None else value)
+    except ValidationError as error:
+        wrong.extend(written.says(locate(written.value, (key, *place)), message) for place, message in problems_of(error))
+        return None
+
+
+def _resource(written: _Written, kind: Kind, metadata: Metadata, spec: Spec, namespace: str) -> Resource[Any]:
+    document = {
+        "apiVersion": written.text("apiVersion"),
+        "kind": kind.name,
+        "metadata": metadata.document(namespace),
+        "spec": written.value.get("spec") or {},
+    }
+    return build(document, metadata, spec, origin=written.origin, lines=written.lines)
+
+
+def build(document: Mapping[str, Any], metadata: Metadata, spec: Spec, *, origin: Origin, lines: Mapping[str, int]) -> Resource[Any]:
+    """The resource of a document whose metadata and spec were found valid."""
+    return Resource(
+        key=Key(kind=document["kind"], namespace=document["metadata"]["namespace"], name=metadata.name),
+        api_version=document["apiVersion"],
+        spec=spec,
+        labels=FrozenMap(metadata.labels),
+        annotations=FrozenMap(metadata.annotations),
+        origin=origin,
+        lines=FrozenMap(lines),
+        document=json.dumps(document, separators=(",", ":"), ensure_ascii=False),
+    )
