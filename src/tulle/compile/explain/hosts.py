@@ -1,0 +1,87 @@
+"""Which virtual host takes an authority: exact first, then the longest `*.suffix`, then the longest `prefix.*`, then `*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tulle.compile.explain.trace import Step, place
+from tulle.model.resource import Source
+from tulle.model.routing import RouteTable, VirtualHost
+
+LISTED = 8
+"""So many virtual hosts that have nothing to do with the request are named one by one; more are counted."""
+
+_SUFFIX, _PREFIX, _ANY = 2, 1, 0
+_EXACT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    host: VirtualHost | None
+    steps: tuple[Step, ...]
+
+
+def without_port(authority: str) -> str:
+    """The host of an authority. The colons of an IPv6 address in brackets are no port."""
+    colon = authority.rfind(":")
+    return authority[:colon] if colon > authority.rfind("]") else authority
+
+
+def rank(domain: str, host: str) -> tuple[int, int] | None:
+    """How well a domain fits a host in lower case, to be compared; None where it does not. A wildcard stands for one character or more."""
+    domain = domain.lower()
+    if domain == "*":
+        return _ANY, 0
+    if domain == host:
+        return _EXACT, len(domain)
+    if len(domain) > len(host):
+        return None
+    if domain.startswith("*"):
+        return (_SUFFIX, len(domain)) if host.endswith(domain[1:]) else None
+    return (_PREFIX, len(domain)) if domain.endswith("*") and host.startswith(domain[:-1]) else None
+
+
+def find(table: RouteTable, authority: str) -> Found:
+    """The virtual host of a table for an authority, and why the others lost."""
+    host = (without_port(authority) if table.ignore_port_in_host else authority).lower()
+    ranked = [(best, v) for v in table.virtual_hosts if (best := _best(v, host))]
+    winner = max(ranked, key=lambda entry: entry[0][0], default=None)
+    fitting = {id(v) for _, v in ranked}
+    others = [v for v in table.virtual_hosts if id(v) not in fitting]
+    steps = [*_unfit(others, authority), *(_beaten(v, domain, winner[0][1]) for (_, domain), v in ranked if winner and v is not winner[1])]
+    if not winner:
+        return Found(host=None, steps=tuple(steps))
+    steps.append(_step(winner[1], True, f"{winner[0][1]!r} {_how(winner[0][0])} {authority!r}"))
+    return Found(host=winner[1], steps=tuple(steps))
+
+
+def _best(host: VirtualHost, name: str) -> tuple[tuple[int, int], str] | None:
+    fits = [(fit, domain) for domain in host.domains if (fit := rank(domain, name))]
+    return max(fits, key=lambda entry: entry[0], default=None)
+
+
+def _how(fit: tuple[int, int]) -> str:
+    return {_EXACT: "is", _ANY: "takes every host, so also"}.get(fit[0], "fits")
+
+
+def _unfit(hosts: list[VirtualHost], authority: str) -> list[Step]:
+    if len(hosts) <= LISTED:
+        return [_step(v, False, f"none of its hosts ({_names(v)}) is {authority!r}") for v in hosts]
+    return [Step(rule=f"{len(hosts)} other virtual hosts", matched=False, why=f"none of their hosts is {authority!r}")]
+
+
+def _names(host: VirtualHost) -> str:
+    more = len(host.domains) - 3
+    return ", ".join(host.domains[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _beaten(host: VirtualHost, domain: str, by: str) -> Step:
+    return _step(host, False, f"{domain!r} fits, but {by!r} is more specific")
+
+
+def _step(host: VirtualHost, matched: bool, why: str) -> Step:
+    return Step(rule=f"virtual host {host.name}", source=place(_source(host)), matched=matched, why=why)
+
+
+def _source(host: VirtualHost) -> Source | None:
+    return next((route.source for route in host.routes if route.source), None)

@@ -1,0 +1,195 @@
+"""What becomes of a request in one route table: the virtual host, the route, and what the route does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tulle.compile.explain import hosts, policies
+from tulle.compile.explain.match import compare, verdicts
+from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
+from tulle.compile.explain.rewrite import location, rewritten, tls_location
+from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, rule
+from tulle.model.frozen import FrozenMap
+from tulle.model.proxy import Cluster, ProxyView
+from tulle.model.routing import Abort, Cors, DirectResponse, Forward, Redirect, Route, RouteTable, VirtualHost, WeightedCluster
+
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_UNKNOWN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """The clusters of a view, and who answers for them. None stands for a cluster that is not there."""
+
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, view: ProxyView) -> Backends:
+        groups = {group.name: group.endpoints for group in view.endpoints}
+        clusters = {cluster.name: cluster for cluster in view.clusters}
+        return cls(clusters=clusters, targets={name: _targets(c, groups.get(name)) for name, c in clusters.items()})
+
+
+def _targets(cluster: Cluster, group: Any) -> tuple[Target, ...]:
+    endpoints = cluster.endpoints if cluster.endpoints is not None else group or ()
+    return tuple(Target(address=_address(e.address, e.port), workload=e.workload, health=e.health.value) for e in endpoints)
+
+
+def _address(host: str, port: int) -> str:
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def route(table: RouteTable, wire: Wire, backends: Backends) -> Trace:
+    """The explanation of a request against one route table."""
+    seen = receive(wire)
+    trace = Trace(route_config=table.name)
+    if isinstance(seen, Refused):
+        step = Step(rule="HTTP", matched=False, why=f"{seen.why}: answered {seen.status} before any route is tried")
+        return replace(
+            trace, direct_response=_answer(seen.status, seen.body, grpc=not seen.body and speaks_grpc(wire.headers)), steps=(step,)
+        )
+    found = hosts.find(table, seen.authority)
+    if found.host is None:
+        step = Step(rule=table.name, matched=False, why=f"no virtual host takes {seen.authority!r}: answered 404")
+        return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*found.steps, step))
+    trace = replace(trace, virtual_host=found.host.name)
+    if found.host.require_tls and seen.forwarded_proto != "https":
+        return _to_tls(replace(trace, steps=found.steps), found.host, seen)
+    return _routes(trace, found.steps, found.host, seen, backends)
+
+
+def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:
+    steps = list(before)
+    for candidate in host.routes:
+        step = _try(candidate, seen)
+        steps.append(step)
+        if step.matched:
+            trace = replace(trace, route=candidate.name)
+            return _act(trace, (*steps, *_skipped(host)), candidate, seen, backends)
+    steps += _skipped(host)
+    steps.append(Step(rule=f"virtual host {host.name}", matched=False, why="none of its routes takes the request: answered 404"))
+    return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=tuple(steps))
+
+
+def _try(candidate: Route, seen: Seen) -> Step:
+    found = list(verdicts(candidate, seen))
+    lost = [v.why for v in found if not v.holds]
+    why = "; ".join(lost or [v.why for v in found])
+    return Step(rule=rule(candidate.source, candidate.name), source=place(candidate.source), matched=not lost, why=why)
+
+
+def _skipped(host: VirtualHost) -> tuple[Step, ...]:
+    return tuple(Step(rule=str(s.source), source=place(s.source), matched=False, why=f"not in force: {s.why}") for s in host.skipped)
+
+
+def _to_tls(trace: Trace, host: VirtualHost, seen: Seen) -> Trace:
+    rule_ = f"virtual host {host.name}"
+    if _refuses_upgrade(seen):
+        return _end(trace, Step(rule=rule_, matched=True, why=_UPGRADES), seen, 403)
+    step = Step(rule=rule_, matched=True, why="it wants TLS, so plain requests are sent to https")
+    return replace(trace, redirect=_moved(seen, 301, tls_location(seen)), steps=(*trace.steps, step))
+
+
+def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backends: Backends) -> Trace:
+    trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=steps)
+    if _refuses_upgrade(seen):
+        return _end(trace, _because(chosen, _UPGRADES), seen, 403)
+    if isinstance(chosen.action, Forward) and chosen.action.clusters and chosen.cors and _preflight(chosen.cors, seen):
+        step = _because(chosen, "a CORS preflight is answered by the proxy")
+        return replace(trace, direct_response=Answer(status=200), steps=(*trace.steps, step))
+    if chosen.fault and chosen.fault.abort and (status := _certain(chosen.fault.abort)) is not None:
+        step = _because(chosen, "its fault aborts every request")
+        return _end(trace, step, seen, status, "fault filter abort", chosen.fault.abort.grpc_status)
+    if isinstance(chosen.action, Redirect):
+        return replace(trace, redirect=_moved(seen, chosen.action.status, location(seen, chosen.match, chosen.action)))
+    if isinstance(chosen.action, DirectResponse):
+        body = chosen.action.body.decode("utf-8", "replace")
+        return replace(trace, direct_response=_answer(chosen.action.status, body, grpc=seen.grpc))
+    return _forwarded(trace, chosen, chosen.action, seen, backends)
+
+
+_UPGRADES = "only upgrades to WebSocket are allowed"
+
+
+def _refuses_upgrade(seen: Seen) -> bool:
+    return seen.upgrade != "" and seen.upgrade.lower() != "websocket"
+
+
+def _because(chosen: Route, why: str) -> Step:
+    return Step(rule=rule(chosen.source, chosen.name), source=place(chosen.source), matched=True, why=why)
+
+
+def _end(trace: Trace, step: Step, seen: Seen, status: int, body: str = "", grpc_status: int | None = None) -> Trace:
+    """The proxy answers by itself, for a reason that deserves a step of its own."""
+    return replace(trace, direct_response=_answer(status, body, grpc_status, grpc=seen.grpc), steps=(*trace.steps, step))
+
+
+def _answer(status: int, body: str, grpc_status: int | None = None, *, grpc: bool) -> Answer:
+    """The proxy's own answer, which a gRPC caller gets as HTTP 200 with a gRPC status."""
+    if not grpc:
+        return Answer(status=status, body=body)
+    code = _GRPC_OF_HTTP.get(status, _UNKNOWN) if grpc_status is None else grpc_status
+    return Answer(status=200, body=body, grpc_status=code)
+
+
+def _moved(seen: Seen, status: int, where: str) -> Moved:
+    """A redirect is an answer of the proxy's own, too: a gRPC caller sees 200."""
+    return Moved(status=200 if seen.grpc else status, location=where)
+
+
+def _preflight(cors: Cors, seen: Seen) -> bool:
+    origin = seen.header("origin")
+    if seen.method != "OPTIONS" or not origin or not seen.header("access-control-request-method"):
+        return False
+    return not cors.forward_unmatched_preflights or any(compare(allowed, origin) for allowed in cors.allow_origins)
+
+
+def _certain(abort: Abort) -> int | None:
+    """The HTTP status that every request gets; None where some requests go through."""
+    if abort.percent < 100:
+        return None
+    return 200 if abort.grpc_status is not None else abort.http_status
+
+
+def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backends: Backends) -> Trace:
+    if not action.clusters:
+        return _end(trace, _because(chosen, "it names no destination that exists"), seen, 503)
+    if len(action.clusters) > 1:
+        shares = tuple(_share(seen, chosen, action, cluster, backends) for cluster in action.clusters)
+        return replace(trace, weighted_clusters=shares)
+    only = action.clusters[0]
+    change = _changed(seen, chosen, action, only, backends)
+    return to_cluster(replace(trace, rewritten=change or None), only.cluster, backends)
+
+
+def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
+    """The end of an explanation: the cluster and who answers for it."""
+    cluster = backends.clusters.get(name)
+    extra = () if cluster else (Step(rule=f"cluster {name}", matched=False, why="there is no such cluster: answered 503"),)
+    more = policies.of_cluster(cluster) if cluster else {}
+    return replace(
+        trace,
+        cluster=name,
+        endpoints=backends.targets.get(name, ()),
+        policies=FrozenMap({**trace.policies, **more}),
+        steps=(*trace.steps, *extra),
+    )
+
+
+def _share(seen: Seen, chosen: Route, action: Forward, cluster: WeightedCluster, backends: Backends) -> Share:
+    change = _changed(seen, chosen, action, cluster, backends)
+    targets = backends.targets.get(cluster.cluster, ())
+    return Share(name=cluster.cluster, weight=cluster.weight, endpoints=targets, rewritten=change or None)
+
+
+def _changed(seen: Seen, chosen: Route, action: Forward, cluster: WeightedCluster, backends: Backends) -> Rewritten:
+    change = rewritten(seen, chosen, action, cluster)
+    names = {target.address.rpartition(":")[0] for target in backends.targets.get(cluster.cluster, ())}
+    if action.auto_host_rewrite and change.host is None and len(names) == 1:
+        return replace(change, host=names.pop())
+    return change

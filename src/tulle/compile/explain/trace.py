@@ -1,0 +1,119 @@
+"""What an explanation says: where the request goes, what is done to it, and every rule that was tried on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from tulle.model.frozen import FrozenMap
+from tulle.model.resource import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One rule that was looked at, and why it won or lost."""
+
+    rule: str
+    source: str = ""
+    """`file:line` of the rule; empty for what the mesh adds by itself."""
+    matched: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An endpoint that may answer."""
+
+    address: str
+    workload: str = ""
+    health: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The proxy answers by itself. A gRPC caller gets HTTP 200 and the status in a header."""
+
+    status: int
+    body: str = ""
+    grpc_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The proxy sends the caller elsewhere."""
+
+    status: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """What the endpoint sees where it differs from what was sent. A header with the value None is taken away."""
+
+    host: str | None = None
+    path: str | None = None
+    headers: FrozenMap[str, str | None] = FrozenMap()
+
+    def __bool__(self) -> bool:
+        return self.host is not None or self.path is not None or bool(self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One of several clusters, and its part of the requests."""
+
+    name: str
+    weight: int
+    endpoints: tuple[Target, ...] = ()
+    rewritten: Rewritten | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """The answer to "where does this request go, and why". What does not apply is None or empty, and absent in the JSON."""
+
+    listener: str | None = None
+    filter_chain: str | None = None
+    route_config: str | None = None
+    virtual_host: str | None = None
+    route: str | None = None
+    cluster: str | None = None
+    weighted_clusters: tuple[Share, ...] = ()
+    endpoints: tuple[Target, ...] = ()
+    direct_response: Answer | None = None
+    redirect: Moved | None = None
+    rewritten: Rewritten | None = None
+    policies: Mapping[str, Any] = FrozenMap()
+    steps: tuple[Step, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stable JSON of `tulle explain -o json`."""
+        return {name: plain(value) for name, value in _fields(self) if value not in (None, (), FrozenMap())}
+
+
+_ALWAYS = frozenset({"matched", "why", "rule", "status", "location", "body", "weight"})
+
+
+def plain(value: Any) -> Any:
+    """Values of this module as JSON has them, without what does not apply."""
+    if is_dataclass(value):
+        kept = ((k, v) for k, v in _fields(value) if k in _ALWAYS or v not in (None, (), "", FrozenMap()))
+        return {k: plain(v) for k, v in kept}
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _fields(value: Any) -> list[tuple[str, Any]]:
+    return [(f.name, getattr(value, f.name)) for f in fields(value)]
+
+
+def place(source: Source | None) -> str:
+    """`file:line` of a rule."""
+    return str(source.origin) if source else ""
+
+
+def rule(source: Source | None, name: str) -> str:
+    """A rule's name for people: the document and field, else the name the mesh gave it."""
+    return str(source) if source else name
