@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tulle.agent.http import Response, request
 from tulle.agent.supervise import Policy
 from tulle.model.service import Registration
-from tulle.registry.registrations import encode
+from tulle.registry.form import dump
 
 REFUSED_AGAIN = 30.0
 """Seconds until a registration that the control plane refused is tried again as it is."""
@@ -86,7 +86,7 @@ class Registrar:
         return self.renew
 
     async def _put(self, registration: Registration) -> None:
-        answer = await request(self.api, "PUT", f"{self._path}?ttl={self.ttl:g}s", body=encode(registration))
+        answer = await request(self.api, "PUT", f"{self._path}?ttl={self.ttl:g}s", body=dump(registration))
         if answer.status >= 500:
             raise ConnectionError(f"it answered {answer.status}")
         if answer.status >= 300:

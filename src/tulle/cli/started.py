@@ -1,0 +1,40 @@
+"""What the commands that run proxies share: reading their options, and running until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from tulle.cli.failure import Failure
+from tulle.settings import Address
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def read(option: str, reader: Callable[[U], T], text: U) -> T:
+    """The option's value as the reader takes it. Ends the program (2) with the option's name when it does not."""
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise Failure(f"{option}: {error}", exit_code=2) from None
+
+
+def started(main: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    """Runs `main(stop, hurry)` until it ends by itself or by signals. What the system denied is told without a traceback."""
+    from tulle.agent.farewell import serve
+
+    try:
+        return serve(main)
+    except OSError as error:
+        raise Failure(str(error.strerror or error)) from error
+
+
+def warn_beyond_loopback(address: str) -> None:
+    """Says so when traffic will leave the machine, as nothing encrypts it yet."""
+    if not Address(host=address, port=0).is_loopback:
+        sys.stderr.write(
+            f"tulle: warning: {address} can be reached from other machines, and traffic between machines is not encrypted yet\n"
+        )
