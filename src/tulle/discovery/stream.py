@@ -28,7 +28,7 @@ class Stream:
     """Feed events to `on`, execute the commands that it returns, in order."""
 
     def __init__(self, mode: Mode, snapshot: Snapshot, shared: Shared) -> None:
-        self._mode, self._target, self._shared = mode, snapshot, shared
+        self.mode, self._target, self._shared = mode, snapshot, shared
         self._tracks: dict[str, Track] = {}
         self._order: tuple[Track, ...] = ()
         self._ready: Snapshot | None = None
@@ -79,11 +79,11 @@ class Stream:
         if track is None:
             self._begin(request)
             return []
-        if self._mode is Mode.SOTW and request.nonce != track.nonce:
+        if self.mode is Mode.SOTW and request.nonce != track.nonce:
             return []  # xDS protocol, "ACK, NACK, and resource type instance version": a stale request is followed by a fresh one
         flight = track.flight
         commands = self._answered(track, flight, request.error) if flight and request.nonce == flight.nonce else []
-        if self._mode is Mode.SOTW:
+        if self.mode is Mode.SOTW:
             self._renamed(track, request.subscribe)
         else:
             if request.unsubscribe:
@@ -196,12 +196,12 @@ class Stream:
             return
         if track.trials:
             group = track.trials.pop(0)
-            yield self._send(track, attempt(self._mode, track, group), group)
+            yield self._send(track, attempt(self.mode, track, group), group)
             return
         if track.sent is goal and not (track.asked or track.owed or track.anew or track.held):
             return
         resuming = track.held is not None
-        reply = advance(self._mode, self._shared, track, goal)
+        reply = advance(self.mode, self._shared, track, goal)
         if track.type_url == CDS and reply.entries:
             self._warm(reply.entries, goal, resuming=resuming)
         if reply.body is None:
@@ -276,7 +276,7 @@ class Stream:
                 yield Remind(reminder=Reminder.LINGER, token=self._token)
             names &= self._ripe
             self._ripe -= names
-        if names and (body := remove(self._mode, track, names)) is not None:
+        if names and (body := remove(self.mode, track, names)) is not None:
             yield self._send(track, body, ())
 
     def _unused_by(self, user: str, type_url: str, name: str) -> bool:
