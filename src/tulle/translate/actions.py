@@ -48,7 +48,8 @@ def _joined(first: HeaderOps, then: HeaderOps) -> HeaderOps:
 
 
 def _forward(does: Forward) -> Fields:
-    fields: Fields = _destination(does) | _rewrite(does) | _times(does)
+    # A `max_stream_duration` would switch this timeout off. So a caller's `grpc-timeout` is its own to watch over.
+    fields: Fields = _destination(does) | _rewrite(does) | {"timeout": duration(does.timeout or ZERO)}
     if does.retry and does.retry.attempts > 0:
         fields["retry_policy"] = _retry(does.retry)
     if does.mirrors:
@@ -87,12 +88,6 @@ def _rewrite(does: Forward) -> Fields:
     elif does.auto_host_rewrite:
         fields["auto_host_rewrite"] = YES
     return fields
-
-
-def _times(does: Forward) -> Fields:
-    """No timeout, or the one that was asked for: a caller's `grpc-timeout` may only make it shorter."""
-    limit = duration(does.timeout or ZERO)
-    return {"timeout": limit, "max_stream_duration": {"grpc_timeout_header_max": limit}}
 
 
 def _retry(of: RetryPolicy) -> Fields:

@@ -100,7 +100,8 @@ def connection_manager(serve: HttpConnections) -> Any:
         "normalize_path": YES,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": duration(ZERO),
-        "http_protocol_options": {"allow_absolute_url": YES},
+        # HTTP/1.0 too: other proxies and some clients' CONNECT still speak it.
+        "http_protocol_options": {"allow_absolute_url": YES, "accept_http_10": True},
         "http2_protocol_options": {"allow_connect": True},
         "upgrade_configs": [{"upgrade_type": kind} for kind in _upgrades(serve)],
         "internal_address_config": {},
