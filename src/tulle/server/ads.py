@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 class Proxies(Protocol):
     """Who decides what proxies are to hold. All calls come from the event loop's thread and must not block."""
 
-    def connected(self, node: Node, version: str) -> Snapshot:
-        """A proxy is there (`version`: its program and release, as it says itself). A second one of the same id replaces the first.
+    def connected(self, node: Node) -> Snapshot:
+        """A proxy is there: what it is to hold. A second one of the same id replaces the first.
 
         Raises ValueError, with a text for whoever runs the proxy, to turn it away.
         """
@@ -99,6 +99,15 @@ class Ads:
         await self._server.start()
         return ports
 
+    @asynccontextmanager
+    async def serving(self, addresses: Sequence[str], grace: float = 1.0) -> AsyncIterator[tuple[int, ...]]:
+        """Serves until the block ends; see `start`."""
+        ports = await self.start(addresses)
+        try:
+            yield ports
+        finally:
+            await self.stop(grace)
+
     async def stop(self, grace: float = 1.0) -> None:
         """Ends all streams; clients keep what they have and look for another control plane."""
         for session in tuple(self._sessions.values()):
@@ -110,6 +119,11 @@ class Ads:
         """What this proxy is to hold from now on. Nothing happens when it is not connected."""
         if session := self._sessions.get(node_id):
             session.offer(snapshot)
+
+    def version(self, node_id: str) -> str:
+        """The program and release of a connected proxy, such as `envoy 1.40.0`; empty when it is not connected."""
+        session = self._sessions.get(node_id)
+        return session.version if session else ""
 
     def acknowledged(self, node_id: str, command: Acknowledged) -> None:
         self._proxies.acknowledged(node_id, command.type_url, command.snapshot)
@@ -155,8 +169,8 @@ class Ads:
     def _session(self, mode: Mode, first: bytes) -> Iterator[_Session]:
         request, message = parse(first, mode)
         node = read_node(message)
-        snapshot = self._proxies.connected(node, version(message))
-        session = _Session(self, node.id, Stream(mode, snapshot, self._shared))
+        snapshot = self._proxies.connected(node)
+        session = _Session(self, node.id, Stream(mode, snapshot, self._shared), version(message))
         if previous := self._sessions.get(node.id):
             self.counters.superseded += 1
             previous.end(grpc.StatusCode.ABORTED, f"another proxy has connected as {node.id!r}")
@@ -177,7 +191,8 @@ class Ads:
 class _Session:
     """One client's stream and its timers. All state is changed between two awaits of the one event loop."""
 
-    def __init__(self, ads: Ads, node_id: str, stream: Stream) -> None:
+    def __init__(self, ads: Ads, node_id: str, stream: Stream, version: str) -> None:
+        self.version = version
         self.verdict: tuple[grpc.StatusCode, str] | None = None
         """Why the stream is ended from this side."""
         self._ads, self._id, self._stream = ads, node_id, stream
