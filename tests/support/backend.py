@@ -40,6 +40,7 @@ class Backend(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Backend
 
     def do_GET(self) -> None:
@@ -50,8 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.seen.append(said)
             self.server.arrived.notify_all()
         if headers.get("upgrade") == "websocket":
-            return self._echo()
-        body = json.dumps(said).encode()
+            self._echo()
+        else:
+            self._tell(json.dumps(said).encode(), headers)
+
+    def _tell(self, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(self._status(headers))
         self.send_header("content-length", str(len(body)))
         self.end_headers()
