@@ -8,7 +8,7 @@ from typing import Any
 
 from tulle.model.resource import Key, Origin, Resource, Violation
 from tulle.resources import codec
-from tulle.resources.kinds import BY_KIND
+from tulle.resources.kinds import kind_of
 from tulle.resources.read import Read, read
 from tulle.store.document import Document, File, Outcome, Result
 from tulle.store.port import Check, ConflictError, Delete, Op, Put
@@ -75,7 +75,7 @@ def _twice(first: Resource[Any], second: Resource[Any]) -> Violation:
 def key_of(violation: Violation) -> Key | None:
     """The document that a violation is about, where it says so much."""
     kind, _, name = violation.resource.partition("/")
-    return Key(kind=kind, namespace=violation.namespace or "default", name=name) if name and kind in BY_KIND else None
+    return Key(kind=kind, namespace=violation.namespace or "default", name=name) if name and kind_of(kind) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

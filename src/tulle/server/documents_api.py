@@ -1,0 +1,140 @@
+"""`/api/v1`: apply, delete, diff, validate, and documents with what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tulle.model.resource import Condition, Key
+from tulle.resources import codec
+from tulle.resources.kinds import kind_of
+from tulle.server.forms import (
+    ApplyForm,
+    DeleteForm,
+    FilesForm,
+    answer,
+    condition_json,
+    form_of,
+    problem,
+    report_json,
+    seconds,
+    the_kind,
+)
+from tulle.server.ports import Live
+from tulle.store.document import Document, Report
+from tulle.store.documents import Documents
+from tulle.store.plan import read_files
+from tulle.store.port import ConflictError
+from tulle.store.records import violations_json
+
+
+class DocumentsApi:
+    def __init__(self, documents: Documents, live: Live) -> None:
+        self._documents = documents
+        self._live = live
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/v1/apply", self.apply, methods=["POST"]),
+            Route("/api/v1/delete", self.delete, methods=["POST"]),
+            Route("/api/v1/diff", self.diff, methods=["POST"]),
+            Route("/api/v1/validate", self.validate, methods=["POST"]),
+            Route("/api/v1/resources", self.list, methods=["GET"]),
+            Route("/api/v1/resources/{kind}", self.list, methods=["GET"]),
+            Route("/api/v1/resources/{kind}/{namespace}/{name}", self.get, methods=["GET"]),
+        ]
+
+    async def apply(self, request: Request) -> Response:
+        form = await form_of(request, ApplyForm)
+        wait = seconds(form.wait or "0", "wait")
+        try:
+            report = await self._documents.apply(form.read(), dry_run=form.dry_run, force=form.force, expected=form.expected())
+        except ConflictError as error:
+            raise problem(409, f"{error}: somebody changed it since; get it again and decide again") from None
+        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
+
+    async def delete(self, request: Request) -> Response:
+        form = await form_of(request, DeleteForm)
+        wait = seconds(form.wait or "0", "wait")
+        if bool(form.files) == bool(form.resources):
+            raise problem(400, "the body must hold either files or resources")
+        if form.files:
+            report = await self._documents.delete_files([f.file() for f in form.files], dry_run=form.dry_run)
+        else:
+            report = await self._documents.delete([f.key() for f in form.resources], dry_run=form.dry_run)
+        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
+
+    async def diff(self, request: Request) -> Response:
+        form = await form_of(request, FilesForm)
+        differences, report = await self._documents.diff(form.read())
+        shown = [{"kind": d.key.kind, "namespace": d.key.namespace, "name": d.key.name, "diff": d.text} for d in differences]
+        return await self._reported(report, {"differences": shown}, 0.0)
+
+    async def validate(self, request: Request) -> Response:
+        form = await form_of(request, FilesForm)
+        reading = await asyncio.to_thread(read_files, form.read())
+        body = {"violations": violations_json(reading.violations), "warnings": violations_json(reading.warnings)}
+        return answer(body | {"error": _count(len(reading.violations))} if reading.violations else body, 422 if reading.violations else 200)
+
+    async def list(self, request: Request) -> Response:
+        kind = the_kind(request.path_params["kind"]).name if "kind" in request.path_params else ""
+        documents = await self._documents.list(kind, request.query_params.get("namespace", ""))
+        return answer({"items": [self.shown(document) for document in documents]})
+
+    async def get(self, request: Request) -> Response:
+        params = request.path_params
+        key = Key(kind=the_kind(params["kind"]).name, namespace=params["namespace"], name=params["name"])
+        document = await self._documents.get(key)
+        if not document:
+            raise problem(404, f"there is no {key.kind} {key.name!r} in namespace {key.namespace!r}")
+        return answer(self.shown(document))
+
+    def shown(self, document: Document) -> dict[str, Any]:
+        """The document as it was written, with its status."""
+        key = document.key
+        if resource := document.resource:
+            body = dict(codec.to_document(resource))
+            counted = {"generation": document.applied.generation if document.applied else 0, "resourceVersion": str(document.revision)}
+            body["metadata"] = {**body["metadata"], "namespace": key.namespace, **counted}
+        else:
+            kind = kind_of(key.kind)
+            versions = kind.api_versions if kind else ("",)
+            body = {"apiVersion": versions[0], "kind": key.kind, "metadata": {"name": key.name, "namespace": key.namespace}}
+        return body | {"status": self._status(document)}
+
+    def _status(self, document: Document) -> dict[str, Any]:
+        conditions, warnings = [document.accepted()], document.applied.warnings if document.applied else ()
+        if document.in_force:
+            live = self._live.status(document.key)
+            warnings = (*warnings, *(warning for warning in live.warnings if warning not in warnings))
+            conditions += [c for c in live.conditions if not (document.is_refused and c.type == "Programmed")]
+        conditions += [refusal] if (refusal := document.refusal()) else []
+        status = {"conditions": [condition_json(c) for c in _complete(conditions, document)], "warnings": violations_json(warnings)}
+        origin = document.resource.origin if document.resource else None
+        return status | ({"origin": str(origin)} if origin else {})
+
+    async def _reported(self, report: Report, more: dict[str, Any], wait: float) -> Response:
+        body = report_json(report) | more
+        if wait:
+            progress = await self._live.wait_acknowledged(report.revision, wait)
+            body["acknowledged"] = {"complete": progress.complete, "proxies": progress.proxies, "acknowledged": progress.acknowledged}
+        if report.violations:
+            body["error"] = _count(len(report.violations))
+        return answer(body, 422 if report.violations else 200)
+
+
+def _count(violations: int) -> str:
+    return "1 violation" if violations == 1 else f"{violations} violations"
+
+
+def _complete(conditions: list[Condition], document: Document) -> list[Condition]:
+    """Every document has a condition `Programmed`."""
+    if any(condition.type == "Programmed" for condition in conditions):
+        return conditions
+    if document.in_force:
+        return [*conditions, Condition(type="Programmed", status=None, reason="Pending", message="not compiled yet")]
+    return [*conditions, Condition(type="Programmed", status=False, reason="Invalid", message="no valid version was ever applied")]

@@ -1,0 +1,80 @@
+"""What every HTTP request passes first: who may ask, and how anything that goes wrong is told.
+
+A page in a browser on this machine can send requests to loopback. So requests whose Host is not a name of this machine (DNS
+rebinding), and requests that would change something on behalf of another site, are refused.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import structlog
+from prometheus_client import Counter
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUESTS = Counter("tulle_http_requests", "Requests to the HTTP API.", ("method", "code"))
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_METHODS = (*_SAFE, "POST", "PUT", "DELETE", "PATCH")
+_log = structlog.get_logger("http")
+
+
+class Guard:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app = app
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        sent = False
+
+        async def counted(message: Message) -> None:
+            nonlocal sent
+            if message["type"] == "http.response.start":
+                sent = True
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                REQUESTS.labels(method, message["status"]).inc()
+            await send(message)
+
+        if refused := self._refusal(scope["method"], Headers(scope=scope)):
+            await JSONResponse({"error": refused, "violations": []}, 403)(scope, receive, counted)
+            return
+        try:
+            await self._app(scope, receive, counted)
+        except Exception:  # noqa: BLE001 - the one place that keeps a defect from ending the connection without an answer
+            _log.exception("a request failed", method=scope["method"], path=scope["path"])
+            if not sent:
+                body = {"error": "the control plane failed to answer; its log says why", "violations": []}
+                await JSONResponse(body, 500)(scope, receive, counted)
+
+    def _refusal(self, method: str, headers: Headers) -> str:
+        host = headers.get("host", "")
+        if self._loopback and not is_loopback(host):
+            return f"the control plane answers on loopback only, and {host!r} is not a loopback name: use http://127.0.0.1 or localhost"
+        if method in _SAFE:
+            return ""
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return f"requests from pages of {origin!r} may not change anything here"
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return "requests from other sites may not change anything here"
+        return ""
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether `host[:port]` names this machine whatever a DNS server says."""
+    try:
+        name = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,115 @@
+"""The HTTP port: Tulle's API under `/api/v1`, and `/healthz`, `/readyz`, `/metrics`.
+
+Answers are JSON. What goes wrong is `{"error": sentence, "violations": [{path, line, resource, namespace, field, message}]}`: 400 for
+a request that cannot be used, 403 for one that may not be made, 404, 405, 409 for a lost race, 413, 422 for documents with
+violations (the rest of the answer then says what was done with the good ones), 503 when the store cannot be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tulle.registry.registrations import Registrations
+from tulle.server.documents_api import DocumentsApi
+from tulle.server.guard import Guard
+from tulle.server.live_api import LiveApi
+from tulle.server.ports import Live
+from tulle.server.registry_api import RegistryApi
+from tulle.settings import Address
+from tulle.store.documents import Documents
+from tulle.store.port import StoreError
+
+GRACE = 5
+"""Seconds that requests under way have when the server ends."""
+
+
+class ListenError(OSError):
+    """An address cannot be listened on."""
+
+
+def application(documents: Documents, registrations: Registrations, live: Live, *, loopback: bool) -> ASGIApp:
+    """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host."""
+    routes: list[Route] = [
+        *DocumentsApi(documents, live).routes(),
+        *RegistryApi(registrations, live).routes(),
+        *LiveApi(live).routes(),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http, StoreError: _on_store})
+    app.router.redirect_slashes = False
+    return Guard(app, loopback=loopback)
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail: object = error.detail
+    if isinstance(detail, dict):
+        return JSONResponse(detail, error.status_code, error.headers)
+    message = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not something to do with {request.url.path}",
+    }.get(error.status_code, str(detail))
+    return JSONResponse({"error": message, "violations": []}, error.status_code, error.headers)
+
+
+def _on_store(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error), "violations": []}, 503)
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens; port 0 takes any free port. Raises ListenError with what to do."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = f"cannot listen on {address} for the API: {error.strerror}"
+        raise ListenError(f"{reason}; stop what uses it, or choose another with --api HOST:PORT (TULLE_API)") from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals of the process to those who own the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serves until it is cancelled; then requests under way have GRACE seconds to end."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(config)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(server.serve(sockets=[listener]), name="http")
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await asyncio.wait([running])
+            raise
