@@ -1,0 +1,116 @@
+"""Inputs to mesh: the one way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from tulle.compile import catalog, services
+from tulle.compile.catalog import Catalog, ServiceKey
+from tulle.compile.memo import Memo
+from tulle.compile.mesh import Mesh
+from tulle.compile.rules import Documents, arrange, of_kind
+from tulle.compile.scope import Structure
+from tulle.compile.services import Definition
+from tulle.compile.statuses import statuses
+from tulle.compile.workloads import Workload
+from tulle.model.mesh import Inputs
+from tulle.model.resource import Key, Status
+from tulle.model.service import Registration
+from tulle.resources.core import KubernetesService
+from tulle.resources.networking.service_entry import ServiceEntry
+from tulle.resources.networking.workload_entry import WorkloadEntry
+
+_ROOM = 64
+"""Results kept for each document and registration before the least used are dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Built:
+    """A mesh, and what became of each document."""
+
+    mesh: Mesh
+    statuses: Mapping[Key, Status]
+    inputs: Inputs
+
+
+def build(inputs: Inputs, previous: Built | None = None) -> Built:
+    """Compiles the mesh. Never fails: what cannot be used is left out, and its status says why.
+
+    With `previous` only what changed since is made anew; the rest is shared, by identity.
+    """
+    if previous is not None and previous.inputs.settings != inputs.settings:
+        previous = None
+    memo = previous.mesh.memo if previous else Memo()
+    memo.age(_ROOM * (len(inputs.resources) + len(inputs.registrations)) + 65_536)
+    same = previous is not None and _same(previous.inputs, inputs)
+    found = _catalog(inputs, previous, memo, same_documents=same)
+    structure = _structure(inputs, previous, found, memo, same_documents=same)
+    mesh = Mesh(structure=structure, catalog=found, memo=memo)
+    kept = previous is not None and structure is previous.mesh.structure
+    return Built(mesh=mesh, statuses=previous.statuses if previous and kept else statuses(mesh, inputs), inputs=inputs)
+
+
+def _same(before: Inputs, after: Inputs) -> bool:
+    """Whether both hold the very same documents."""
+    if before.resources is after.resources:
+        return True
+    return len(before.resources) == len(after.resources) and all(before.resources.get(k) is r for k, r in after.resources.items())
+
+
+def _structure(inputs: Inputs, previous: Built | None, found: Catalog, memo: Memo, *, same_documents: bool) -> Structure:
+    settings = inputs.settings
+    if previous and same_documents:
+        before = previous.mesh.structure
+        if before.backends is found.backends:
+            return before
+        rules = before.rules
+    else:
+        rules = arrange(inputs.resources, settings.domain, settings.root_namespace, memo)
+    return Structure(settings=settings, backends=found.backends, rules=rules)
+
+
+def _catalog(inputs: Inputs, previous: Built | None, memo: Memo, *, same_documents: bool) -> Catalog:
+    before = previous.mesh.catalog if previous else Catalog()
+    domain = inputs.settings.domain
+    documents = before.documents if previous and same_documents else _definitions(inputs, domain, memo)
+    changes = _changed_registrations(previous.inputs.registrations if previous else {}, inputs.registrations)
+    if not same_documents:
+        changes.update(_changed_entries(previous.inputs.resources if previous else {}, inputs.resources))
+    return catalog.update(before, changes, documents, domain, memo)
+
+
+def _definitions(inputs: Inputs, domain: str, memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+    """The same mapping as before if no document that declares a service changed."""
+    found: list[Definition] = []
+    cores = of_kind(inputs.resources, KubernetesService)
+    found += (memo.get(("core", core.key), (core,), partial(services.of_core, core, domain)) for core in cores)
+    for entry in of_kind(inputs.resources, ServiceEntry):
+        found += memo.get(("entry", entry.key), (entry,), partial(services.of_entry, entry, domain))
+    return memo.get(("definitions",), tuple(found), partial(_by_service, found))
+
+
+def _by_service(definitions: Iterable[Definition]) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+    found: dict[ServiceKey, list[Definition]] = {}
+    for definition in definitions:
+        found.setdefault(ServiceKey(definition.service.host, definition.service.namespace), []).append(definition)
+    return {key: tuple(sorted(group, key=lambda d: d.rank)) for key, group in sorted(found.items())}
+
+
+def _changed_registrations(before: Mapping[str, Registration], after: Mapping[str, Registration]) -> dict[str, Workload | None]:
+    changes: dict[str, Workload | None] = {services.registration_id(id_): None for id_ in before.keys() - after.keys()}
+    for id_, registration in after.items():
+        if before.get(id_) is not registration:
+            changes[services.registration_id(id_)] = services.workload_of_registration(id_, registration)
+    return changes
+
+
+def _changed_entries(before: Documents, after: Documents) -> dict[str, Workload | None]:
+    old = {r.key: r for r in of_kind(before, WorkloadEntry)}
+    new = {r.key: r for r in of_kind(after, WorkloadEntry)}
+    changes: dict[str, Workload | None] = {str(key): None for key in old.keys() - new.keys()}
+    for key, entry in new.items():
+        if old.get(key) is not entry:
+            changes[str(key)] = services.workload_of_entry(str(key), key.name, key.namespace, entry.spec, entry.labels)
+    return changes

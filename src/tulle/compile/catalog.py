@@ -1,0 +1,175 @@
+"""Services and their endpoints, kept up to date at the cost of what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple, TypeVar, cast
+
+from tulle.compile import names
+from tulle.compile.memo import Memo
+from tulle.compile.services import Definition, of_registrations
+from tulle.compile.workloads import NO_WORKLOADS, Workload, Workloads, chosen_by
+from tulle.model.service import Endpoint, Port, Protocol, Resolution, Service
+
+V = TypeVar("V")
+ByPort = Mapping[int, tuple[Endpoint, ...]]
+
+
+class ServiceKey(NamedTuple):
+    """One host may be declared in several namespaces, each for itself."""
+
+    host: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Backend:
+    """A service and how proxies find its endpoints. Equal by identity: the same object means that nothing in it changed."""
+
+    key: ServiceKey
+    service: Service
+    resolution: Resolution
+    """STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS: NONE has become one of them."""
+    inline: ByPort | None = None
+    """Endpoints by port of the service, where they are part of the cluster (names to look up)."""
+    rank: tuple[int, int, str] = (0, 0, "")
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The ports that proxies serve."""
+        return tuple(p for p in self.service.ports if p.protocol is not Protocol.UDP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EndpointSet:
+    """The endpoints of a service by its ports. Equal by identity."""
+
+    by_port: ByPort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Catalog:
+    workloads: Workloads = NO_WORKLOADS
+    documents: Mapping[ServiceKey, tuple[Definition, ...]] = field(default_factory=dict)
+    backends: Mapping[ServiceKey, Backend] = field(default_factory=dict)
+    """The same mapping as in the mesh before, if only endpoints changed."""
+    endpoints: Mapping[ServiceKey, EndpointSet] = field(default_factory=dict)
+
+
+def update(
+    before: Catalog,
+    changes: Mapping[str, Workload | None],
+    documents: Mapping[ServiceKey, tuple[Definition, ...]],
+    domain: str,
+    memo: Memo,
+) -> Catalog:
+    """The catalog after workloads changed (None: went away). `documents` must be the same object as before if no definition changed."""
+    found, touched = before.workloads.updated(changes)
+    if not touched and documents is before.documents:
+        return before
+    registered = {ServiceKey(names.resolve(name, ns, domain), ns): name for ns, name in found.registered_services()}
+    everything = documents is not before.documents
+    keys = {*documents, *registered, *before.backends} if everything else _touched_keys(touched, documents, domain)
+    backends: dict[ServiceKey, Backend | None] = {}
+    endpoints: dict[ServiceKey, EndpointSet | None] = {}
+    for key in keys:
+        declared = _definitions(key, documents.get(key, ()), registered.get(key), found, domain)
+        matched = tuple(found.matching(key.namespace, d.selector) for d in declared)
+        made = memo.get(("service", key), (declared, matched), partial(_compiled, key, declared, matched, memo))
+        backends[key], endpoints[key] = made
+    return Catalog(
+        workloads=found,
+        documents=documents,
+        backends=_merged(before.backends, backends),
+        endpoints=_merged(before.endpoints, endpoints),
+    )
+
+
+def _merged(before: Mapping[ServiceKey, V], changes: Mapping[ServiceKey, V | None]) -> Mapping[ServiceKey, V]:
+    """The same mapping as before if nothing in it changed."""
+    if all(before.get(key) is value for key, value in changes.items()):
+        return before
+    after = {**before, **changes}
+    if len(after) == len(before) and None not in changes.values():
+        return cast("Mapping[ServiceKey, V]", after)
+    return {key: after[key] for key in sorted(after) if after[key] is not None}  # type: ignore[misc]
+
+
+def _touched_keys(touched: Iterable[Workload], documents: Mapping[ServiceKey, tuple[Definition, ...]], domain: str) -> set[ServiceKey]:
+    changed = tuple(touched)
+    found = {ServiceKey(names.resolve(w.service, w.namespace, domain), w.namespace) for w in changed if w.service}
+    for key, definitions in documents.items():
+        if any(chosen_by(d.selector, key.namespace, w) for d in definitions for w in changed):
+            found.add(key)
+    return found
+
+
+def _definitions(
+    key: ServiceKey, declared: tuple[Definition, ...], registered: str | None, workloads: Workloads, domain: str
+) -> tuple[Definition, ...]:
+    core = any(d.rank[0] == 0 for d in declared)
+    if registered is None or core:
+        return declared
+    instances = workloads.matching(key.namespace, {"": registered})
+    return (*declared, of_registrations(registered, key.namespace, domain, instances))
+
+
+def _compiled(
+    key: ServiceKey, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...], memo: Memo
+) -> tuple[Backend | None, EndpointSet | None]:
+    if not declared:
+        return None, None
+    service = _united([d.service for d in declared])
+    answers = {port.number: _answers(port, declared, matched) for port in service.ports}
+    resolution, by_port = _dialled(service, answers)
+    inline = None if resolution is Resolution.STATIC else by_port
+    backend = memo.get(
+        ("backend", key),
+        (service, resolution, inline, declared[0].rank),
+        lambda: Backend(key=key, service=service, resolution=resolution, inline=inline, rank=declared[0].rank),
+    )
+    return backend, memo.get(("endpoint set", key), (by_port,), lambda: EndpointSet(by_port=by_port))
+
+
+def _united(services: list[Service]) -> Service:
+    """Several definitions of one host in one namespace: the first speaks, the others add ports that it lacks."""
+    first, *others = services
+    if not others:
+        return first
+    ports = {p.number: p for s in reversed(services) for p in s.ports}
+    return replace(first, ports=tuple(ports[n] for n in sorted(ports)))
+
+
+def _answers(port: Port, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...]) -> tuple[Endpoint, ...]:
+    found: dict[tuple[str, int], Endpoint] = {}
+    for definition, workloads in zip(declared, matched, strict=True):
+        own = definition.service.port(port.number)
+        if own is None:
+            continue
+        for workload in (*definition.fixed, *workloads):
+            endpoint = workload.answer(own)
+            if endpoint is not None:
+                found.setdefault((endpoint.address, endpoint.port), endpoint)
+    return tuple(sorted(found.values(), key=lambda e: (e.address, e.port, e.workload)))
+
+
+def _dialled(service: Service, answers: ByPort) -> tuple[Resolution, ByPort]:
+    """How endpoints are found. Without interception nobody knows the address that a caller of a NONE service dialled:
+
+    what he named stands for it, an address of the service if it has any, else its host.
+    """
+    if service.resolution is Resolution.NONE:
+        addresses = tuple(a for a in service.addresses if names.is_address(a))
+        if addresses:
+            return Resolution.STATIC, {p.number: tuple(Endpoint(address=a, port=_target(p)) for a in addresses) for p in service.ports}
+        return _dialled(replace(service, resolution=Resolution.DYNAMIC_DNS if names.is_wildcard(service.host) else Resolution.DNS), {})
+    if service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not names.is_wildcard(service.host):
+        by_name = {p.number: (Endpoint(address=service.host, port=_target(p)),) for p in service.ports}
+        return service.resolution, {n: answers.get(n) or fallback for n, fallback in by_name.items()}
+    return service.resolution, answers
+
+
+def _target(port: Port) -> int:
+    return port.target if isinstance(port.target, int) and port.target else port.number

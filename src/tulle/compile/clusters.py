@@ -1,0 +1,111 @@
+"""Services as clusters: one for each port, and one more for each port and subset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tulle.compile import names
+from tulle.compile.catalog import Backend, EndpointSet
+from tulle.compile.memo import Memo
+from tulle.compile.policies import DEFAULT, Tuning
+from tulle.compile.routes import BLACK_HOLE
+from tulle.model.identity import selects
+from tulle.model.proxy import Cluster, EndpointGroup
+from tulle.model.resource import Source
+from tulle.model.service import Endpoint, Port, Protocol, Resolution
+from tulle.model.traffic import Algorithm, TrafficPolicy
+
+ALLOW_ANY = "AllowAnyDynamicDNSCluster"
+CONNECT = "connect_http"
+"""The internal listener, and the cluster that leads to it, for HTTP inside of CONNECT."""
+
+BLACK_HOLE_CLUSTER = Cluster(name=BLACK_HOLE, policy=DEFAULT, endpoints=())
+ALLOW_ANY_CLUSTER = Cluster(name=ALLOW_ANY, policy=DEFAULT, resolution=Resolution.DYNAMIC_DNS, http=True)
+CONNECT_CLUSTER = Cluster(name=CONNECT, policy=DEFAULT, internal_listener=CONNECT)
+
+
+def clusters(backend: Backend, tuning: Tuning | None, memo: Memo) -> tuple[Cluster, ...]:
+    name = ("clusters", backend.key, tuning.key if tuning else None)
+    return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning)))
+
+
+def endpoint_groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, memo: Memo) -> tuple[EndpointGroup, ...]:
+    """Empty where the endpoints are part of the clusters."""
+    if backend.resolution is not Resolution.STATIC:
+        return ()
+    name = ("endpoints", backend.key, tuning.key if tuning else None)
+    return memo.get(name, (backend, endpoints, tuning), lambda: tuple(_groups(backend, endpoints, tuning)))
+
+
+def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, str]]:
+    for port in backend.ports:
+        yield port, ""
+        yield from ((port, subset) for subset in (tuning.subsets if tuning else ()))
+
+
+def _clusters(backend: Backend, tuning: Tuning | None) -> Iterator[Cluster]:
+    for port, subset in _variants(backend, tuning):
+        policy = _suited(tuning.traffic_policy(port.number, subset) if tuning else DEFAULT, port)
+        resolution, endpoints = _found(backend, policy, port, tuning, subset)
+        yield Cluster(
+            name=names.cluster_name(backend.key.host, port.number, subset),
+            policy=_balanced(policy),
+            resolution=resolution,
+            endpoints=endpoints,
+            http=port.protocol.is_http or port.protocol is Protocol.AUTO,
+            http2=port.protocol.is_http2 or policy.connection_pool.upgrade_to_http2,
+            sources=tuple(_sources(backend, tuning, subset)),
+        )
+
+
+def _suited(policy: TrafficPolicy, port: Port) -> TrafficPolicy:
+    """On a port of which nothing is said, the endpoint is spoken to as the caller spoke."""
+    if port.protocol is not Protocol.AUTO or policy.connection_pool.upgrade_to_http2:
+        return policy
+    return replace(policy, connection_pool=replace(policy.connection_pool, use_client_protocol=True))
+
+
+def _found(
+    backend: Backend, policy: TrafficPolicy, port: Port, tuning: Tuning | None, subset: str
+) -> tuple[Resolution, tuple[Endpoint, ...] | None]:
+    if backend.inline is None:
+        return Resolution.STATIC, None
+    if backend.resolution is Resolution.DYNAMIC_DNS or policy.load_balancer.algorithm is Algorithm.PASSTHROUGH:
+        return Resolution.DYNAMIC_DNS, None
+    chosen = _picked(backend.inline.get(port.number, ()), tuning, subset)
+    one_name = backend.resolution is Resolution.DNS_ROUND_ROBIN and len(chosen) == 1
+    return (Resolution.DNS_ROUND_ROBIN if one_name else Resolution.DNS), chosen
+
+
+def _balanced(policy: TrafficPolicy) -> TrafficPolicy:
+    """PASSTHROUGH sends to the address that the caller dialled. A caller that names a service without such an address gets any endpoint,
+
+    as behind a virtual address on Kubernetes.
+    """
+    if policy.load_balancer.algorithm is not Algorithm.PASSTHROUGH:
+        return policy
+    return replace(policy, load_balancer=replace(policy.load_balancer, algorithm=Algorithm.RANDOM))
+
+
+def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[Source]:
+    if backend.service.source:
+        yield backend.service.source
+    if tuning:
+        yield tuning.source(subset)
+
+
+def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None) -> Iterator[EndpointGroup]:
+    for port, subset in _variants(backend, tuning):
+        yield EndpointGroup(
+            name=names.cluster_name(backend.key.host, port.number, subset),
+            endpoints=_picked(endpoints.by_port.get(port.number, ()), tuning, subset),
+            sources=tuple(_sources(backend, tuning, subset)),
+        )
+
+
+def _picked(endpoints: tuple[Endpoint, ...], tuning: Tuning | None, subset: str) -> tuple[Endpoint, ...]:
+    if not subset or tuning is None:
+        return endpoints
+    wanted = tuning.labels(subset)
+    return tuple(e for e in endpoints if selects(wanted, e.labels))

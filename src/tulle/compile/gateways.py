@@ -1,0 +1,229 @@
+"""What the proxies at the mesh's edge serve (BEHAVIOURS 9): Gateways whose selector picks them, and the VirtualServices bound to those."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tulle.compile import names, protocols
+from tulle.compile import tcp as tcp_routes
+from tulle.compile.routes import Place, http_routes
+from tulle.compile.rules import Rules
+from tulle.compile.scope import Scope
+from tulle.compile.steering import Steering
+from tulle.model.identity import Labels, selects
+from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener
+from tulle.model.resource import Key, Resource, Source
+from tulle.model.routing import Route, RouteTable, Skipped, VirtualHost
+from tulle.model.service import Protocol
+from tulle.resources.networking.gateway import Gateway, Server
+
+OFFSET = 8000
+"""How much higher a proxy serves a port that it has no right to bind."""
+_FIRST_FREE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A server of a Gateway at one proxy."""
+
+    gateway: Key
+    index: int
+    spec: Server
+    source: Source
+    address: str
+    port: int
+    """Where the proxy listens."""
+    protocol: Protocol
+    dropped: str = ""
+    """Why it is not served; empty where it is."""
+
+    @property
+    def name(self) -> str:
+        """As VirtualServices name the gateway."""
+        return f"{self.gateway.namespace}/{self.gateway.name}"
+
+    @property
+    def declared_port(self) -> int:
+        return self.spec.port.number
+
+    @property
+    def hosts(self) -> tuple[tuple[str, str], ...]:
+        """Namespace (or `*`) of the VirtualServices that are wanted, and host pattern."""
+        pairs = (("*", h) if "/" not in h else h.split("/", 1) for h in self.spec.hosts)
+        return tuple((self.gateway.namespace if ns == "." else ns, host.lower()) for ns, host in pairs)
+
+
+def servers(rules: Rules, labels: Labels, bind: str, *, privileged: bool) -> tuple[Served, ...]:
+    """All servers of the Gateways that pick a proxy, from the oldest, with what becomes of each."""
+    picked = [g for g in rules.gateways if selects(g.spec.selector, labels)]
+    wanted = [_server(g, i, s, bind, privileged) for g in picked for i, s in enumerate(g.spec.servers)]
+    taken: dict[tuple[str, int], Served] = {}
+    done = []
+    for server in sorted(wanted, key=lambda s: s.port != s.declared_port):
+        first = taken.get((server.address, server.port))
+        dropped = server.dropped or (_clash(first, server) if first else "")
+        if not dropped:
+            taken.setdefault((server.address, server.port), server)
+        done.append(server if dropped == server.dropped else _dropped(server, dropped))
+    order = {id(g): n for n, g in enumerate(picked)}
+    position = {g.key: order[id(g)] for g in picked}
+    return tuple(sorted(done, key=lambda s: (position[s.gateway], s.index)))
+
+
+def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, privileged: bool) -> Served:
+    protocol = protocols.named(spec.port.protocol) or Protocol.HTTP
+    declared = spec.port.number
+    return Served(
+        gateway=gateway.key,
+        index=index,
+        spec=spec,
+        source=gateway.at(f"spec.servers[{index}]"),
+        address=spec.bind or bind,
+        port=declared if privileged or declared >= _FIRST_FREE else declared + OFFSET,
+        protocol=protocol,
+        dropped=unsupported(spec, protocol),
+    )
+
+
+def unsupported(spec: Server, protocol: Protocol) -> str:
+    if protocol.is_tls:
+        return f"{spec.port.protocol} is not in force yet, so port {spec.port.number} is not served"
+    if protocol is Protocol.UDP:
+        return f"a gateway does not serve UDP, so port {spec.port.number} is not served"
+    if (spec.bind or "").startswith("unix:"):
+        return "a gateway does not listen on Unix sockets"
+    return ""
+
+
+def _dropped(server: Served, why: str) -> Served:
+    return Served(
+        gateway=server.gateway,
+        index=server.index,
+        spec=server.spec,
+        source=server.source,
+        address=server.address,
+        port=server.port,
+        protocol=server.protocol,
+        dropped=why,
+    )
+
+
+def clash(first: Server, other: Server) -> str:
+    """Why two servers on one port cannot both be served; empty where they can. HTTP joins only HTTP."""
+    one, two = (protocols.named(s.port.protocol) or Protocol.HTTP for s in (first, other))
+    if one.is_http != two.is_http:
+        return f"{other.port.protocol} cannot share port {other.port.number} with {first.port.protocol}"
+    return "" if two.is_http or one.is_tls or two.is_tls else f"port {other.port.number} is already served as {first.port.protocol}"
+
+
+def _clash(first: Served, other: Served) -> str:
+    if first.declared_port != other.declared_port:
+        return f"port {first.declared_port} of Gateway {first.name} is served on {first.port} already"
+    why = clash(first.spec, other.spec)
+    return f"{why} of Gateway {first.name} ({first.source.origin})" if why else ""
+
+
+def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, ...], tuple[RouteTable, ...]]:
+    ports: defaultdict[tuple[str, int], list[Served]] = defaultdict(list)
+    for server in served:
+        if not server.dropped:
+            ports[server.address, server.port].append(server)
+    tables: dict[int, list[Served]] = defaultdict(list)
+    found = []
+    for (address, port), group in sorted(ports.items()):
+        declared = group[0].declared_port
+        if group[0].protocol.is_http:
+            tables[declared] += group
+            serve = HttpConnections(stat_prefix=f"{address}_{port}", routes=f"http.{declared}", edge=True)
+            chains: tuple[FilterChain, ...] = (FilterChain(name=f"http.{declared}", serve=serve, source=group[0].source),)
+        else:
+            chains = _tcp_chains(scope, group[0])
+        if chains:
+            found.append(_listener(address, port, declared, chains, group))
+    return tuple(found), tuple(_table(scope, port, group) for port, group in sorted(tables.items()))
+
+
+def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:
+    return Listener(
+        name=f"{address}_{port}",
+        address=address,
+        port=port,
+        direction=Direction.OUTBOUND,
+        chains=chains,
+        declared_port=declared if declared != port else 0,
+        sources=tuple(s.source for s in group),
+    )
+
+
+def bound(scope: Scope, server: Served) -> Iterator[tuple[str, Steering]]:
+    """The VirtualServices in force at a server, from the oldest, each with the hosts that both speak of."""
+    for steering in scope.structure.rules.by_gateway.get(server.name, ()):
+        if not steering.exported_to(scope.namespace):
+            continue
+        for host in steering.hosts:
+            common = {c for ns, pattern in server.hosts if ns in ("*", steering.namespace) and (c := names.overlap(pattern, host))}
+            yield from ((c, steering) for c in sorted(common))
+
+
+def _tcp_chains(scope: Scope, server: Served) -> tuple[FilterChain, ...]:
+    """The first rule that holds takes all connections; without one the port is not opened."""
+    place = Place(scope=scope, port=server.declared_port, gateways=frozenset((server.name,)))
+    for _, steering in bound(scope, server):
+        rule = tcp_routes.matching(steering, place)
+        if rule is not None:
+            serve = tcp_routes.by_rule(rule, place)
+            return (FilterChain(name=f"tcp.{server.declared_port}", serve=serve, source=rule.source),)
+    return ()
+
+
+Parts = tuple[tuple[Route, ...], tuple[Skipped, ...]]
+
+
+def _table(scope: Scope, port: int, group: list[Served]) -> RouteTable:
+    tls_only = {host for s in group if s.spec.tls and s.spec.tls.https_redirect for _, host in s.hosts}
+    found = _parts(scope, port, group)
+    hosts = [_virtual_host(host, port, parts, _redirected(host, tls_only)) for host, parts in found.items()]
+    hosts += [_virtual_host(host, port, [], True) for host in tls_only - found.keys()]
+    hosts = [h for h in hosts if h.routes or h.require_tls]
+    if not hosts:
+        hosts = [VirtualHost(name=f"blackhole:{port}", domains=("*",), routes=())]
+    return RouteTable(name=f"http.{port}", virtual_hosts=tuple(sorted(hosts, key=lambda h: h.name)), ignore_port_in_host=True)
+
+
+def _parts(scope: Scope, port: int, group: list[Served]) -> dict[str, list[Parts]]:
+    """By host, the routes of each VirtualService that is bound to one of the servers, from the oldest."""
+    bound_to: defaultdict[str, set[Steering]] = defaultdict(set)
+    for server in group:
+        for host, steering in bound(scope, server):
+            bound_to[host].add(steering)
+    own = frozenset(s.name for s in group)
+    return {
+        host: [http_routes(s, Place(scope=scope, port=port, gateways=own & s.gateways)) for s in sorted(found, key=lambda s: s.age)]
+        for host, found in bound_to.items()
+    }
+
+
+def _redirected(host: str, tls_only: set[str]) -> bool:
+    return any(names.covers(pattern, host) for pattern in tls_only)
+
+
+def _virtual_host(host: str, port: int, found: list[Parts], require_tls: bool) -> VirtualHost:
+    """Routes of several VirtualServices in one: those that take every request go last (BEHAVIOURS 6)."""
+    routes = [r for part, _ in found for r in part]
+    skipped = [s for _, part in found for s in part]
+    ordered = sorted(routes, key=lambda r: r.match.catches_all)
+    final = next((n for n, r in enumerate(ordered) if r.match.catches_all), len(ordered))
+    late = [
+        Skipped(source=r.source, why=f"never reached: {ordered[final].source} takes every request")
+        for r in ordered[final + 1 :]
+        if r.source
+    ]
+    return VirtualHost(
+        name=f"{host}:{port}",
+        domains=(host,),
+        routes=tuple(ordered[: final + 1]),
+        skipped=(*skipped, *late),
+        require_tls=require_tls,
+    )

@@ -1,0 +1,170 @@
+"""What a group of proxies can see. Proxies of one scope share their outbound configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tulle.compile import names
+from tulle.compile.catalog import Backend, ServiceKey
+from tulle.compile.memo import Memo
+from tulle.compile.policies import Tuning
+from tulle.compile.rules import Rules
+from tulle.compile.steering import Steering
+from tulle.model.identity import Labels, selects
+from tulle.model.mesh import MeshSettings
+from tulle.model.proxy import Node, Role
+from tulle.model.resource import Key, Resource
+from tulle.resources.networking.sidecar import OutboundMode, Sidecar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Structure:
+    """All of the mesh but the endpoints that come and go. Equal by identity: the same object as long as only endpoints change."""
+
+    settings: MeshSettings
+    backends: Mapping[ServiceKey, Backend]
+    rules: Rules
+
+
+class ScopeId(NamedTuple):
+    """What tells scopes apart; stays the same from mesh to mesh."""
+
+    role: Role
+    namespace: str
+    sidecar: Key | None
+    facets: tuple[bool, ...]
+    """Which of the label selectors in use pick the proxy."""
+    labels: Labels | None
+    """A gateway's, on which its listeners depend."""
+    bind: str
+    privileged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scope:
+    id: ScopeId
+    structure: Structure
+    namespace: str
+    labels: Labels
+    backends: Mapping[str, Backend]
+    """By host: the services that are exported to the namespace, one for each host."""
+    egress: tuple[tuple[str, str], ...] | None
+    """Namespace and host patterns that a Sidecar resource restricts visibility to; None where none does."""
+    allow_any: bool
+    _tunings: dict[str, Tuning | None] = field(default_factory=dict)
+
+    @property
+    def domain(self) -> str:
+        return self.structure.settings.domain
+
+    def tuning(self, host: str) -> Tuning | None:
+        """The DestinationRules that hold for a service of this scope."""
+        if host not in self._tunings:
+            backend = self.backends.get(host)
+            owner = backend.key.namespace if backend else ""
+            self._tunings[host] = self.structure.rules.tuning(host, owner, self.namespace, self.labels)
+        return self._tunings[host]
+
+    def listed(self) -> Iterator[Backend]:
+        """The services that callers may name, by host."""
+        if self.egress is None:
+            return iter(self.backends.values())
+        return (b for b in self.backends.values() if self._shown(b.key.namespace, b.key.host))
+
+    def _shown(self, namespace: str, host: str) -> bool:
+        return self.egress is None or any(ns in ("*", namespace) and names.covers(pattern, host) for ns, pattern in self.egress)
+
+    def sees(self, steering: Steering) -> bool:
+        """Whether a VirtualService is in force here."""
+        if not steering.exported_to(self.namespace):
+            return False
+        return self.egress is None or any(
+            ns in ("*", steering.namespace) and names.overlap(pattern, host) for ns, pattern in self.egress for host in steering.hosts
+        )
+
+    def steering(self, host: str) -> Steering | None:
+        """The one VirtualService that has a host of the mesh to itself."""
+        return next((s for _, s in self.structure.rules.mesh.candidates(host) if self.sees(s)), None)
+
+    def footing(self, steering: Steering | None) -> tuple[object, ...]:
+        """All that routes made from a VirtualService depend on, by identity."""
+        if steering is None:
+            return ()
+        return (steering, *((self.backends.get(t), self.tuning(t)) for t in steering.targets))
+
+
+def scope_id(structure: Structure, node: Node) -> ScopeId:
+    gateway = node.role is Role.GATEWAY
+    sidecar = None if gateway else applicable(structure.rules, node)
+    return ScopeId(
+        role=node.role,
+        namespace=node.namespace,
+        sidecar=sidecar.key if sidecar else None,
+        facets=tuple(selects(selector, node.labels) for selector in structure.rules.selectors),
+        labels=node.labels if gateway else None,
+        bind=node.bind if gateway else "",
+        privileged=gateway and node.privileged_ports,
+    )
+
+
+def scope_of(structure: Structure, node: Node, memo: Memo) -> Scope:
+    """The scope of a node: the same object for all nodes of that scope while the structure stays."""
+    which = scope_id(structure, node)
+    return memo.get(("scope", which), (structure,), lambda: _scope(structure, which, node, memo))
+
+
+def _scope(structure: Structure, which: ScopeId, node: Node, memo: Memo) -> Scope:
+    sidecar = applicable(structure.rules, node) if which.sidecar else None
+    return Scope(
+        id=which,
+        structure=structure,
+        namespace=node.namespace,
+        labels=node.labels,
+        backends=memo.get(("exported", node.namespace), (structure.backends,), lambda: _exported(structure.backends, node.namespace)),
+        egress=_egress(sidecar, node.namespace) if sidecar else None,
+        allow_any=_allow_any(structure.settings, sidecar),
+    )
+
+
+def applicable(rules: Rules, node: Node) -> Resource[Sidecar] | None:
+    """With a matching selector, else the namespace's, else the root namespace's; the oldest of equals (BEHAVIOURS 25)."""
+    own = rules.sidecars.get(node.namespace, ())
+    for resource in own:
+        selector = resource.spec.workload_selector
+        if selector and selector.labels and selects(selector.labels, node.labels):
+            return resource
+    return _default(own) or _default(rules.sidecars.get(rules.root_namespace, ()))
+
+
+def _default(resources: tuple[Resource[Sidecar], ...]) -> Resource[Sidecar] | None:
+    return next((r for r in resources if not (r.spec.workload_selector and r.spec.workload_selector.labels)), None)
+
+
+def _egress(sidecar: Resource[Sidecar], home: str) -> tuple[tuple[str, str], ...] | None:
+    if not sidecar.spec.egress:
+        return None
+    pairs = (host.partition("/")[::2] for egress in sidecar.spec.egress for host in egress.hosts)
+    return tuple(sorted({(home if ns == "." else ns, host.lower()) for ns, host in pairs if ns != "~"}))
+
+
+def _allow_any(settings: MeshSettings, sidecar: Resource[Sidecar] | None) -> bool:
+    policy = sidecar.spec.outbound_traffic_policy if sidecar else None
+    return settings.allow_any if policy is None else policy.mode is OutboundMode.ALLOW_ANY
+
+
+def _exported(backends: Mapping[ServiceKey, Backend], client: str) -> Mapping[str, Backend]:
+    """For each host the client's own service, else a core Service, else the oldest."""
+    found: dict[str, Backend] = {}
+    for backend in backends.values():
+        if not names.exported(backend.service.export_to, backend.key.namespace, client):
+            continue
+        known = found.get(backend.key.host)
+        if known is None or _preference(backend, client) < _preference(known, client):
+            found[backend.key.host] = backend
+    return dict(sorted(found.items()))
+
+
+def _preference(backend: Backend, client: str) -> tuple[object, ...]:
+    return (backend.key.namespace != client, backend.rank, backend.key.namespace)

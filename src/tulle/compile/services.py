@@ -1,0 +1,152 @@
+"""What documents and registrations say that there is: definitions of services, before instances are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tulle.compile import names, protocols
+from tulle.compile.workloads import SERVICE, Workload
+from tulle.model.frozen import FrozenMap
+from tulle.model.identity import NO_LABELS, Locality
+from tulle.model.resource import Resource
+from tulle.model.service import Endpoint, Port, Protocol, RegisteredPort, Registration, Resolution, Service
+from tulle.resources.core import KubernetesPort, KubernetesService, ServiceType
+from tulle.resources.networking.service_entry import Location, ServiceEntry, ServicePort
+from tulle.resources.networking.workload_entry import WorkloadEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A service as one document declares it."""
+
+    id: str
+    service: Service
+    rank: tuple[int, int, str]
+    """Which of several definitions of one host speaks first: core Services, then documents by age, then mere registrations."""
+    selector: Mapping[str, str] = field(default_factory=dict)
+    """Picks workloads of the service's namespace; empty picks none."""
+    fixed: tuple[Workload, ...] = ()
+    """Endpoints written in the document itself."""
+
+
+def registration_id(id_: str) -> str:
+    return f"registration/{id_}"
+
+
+def workload_of_registration(id_: str, registration: Registration) -> Workload:
+    labels = registration.labels
+    if "app" not in labels:
+        labels = FrozenMap({**labels, "app": registration.service})
+    endpoint = Endpoint(
+        address=registration.address,
+        labels=labels,
+        locality=registration.locality,
+        weight=max(1, registration.weight),
+        health=registration.health,
+        service_account=registration.service_account,
+        workload=registration.id,
+    )
+    return Workload(
+        id=registration_id(id_),
+        namespace=registration.namespace,
+        labels=labels,
+        endpoint=endpoint,
+        registered=registration.ports,
+        service=registration.service,
+    )
+
+
+def workload_of_entry(id_: str, name: str, namespace: str, spec: WorkloadEntry, extra: Mapping[str, str] = NO_LABELS) -> Workload:
+    """From a WorkloadEntry, or from an endpoint of a ServiceEntry, which has the same form."""
+    labels = FrozenMap({**extra, **spec.labels})
+    endpoint = Endpoint(
+        address=spec.address or "",
+        labels=labels,
+        locality=Locality.parse(spec.locality or ""),
+        weight=max(1, spec.weight or 1),
+        service_account=spec.service_account or "",
+        workload=name,
+        network=spec.network or "",
+    )
+    return Workload(id=id_, namespace=namespace, labels=labels, endpoint=endpoint, named=FrozenMap(spec.ports))
+
+
+def of_registrations(service: str, namespace: str, domain: str, workloads: tuple[Workload, ...]) -> Definition:
+    """A service that is known only by its instances: its ports are all that they registered, the first to name a number speaks for it."""
+    ports: dict[int, RegisteredPort] = {}
+    for workload in workloads:
+        for port in workload.registered or ():
+            ports.setdefault(port.number, port)
+    host = names.resolve(service, namespace, domain)
+    return Definition(
+        id=f"registered/{namespace}/{service}",
+        service=Service(
+            host=host,
+            name=service,
+            namespace=namespace,
+            ports=tuple(Port(number=n, name=p.name, protocol=p.protocol, target=n) for n, p in sorted(ports.items())),
+        ),
+        rank=(2, 0, service),
+        selector={SERVICE: service},
+    )
+
+
+def of_core(resource: Resource[KubernetesService], domain: str) -> Definition:
+    """A v1/Service. Without a selector it stands for the instances registered under its name."""
+    spec, key = resource.spec, resource.key
+    external = (spec.external_name or "") if spec.type is ServiceType.EXTERNAL_NAME else ""
+    service = Service(
+        host=f"{key.name}.{key.namespace}.svc.{domain}",
+        name=key.name,
+        namespace=key.namespace,
+        ports=tuple(_core_port(p) for p in spec.ports),
+        addresses=tuple(a for a in (spec.cluster_ip or "",) if names.is_address(a)),
+        resolution=Resolution.DNS if external else Resolution.STATIC,
+        external=bool(external),
+        labels=resource.labels,
+        source=resource.at("spec"),
+        created=resource.created,
+    )
+    fixed = (Workload(id="external", namespace=key.namespace, labels=NO_LABELS, endpoint=Endpoint(address=external)),) if external else ()
+    selector = {} if external else (dict(spec.selector) or {SERVICE: key.name})
+    return Definition(id=str(key), service=service, rank=(0, resource.created, key.name), selector=selector, fixed=fixed)
+
+
+def _core_port(port: KubernetesPort) -> Port:
+    protocol = protocols.of_port(port.port, port.name or "", port.app_protocol or "", port.protocol.value)
+    return Port(number=port.port, name=port.name or "", protocol=protocol, target=port.target_port)
+
+
+def _entry_protocol(port: ServicePort) -> Protocol:
+    return protocols.named(port.protocol or "") or protocols.of_port(port.number, port.name)
+
+
+def of_entry(resource: Resource[ServiceEntry], domain: str) -> tuple[Definition, ...]:
+    """A ServiceEntry: one definition for each of its hosts."""
+    spec, key = resource.spec, resource.key
+    ports = tuple(Port(number=p.number, name=p.name, protocol=_entry_protocol(p), target=p.target_port) for p in spec.ports)
+    selector = dict(spec.workload_selector.labels) if spec.workload_selector else {}
+    fixed = tuple(workload_of_entry(f"{key}/{i}", f"{key.name}-{i}", key.namespace, e) for i, e in enumerate(spec.endpoints))
+    return tuple(
+        Definition(
+            id=f"{key}/{host}",
+            service=Service(
+                host=names.resolve(host, key.namespace, domain),
+                name=key.name,
+                namespace=key.namespace,
+                ports=ports,
+                addresses=spec.addresses,
+                resolution=Resolution(spec.resolution.value),
+                external=spec.location is Location.MESH_EXTERNAL,
+                export_to=spec.export_to or ("*",),
+                labels=resource.labels,
+                source=resource.at("spec"),
+                created=resource.created,
+            ),
+            rank=(1, resource.created, key.name),
+            selector=selector,
+            fixed=fixed,
+        )
+        for host in spec.hosts
+    )

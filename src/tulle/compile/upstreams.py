@@ -1,0 +1,61 @@
+"""Services made reachable on addresses of the workload's own."""
+
+from __future__ import annotations
+
+from tulle.compile import names
+from tulle.compile import tcp as tcp_routes
+from tulle.compile.memo import Memo
+from tulle.compile.outbound import Outbound, service_routes
+from tulle.compile.routes import Place
+from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, Node, TcpConnections, Upstream
+from tulle.model.resource import Source
+from tulle.model.routing import RouteTable, VirtualHost
+
+
+def upstreams(node: Node, found: Outbound, memo: Memo) -> tuple[tuple[Listener, ...], tuple[RouteTable, ...]]:
+    """A service that is not known, or not shown to the node, leads nowhere: connections to it are closed."""
+    made = [_upstream(u, found, memo, node.id) for u in sorted(_distinct(node), key=lambda u: (u.bind, u.bind_port))]
+    return tuple(listener for listener, _ in made), tuple(table for _, table in made if table)
+
+
+def _distinct(node: Node) -> list[Upstream]:
+    taken = {node.http_proxy, *((p.listen_address, p.listen) for p in node.inbound)}
+    by_place = {(u.bind, u.bind_port): u for u in reversed(node.upstreams)}
+    return [u for place, u in by_place.items() if place not in taken]
+
+
+def _upstream(upstream: Upstream, found: Outbound, memo: Memo, owner: str) -> tuple[Listener, RouteTable | None]:
+    scope = found.scope
+    host = names.resolve(upstream.host, scope.namespace, scope.domain)
+    backend = next((b for b in found.backends if b.key.host == host), None)
+    steering = scope.steering(host) if backend else None
+    made_from = (upstream, backend, scope.tuning(host), *scope.footing(steering))
+    name = ("upstream", owner, upstream.bind, upstream.bind_port, scope.id)
+    return memo.get(name, made_from, lambda: _made(upstream, host, found))
+
+
+def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, RouteTable | None]:
+    place = Place(scope=found.scope, port=upstream.port)
+    backend = next((b for b in found.backends if b.key.host == host), None)
+    port = next((p for p in backend.ports if p.number == upstream.port), None) if backend else None
+    if backend is None or port is None:
+        return _listener(upstream, tcp_routes.connections(tcp_routes.NOWHERE, place)), None
+    steering = found.scope.steering(host)
+    if not port.protocol.is_http:
+        serve, source = tcp_routes.to_service(backend, steering, place)
+        return _listener(upstream, serve, source), None
+    routes, skipped = service_routes(backend, steering, place)
+    name = f"{upstream.bind}_{upstream.bind_port}"
+    virtual_host = VirtualHost(name=f"{host}:{port.number}", domains=("*",), routes=routes, skipped=skipped)
+    return _listener(upstream, HttpConnections(stat_prefix=name, routes=name)), RouteTable(name=name, virtual_hosts=(virtual_host,))
+
+
+def _listener(upstream: Upstream, serve: HttpConnections | TcpConnections, source: Source | None = None) -> Listener:
+    return Listener(
+        name=f"{upstream.bind}_{upstream.bind_port}",
+        address=upstream.bind,
+        port=upstream.bind_port,
+        direction=Direction.OUTBOUND,
+        chains=(FilterChain(name=serve.stat_prefix, serve=serve, source=source),),
+        sources=(source,) if source else (),
+    )

@@ -1,0 +1,74 @@
+"""What one proxy is to do."""
+
+from __future__ import annotations
+
+from tulle.compile import clusters, gateways, inbound, upstreams
+from tulle.compile.catalog import Backend
+from tulle.compile.mesh import Mesh
+from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
+from tulle.compile.scope import Scope, scope_of
+from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
+
+
+def view(mesh: Mesh, node: Node) -> ProxyView:
+    """All that a proxy is to do. Proxies of one scope share their layers, and so do meshes while nothing in a layer changes."""
+    scope = scope_of(mesh.structure, node, mesh.memo)
+    if node.role is Role.GATEWAY:
+        return _gateway(mesh, scope)
+    found = outbound(scope, mesh.memo)
+    forward = (found.forward,) if node.http_proxy else ()
+    return ProxyView(layers=(_own(mesh, node, found), *forward, found.clusters, _endpoints(mesh, scope, found.backends)))
+
+
+def gateway_addresses(mesh: Mesh, node: Node) -> tuple[gateways.Served, ...]:
+    """The servers of all Gateways that pick a gateway proxy: where each is served, or why it is not (`dropped`)."""
+    return gateways.servers(mesh.structure.rules, node.labels, node.bind, privileged=node.privileged_ports)
+
+
+def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
+    """What no other proxy has: its workload's ports, its forward proxy, its upstreams."""
+    memo = mesh.memo
+    listeners, own_clusters = memo.get(("inbound", node.id), (node.inbound,), lambda: inbound.inbound(node))
+    forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
+    more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
+    return layer(("own", node.id), memo, listeners=(*listeners, *forward, *more), route_tables=tables, clusters=own_clusters)
+
+
+def _forward_listener(node: Node) -> tuple[Listener, ...]:
+    if node.http_proxy is None:
+        return ()
+    address, port = node.http_proxy
+    serve = HttpConnections(stat_prefix=HTTP_PROXY, routes=HTTP_PROXY, forward_proxy=True)
+    chain = FilterChain(name=HTTP_PROXY, serve=serve)
+    return (Listener(name=f"{address}_{port}", address=address, port=port, direction=Direction.OUTBOUND, chains=(chain,)),)
+
+
+def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...]) -> Layer:
+    """The endpoints of all clusters of a scope that do not hold their own."""
+    static = [(b, found, scope.tuning(b.key.host)) for b in backends if (found := mesh.endpoint_set(b.key))]
+    made_from = (scope, *(found for _, found, _ in static))
+
+    def make() -> Layer:
+        groups = (g for backend, found, tuning in static for g in clusters.endpoint_groups(backend, found, tuning, mesh.memo))
+        return Layer(endpoints=tuple(groups))
+
+    return mesh.memo.get(("endpoint layer", scope.id), made_from, make)
+
+
+def _gateway(mesh: Mesh, scope: Scope) -> ProxyView:
+    shared, backends = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
+    return ProxyView(layers=(shared, _endpoints(mesh, scope, backends)))
+
+
+def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...]]:
+    """A gateway has clusters only for what its rules send to."""
+    which = scope.id
+    served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
+    listeners, tables = gateways.listeners(scope, served)
+    bound = {steering for server in served if not server.dropped for _, steering in gateways.bound(scope, server)}
+    hosts = sorted({t for steering in bound for t in steering.targets if t in scope.backends})
+    backends = tuple(scope.backends[host] for host in hosts)
+    made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
+    for backend in backends:
+        made += clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo)
+    return layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made)), backends
