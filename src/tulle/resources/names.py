@@ -14,7 +14,7 @@ from tulle.resources.scalars import Text, text_that
 from tulle.resources.spec import Place, Problem, problem_error, shown
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_HOST_LABEL = re.compile(r"[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?")
+_HOST_LABEL = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
@@ -58,12 +58,13 @@ def fqdn(value: str) -> str | None:
 
 
 def wildcard_host(value: str) -> str | None:
-    """A host name, whose leftmost label may be `*`, or `*` alone."""
+    """A host name, or the end of one after `*`: `*`, `*.example.com`, `*-eu.example.com`."""
     if value == "*":
         return None
-    if "*" in value.removeprefix("*."):
-        return f"must be a host name in which '*' stands only as the whole first label, not {shown(value)}"
-    return fqdn(value.removeprefix("*."))
+    if "*" in value[1:]:
+        return f"must be a host name in which '*' stands only at the beginning, not {shown(value)}"
+    rest = value[2:] if value.startswith(("*.", "*-")) else value.removeprefix("*")
+    return fqdn(rest) and f"must be a host name, not {shown(value)}"
 
 
 def host_or_ip(value: str) -> str | None:

@@ -28,6 +28,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(camel(name) for name in names)
 
 
+def is_set(given: Mapping[str, Any], name: str) -> bool:
+    """Whether a field stands there with something in it; an empty list says nothing."""
+    return name in given and given[name] != []
+
+
 def problem_error(problems: Iterable[Problem], title: str = "document") -> ValidationError:
     """The exception that a validator raises to report several problems at once."""
     lines = [InitErrorDetails(type=PydanticCustomError("tulle", "{what}", {"what": what}), loc=loc, input=None) for loc, what in problems]
@@ -96,8 +101,7 @@ class Spec(BaseModel):
         if type(data) is not dict:
             return handler(data)
         given, problems = cls._fold(data)
-        if cls.one_of or cls.at_most_one_of or cls.some_of:
-            problems.extend(cls._choices(given))
+        problems.extend(cls.shape(given))
         try:
             value = handler(given)
         except ValidationError as error:
@@ -130,14 +134,15 @@ class Spec(BaseModel):
         return f'unknown field "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")
 
     @classmethod
-    def _choices(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+    def shape(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Rules on which fields are set together. `given` is as it was read: its values may be of any type."""
         for group in (*cls.one_of, *cls.at_most_one_of):
-            present = [name for name in group if name in given]
+            present = [name for name in group if is_set(given, name)]
             if len(present) > 1:
                 yield (), f"set only one of {listed(present)}"
             elif not present and group in cls.one_of:
                 yield (), f"set one of {listed(group)}"
-        if cls.some_of and not any(name in given for name in cls.some_of):
+        if cls.some_of and not any(is_set(given, name) for name in cls.some_of):
             yield (), f"set at least one of {listed(cls.some_of)}"
 
     def check(self) -> Iterable[Problem]:

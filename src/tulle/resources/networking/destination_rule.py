@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tulle.resources.names import ExportTarget, Label, LabelMap, WildcardHost
-from tulle.resources.networking.common import no_wildcards
+from tulle.resources.networking.common import export_problems, no_wildcards, taken
 from tulle.resources.networking.traffic_policy import TrafficPolicy
 from tulle.resources.scalars import NO_TEXTS
 from tulle.resources.spec import Problem, Spec
@@ -32,3 +32,7 @@ class DestinationRule(Spec):
     subsets: tuple[Subset, ...] = ()
     export_to: tuple[ExportTarget, ...] = ()
     workload_selector: RuleSelector | None = None
+
+    def check(self) -> Iterable[Problem]:
+        yield from taken("subsets", "name", (subset.name for subset in self.subsets))
+        yield from export_problems(self.export_to)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tulle.resources.names import IpOrUnix, LabelMap, ScopedHost
-from tulle.resources.networking.common import ServerPort
+from tulle.resources.networking.common import ServerPort, taken
 from tulle.resources.networking.tls import ServerTls
 from tulle.resources.scalars import NO_TEXTS, Text
-from tulle.resources.spec import Spec
+from tulle.resources.spec import Problem, Spec
 
 
 class Server(Spec):
@@ -17,7 +19,27 @@ class Server(Spec):
     name: Text | None = None
     default_endpoint: Text | None = None
 
+    def check(self) -> Iterable[Problem]:
+        if not self.hosts:
+            yield ("hosts",), "must have at least one item"
+        protocol = self.port.protocol.upper()
+        if protocol in ("HTTPS", "TLS"):
+            if self.tls is None:
+                yield ("tls",), f"required where the protocol is {protocol}"
+        elif self.tls is not None and self.tls != _REDIRECT and self.tls != ServerTls():
+            yield ("tls",), f"takes only httpsRedirect where the protocol is {protocol}"
+
+
+_REDIRECT = ServerTls(https_redirect=True)
+
 
 class Gateway(Spec):
     servers: tuple[Server, ...] = ()
     selector: LabelMap = NO_TEXTS
+
+    def check(self) -> Iterable[Problem]:
+        if not self.servers:
+            yield ("servers",), "must have at least one item"
+        yield from taken("servers", "name", (server.name for server in self.servers))
+        for (_, index, _), what in taken("servers", "port", (server.port.name for server in self.servers)):
+            yield ("servers", index, "port", "name"), what

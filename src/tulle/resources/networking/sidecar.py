@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated
 
 from tulle.resources.names import EgressHost, Host, IpOrUnix, Label, Plain
-from tulle.resources.networking.common import PortSelector, WorkloadSelector
+from tulle.resources.networking.common import PortSelector, Protocol, WorkloadSelector, taken
 from tulle.resources.networking.tls import ServerTls
 from tulle.resources.networking.traffic_policy import ConnectionPool
 from tulle.resources.scalars import Port, Text, UInt, choice
-from tulle.resources.spec import Spec
+from tulle.resources.spec import Problem, Spec, shown
 
 
 class CaptureMode(Enum):
@@ -21,9 +23,12 @@ class CaptureMode(Enum):
 
 class SidecarPort(Spec):
     number: Port
-    protocol: Text | None = None
+    protocol: Protocol | None = None
     name: Text | None = None
     target_port: UInt | None = None
+
+
+_ENDPOINT = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):\d{1,5}|unix://[/@].+")
 
 
 class Ingress(Spec):
@@ -34,12 +39,20 @@ class Ingress(Spec):
     tls: ServerTls | None = None
     connection_pool: ConnectionPool | None = None
 
+    def check(self) -> Iterable[Problem]:
+        if self.default_endpoint and not _ENDPOINT.fullmatch(self.default_endpoint):
+            yield ("default_endpoint",), f'must be "127.0.0.1:port", "0.0.0.0:port" or "unix:///path", not {shown(self.default_endpoint)}'
+
 
 class Egress(Spec):
     hosts: tuple[EgressHost, ...]
     port: SidecarPort | None = None
     bind: IpOrUnix | None = None
     capture_mode: Annotated[CaptureMode, choice(CaptureMode)] = CaptureMode.DEFAULT
+
+    def check(self) -> Iterable[Problem]:
+        if not self.hosts:
+            yield ("hosts",), "must have at least one item"
 
 
 class EgressProxy(Spec):
@@ -59,8 +72,17 @@ class OutboundTrafficPolicy(Spec):
 
 
 class Sidecar(Spec):
+    some_of = ("ingress", "egress", "outbound_traffic_policy", "inbound_connection_pool")
+
     workload_selector: WorkloadSelector | None = None
     ingress: tuple[Ingress, ...] = ()
     egress: tuple[Egress, ...] = ()
     inbound_connection_pool: ConnectionPool | None = None
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
+
+    def check(self) -> Iterable[Problem]:
+        for (_, index, _), what in taken("ingress", "port", (ingress.port.number for ingress in self.ingress)):
+            yield ("ingress", index, "port", "number"), what
+        everything = [index for index, egress in enumerate(self.egress) if egress.port is None]
+        if len(everything) > 1:
+            yield ("egress", everything[1]), f"needs a port: egress[{everything[0]}] has none already"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Annotated
 
 from tulle.resources.scalars import Flag, Text, choice
-from tulle.resources.spec import Spec
+from tulle.resources.spec import Problem, Spec
 
 
 class ClientTlsMode(Enum):
@@ -14,6 +15,10 @@ class ClientTlsMode(Enum):
     SIMPLE = "SIMPLE"
     MUTUAL = "MUTUAL"
     ISTIO_MUTUAL = "ISTIO_MUTUAL"
+
+
+_CLIENT_FILES = ("client_certificate", "private_key", "ca_certificates", "credential_name")
+_SERVER_FILES = ("server_certificate", "private_key", "ca_certificates", "credential_name", "credential_names", "tls_certificates")
 
 
 class ClientTls(Spec):
@@ -26,6 +31,22 @@ class ClientTls(Spec):
     sni: Text | None = None
     insecure_skip_verify: Flag | None = None
     ca_crl: Text | None = None
+
+    def check(self) -> Iterable[Problem]:
+        if self.mode is ClientTlsMode.MUTUAL and not self.credential_name:
+            for name in ("client_certificate", "private_key"):
+                if not getattr(self, name):
+                    yield (name,), "required where mode is MUTUAL and credentialName is not set"
+        if self.mode is ClientTlsMode.ISTIO_MUTUAL:
+            yield from _useless(self, _CLIENT_FILES, "must not be set where mode is ISTIO_MUTUAL: the mesh brings its own certificates")
+        elif self.credential_name:
+            yield from _useless(self, ("client_certificate", "private_key", "ca_certificates"), "must not stand beside credentialName")
+        if self.insecure_skip_verify and self.ca_certificates:
+            yield ("insecure_skip_verify",), "must not stand beside caCertificates"
+
+
+def _useless(tls: Spec, names: Iterable[str], why: str) -> Iterator[Problem]:
+    return (((name,), why) for name in names if getattr(tls, name))
 
 
 class ServerTlsMode(Enum):
@@ -46,12 +67,14 @@ class TlsVersion(Enum):
 
 
 class TlsCertificate(Spec):
-    server_certificate: Text | None = None
-    private_key: Text | None = None
+    server_certificate: Text
+    private_key: Text
     ca_certificates: Text | None = None
 
 
 class ServerTls(Spec):
+    at_most_one_of = (("credential_name", "credential_names", "tls_certificates"),)
+
     https_redirect: Flag = False
     mode: Annotated[ServerTlsMode, choice(ServerTlsMode)] = ServerTlsMode.PASSTHROUGH
     server_certificate: Text | None = None
@@ -70,3 +93,36 @@ class ServerTls(Spec):
     cipher_suites: tuple[Text, ...] = ()
     ecdh_curves: tuple[Text, ...] = ()
     insecure_skip_verify: Flag | None = None
+
+    def check(self) -> Iterable[Problem]:
+        if self.mode in _TERMINATING:
+            yield from self._own_certificate()
+        if self.mode in (ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL):
+            yield from self._callers_authority()
+        if self.mode is ServerTlsMode.ISTIO_MUTUAL:
+            yield from _useless(self, _SERVER_FILES, "must not be set where mode is ISTIO_MUTUAL: the mesh brings its own certificates")
+        if self._rank(self.min_protocol_version, 0) > self._rank(self.max_protocol_version, 9):
+            yield ("max_protocol_version",), "must not be lower than minProtocolVersion"
+        for name in ("credential_names", "tls_certificates"):
+            if len(getattr(self, name)) > 2:
+                yield (name,), "must have at most 2 items"
+
+    def _own_certificate(self) -> Iterator[Problem]:
+        if self.credential_name or self.credential_names or self.tls_certificates:
+            return
+        if not self.server_certificate and not self.private_key:
+            yield (), f"mode {self.mode.value} needs credentialName, or serverCertificate and privateKey"
+        elif not self.server_certificate or not self.private_key:
+            missing = "private_key" if self.server_certificate else "server_certificate"
+            yield (missing,), f"required where mode is {self.mode.value} and credentialName is not set"
+
+    def _callers_authority(self) -> Iterator[Problem]:
+        if not (self.credential_name or self.credential_names or self.ca_cert_credential_name or self.ca_certificates):
+            yield (), f"mode {self.mode.value} needs credentialName or caCertificates, to check the certificates of callers"
+
+    @staticmethod
+    def _rank(version: TlsVersion, automatic: int) -> int:
+        return automatic if version is TlsVersion.TLS_AUTO else list(TlsVersion).index(version)
+
+
+_TERMINATING = (ServerTlsMode.SIMPLE, ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL)

@@ -88,6 +88,10 @@ class Distribute(Spec):
     from_: Text = ""
     to: Map[UInt] = FrozenMap()
 
+    def check(self) -> Iterable[Problem]:
+        if self.to and sum(self.to.values()) != 100:
+            yield ("to",), f"the shares must add up to 100, not {sum(self.to.values())}"
+
 
 class Failover(Spec):
     from_: Text = ""
@@ -95,6 +99,8 @@ class Failover(Spec):
 
 
 class LocalityLb(Spec):
+    at_most_one_of = (("distribute", "failover"),)
+
     enabled: Flag | None = None
     distribute: tuple[Distribute, ...] = ()
     failover: tuple[Failover, ...] = ()

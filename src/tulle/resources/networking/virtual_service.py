@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 from tulle.model.frozen import FrozenMap
 from tulle.resources.names import ExportTarget, GatewayName, HostOrIp, LabelMap, Subnet, WildcardHost
-from tulle.resources.networking.common import Destination, PresenceMatch, StringMatch
+from tulle.resources.networking.common import Destination, PresenceMatch, StringMatch, export_problems, repeated
 from tulle.resources.networking.http_actions import (
     CorsPolicy,
     Delegate,
@@ -20,7 +20,7 @@ from tulle.resources.networking.http_actions import (
     WithHeaders,
 )
 from tulle.resources.scalars import NO_TEXTS, Duration, Flag, FloatPercent, Int32, Map, Percentage, Port, Text
-from tulle.resources.spec import Spec
+from tulle.resources.spec import Problem, Spec, camel, is_set, shown
 
 _NO_MATCHES: Mapping[str, PresenceMatch] = FrozenMap()
 
@@ -44,6 +44,12 @@ class HttpMatch(Spec):
     stat_prefix: Text | None = None
 
 
+def weight_problems(weights: Sequence[int | None]) -> Iterator[Problem]:
+    """Several destinations need some weight between them; a single one gets everything, whatever its weight."""
+    if len(weights) > 1 and not any(weights):
+        yield ("route",), "the weights must add up to more than 0"
+
+
 class HttpDestination(WithHeaders):
     """One of the destinations among which requests are shared by weight."""
 
@@ -53,6 +59,9 @@ class HttpDestination(WithHeaders):
 
 class HttpRoute(WithHeaders):
     """A rule: applies when one of `match` holds, or always when there is none."""
+
+    one_of = (("route", "redirect", "direct_response", "delegate"),)
+    at_most_one_of = (("mirror", "mirrors"),)
 
     name: Text | None = None
     match: tuple[HttpMatch, ...] = ()
@@ -73,6 +82,17 @@ class HttpRoute(WithHeaders):
     websocket_upgrade: Flag | None = None
     """Without effect: upgrades are always allowed."""
 
+    @classmethod
+    def shape(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        yield from super().shape(given)
+        for action in ("redirect", "direct_response"):
+            for name in ("fault", "rewrite"):
+                if is_set(given, action) and is_set(given, name):
+                    yield (name,), f"must not stand beside {camel(action)}"
+
+    def check(self) -> Iterator[Problem]:
+        return weight_problems([destination.weight for destination in self.route])
+
     def settled(self) -> Self:
         value = super().settled()
         if self.mirror_percent is None:
@@ -86,7 +106,14 @@ class TcpDestination(Spec):
     weight: Int32 | None = None
 
 
+def covers(pattern: str, host: str) -> bool:
+    """Whether every name that `host` stands for is one that `pattern` stands for."""
+    return pattern in ("*", host) or (pattern.startswith("*") and host.endswith(pattern[1:]))
+
+
 class TlsMatch(Spec):
+    some_of = ("sni_hosts",)
+
     sni_hosts: tuple[WildcardHost, ...]
     destination_subnets: tuple[Subnet, ...] = ()
     port: Port | None = None
@@ -96,8 +123,15 @@ class TlsMatch(Spec):
 
 
 class TlsRoute(Spec):
+    some_of = ("route",)
+
     match: tuple[TlsMatch, ...]
     route: tuple[TcpDestination, ...] = ()
+
+    def check(self) -> Iterator[Problem]:
+        if not self.match:
+            yield ("match",), "must have at least one item"
+        yield from weight_problems([destination.weight for destination in self.route])
 
 
 class TcpMatch(Spec):
@@ -110,12 +144,19 @@ class TcpMatch(Spec):
 
 
 class TcpRoute(Spec):
+    some_of = ("route",)
+
     match: tuple[TcpMatch, ...] = ()
     route: tuple[TcpDestination, ...] = ()
+
+    def check(self) -> Iterator[Problem]:
+        return weight_problems([destination.weight for destination in self.route])
 
 
 class VirtualService(Spec):
     """Without hosts it is a delegate: in force only where another VirtualService names it."""
+
+    some_of = ("http", "tls", "tcp")
 
     hosts: tuple[HostOrIp, ...] = ()
     gateways: tuple[GatewayName, ...] = ()
@@ -123,3 +164,25 @@ class VirtualService(Spec):
     tls: tuple[TlsRoute, ...] = ()
     tcp: tuple[TcpRoute, ...] = ()
     export_to: tuple[ExportTarget, ...] = ()
+
+    @classmethod
+    def shape(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        yield from super().shape(given)
+        if not is_set(given, "hosts"):
+            for name in ("gateways", "tls", "tcp"):
+                if is_set(given, name):
+                    yield (name,), "must not be set without hosts: a delegate has http rules only"
+
+    def check(self) -> Iterator[Problem]:
+        yield from repeated("hosts", self.hosts)
+        yield from export_problems(self.export_to)
+        if "*" in self.hosts and (not self.gateways or "mesh" in self.gateways):
+            yield ("hosts", self.hosts.index("*")), '"*" is for gateways only: name a gateway in gateways, or the hosts'
+        for index, route in enumerate(self.tls):
+            for number, match in enumerate(route.match):
+                yield from ((("tls", index, "match", number, *place), what) for place, what in self._foreign_names(match))
+
+    def _foreign_names(self, match: TlsMatch) -> Iterator[Problem]:
+        for index, name in enumerate(match.sni_hosts):
+            if not any(covers(host, name) for host in self.hosts):
+                yield ("sni_hosts", index), f"{shown(name)} is none of the hosts of this VirtualService"
