@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from tulle.cli.failure import Failure
-from tulle.settings import Address
+from tulle.settings import Address, Settings, SettingsError, read_settings
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -22,14 +23,23 @@ def read(option: str, reader: Callable[[U], T], text: U) -> T:
         raise Failure(f"{option}: {error}", exit_code=2) from None
 
 
+def settings_from(options: Mapping[str, str | None]) -> Settings:
+    """Settings from the environment and the options of a command. Ends the program (2) with all that is wrong with them."""
+    try:
+        return read_settings(os.environ, options)
+    except SettingsError as error:
+        raise Failure(str(error), exit_code=2) from None
+
+
 def started(main: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     """Runs `main(stop, hurry)` until it ends by itself or by signals. What the system denied is told without a traceback."""
     from tulle.agent.farewell import serve
+    from tulle.store.port import StoreError
 
     try:
         return serve(main)
-    except OSError as error:
-        raise Failure(str(error.strerror or error)) from error
+    except* (OSError, StoreError) as group:
+        raise Failure("; ".join(_sentences(group))) from group
 
 
 def warn_beyond_loopback(address: str) -> None:
@@ -38,3 +48,11 @@ def warn_beyond_loopback(address: str) -> None:
         sys.stderr.write(
             f"tulle: warning: {address} can be reached from other machines, and traffic between machines is not encrypted yet\n"
         )
+
+
+def _sentences(group: BaseExceptionGroup[Exception]) -> Iterator[str]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _sentences(error)
+        else:
+            yield str(error)

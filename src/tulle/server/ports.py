@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from tulle.model.proxy import Role
+from tulle.model.proxy import InboundPort, Role
 from tulle.model.resource import Key, Status
 from tulle.model.service import Endpoint, Service
 
@@ -30,6 +30,10 @@ class ProxyInfo:
     """What it last refused, empty when it has accepted everything since."""
     version: str = ""
     """Of the data plane, as it says itself."""
+    http_proxy: str = ""
+    """`address:port` of the forward proxy that it offers to its workload."""
+    inbound: tuple[InboundPort, ...] = ()
+    """Where it takes calls for its workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

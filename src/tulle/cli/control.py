@@ -1,0 +1,55 @@
+"""`tulle control`: the control plane alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tulle.cli.started import settings_from, started
+
+
+def control(
+    store: Annotated[str | None, typer.Option(help="Where documents are kept: sqlite:PATH.")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="Folder of the database, where --store says nothing else.")] = None,
+    api: Annotated[str | None, typer.Option(help="Address of the HTTP API; default 127.0.0.1:8500.")] = None,
+    xds: Annotated[str | None, typer.Option(help="Address where proxies get their configuration; default 127.0.0.1:15010.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Suffix of service names, and trust domain; default cluster.local.")] = None,
+    root_namespace: Annotated[str | None, typer.Option(help="Namespace of what holds for the whole mesh; default istio-system.")] = None,
+    outbound: Annotated[str | None, typer.Option(help="ALLOW_ANY or REGISTRY_ONLY: calls to hosts that the mesh does not know.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+) -> None:
+    """Run the control plane alone: it keeps documents and registrations, and tells proxies what to do.
+
+    Every option is also read from the environment: --state-dir from TULLE_STATE_DIR, and so on.
+
+    \b
+      tulle control
+      tulle control --store sqlite:/var/lib/tulle/tulle.db --log-format json
+    """
+    from tulle.control import Control
+    from tulle.logs import configure
+
+    options = {
+        "store": store,
+        "state_dir": state_dir,
+        "api": api,
+        "xds": xds,
+        "domain": domain,
+        "root_namespace": root_namespace,
+        "outbound": outbound,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    settings = settings_from(options)
+    configure(settings)
+
+    async def main(stop: asyncio.Event, _hurry: asyncio.Event) -> int:
+        await Control(settings, settings.database(os.environ)).run(stop)
+        return 0
+
+    sys.exit(started(main))

@@ -1,0 +1,206 @@
+"""The control plane put together: the only file that knows every room.
+
+Documents and registrations come in from the store, the mesh is compiled, each connected proxy is offered its snapshot; what the
+proxies acknowledge and refuse comes back and becomes the status of the documents. All of it happens on one event loop. `_rebuild` holds no
+await: between reading the inputs and offering the snapshots nothing else can run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from tulle.agent import validation
+from tulle.compile import Built, build, view
+from tulle.discovery.events import Rejected
+from tulle.model.mesh import Inputs
+from tulle.model.proxy import Node
+from tulle.model.resource import Key, Resource
+from tulle.model.service import Registration
+from tulle.registry.registrations import Registrations
+from tulle.server.ads import Ads
+from tulle.server.fleet import Fleet, Member
+from tulle.server.http import application, listen, serve
+from tulle.server.live import LiveMesh
+from tulle.server.refusals import Refusal, judge
+from tulle.settings import Settings
+from tulle.store.documents import Documents
+from tulle.store.leased import LeasedValues
+from tulle.store.sqlite import open_sqlite
+from tulle.translate.snapshot import Snapshot
+from tulle.translate.translator import Translator
+
+HISTORY = 4
+"""So many earlier versions of a document are remembered, to fall back to."""
+PENDING_REFUSALS = 64
+"""Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
+
+_log = structlog.get_logger("control")
+
+
+class Control:
+    """One control plane. `run` serves until `stop`; `ready` is set once documents are compiled and the addresses listen."""
+
+    def __init__(self, settings: Settings, database: str, *, xds_socket: str = "") -> None:
+        self.settings = settings
+        self.ready = asyncio.Event()
+        self.fleet = Fleet()
+        self.documents: Documents
+        self.registrations: Registrations
+        self.built: Built = build(Inputs(settings=settings.mesh))
+        self.inputs = Inputs(settings=settings.mesh)
+        self.revision = 0
+        """Of the store, that `built` was made from."""
+        self._database = database
+        self._xds_socket = xds_socket
+        self._translator = Translator()
+        self._changed = asyncio.Event()
+        self._earlier: dict[Key, deque[Resource[Any]]] = {}
+        self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
+        self._ads: Ads
+        self.live = LiveMesh(self)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises StoreError when the database cannot be used, OSError when an address cannot be listened on."""
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic))
+            self.documents = Documents(store)
+            self.registrations = Registrations(LeasedValues(store, "registrations/"))
+            listener = listen(self.settings.api)
+            stack.callback(listener.close)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            first = (asyncio.Event(), asyncio.Event())
+            running = [tasks.create_task(self._follow_documents(first[0])), tasks.create_task(self._follow_registrations(first[1]))]
+            for event in first:
+                await event.wait()
+            self._rebuild()
+            self._ads = Ads(self)
+            await self._ads.start(self._addresses())
+            app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback)
+            running += [tasks.create_task(serve(app, listener))]
+            running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
+            _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
+            self.ready.set()
+            await stop.wait()
+            await self._ads.stop()
+            for task in running:
+                task.cancel()
+
+    def _addresses(self) -> tuple[str, ...]:
+        return (str(self.settings.xds), *((f"unix:{self._xds_socket}",) if self._xds_socket else ()))
+
+    # Inputs
+
+    async def _follow_documents(self, first: asyncio.Event) -> None:
+        async for update in self.documents.watch():
+            for key in update.changed:
+                self._remember(key, update.in_force.get(key))
+            self._take(update.revision, resources=update.in_force)
+            first.set()
+
+    async def _follow_registrations(self, first: asyncio.Event) -> None:
+        async for revision, registrations in self.registrations.watch():
+            self._take(revision, registrations=registrations)
+            first.set()
+
+    def _take(
+        self,
+        revision: int,
+        *,
+        resources: Mapping[Key, Resource[Any]] | None = None,
+        registrations: Mapping[str, Registration] | None = None,
+    ) -> None:
+        self.inputs = Inputs(
+            resources=self.inputs.resources if resources is None else resources,
+            registrations=self.inputs.registrations if registrations is None else registrations,
+            settings=self.inputs.settings,
+        )
+        self.revision = max(self.revision, revision)
+        self._changed.set()
+
+    def _remember(self, key: Key, now: Resource[Any] | None) -> None:
+        """Keeps the version that `now` takes the place of, for as long as the document exists."""
+        before = self.inputs.resources.get(key)
+        if now is None:
+            self._earlier.pop(key, None)
+        elif before is not None:
+            self._earlier.setdefault(key, deque(maxlen=HISTORY)).append(before)
+
+    # From inputs to proxies
+
+    async def _keep_built(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                self._rebuild()
+            except Exception:  # noqa: BLE001 - the pump: whatever is wrong, the mesh that was built last goes on
+                _log.exception("the mesh could not be built anew; the last one stays in force", revision=self.revision)
+            # Lets everything else have a turn, and further changes gather.
+            await asyncio.sleep(0)
+
+    def _rebuild(self) -> None:
+        self.built = build(self.inputs, self.built)
+        for member in self.fleet.members.values():
+            snapshot = self._snapshot(member.node)
+            member.revision = self.revision
+            if snapshot.bundles != member.snapshot.bundles:
+                member.snapshot = snapshot
+                self._ads.offer(member.node.id, snapshot)
+        self.fleet.notify()
+
+    def _snapshot(self, node: Node) -> Snapshot:
+        return self._translator.snapshot(view(self.built.mesh, node))
+
+    # What proxies say
+
+    def connected(self, node: Node, version: str) -> Snapshot:
+        """A proxy's stream has begun: what it is to have."""
+        snapshot = self._snapshot(node)
+        since = datetime.now(UTC)
+        self.fleet.members[node.id] = Member(node=node, version=version, since=since, snapshot=snapshot, revision=self.revision)
+        _log.debug("proxy connected", proxy=node.id)
+        return snapshot
+
+    def disconnected(self, node_id: str) -> None:
+        self.fleet.members.pop(node_id, None)
+        self.fleet.notify()
+        _log.debug("proxy disconnected", proxy=node_id)
+
+    def acknowledged(self, node_id: str, type_url: str, snapshot: Snapshot) -> None:
+        if member := self.fleet.members.get(node_id):
+            member.take(type_url, snapshot)
+            self.fleet.notify()
+
+    def rejected(self, node_id: str, rejection: Rejected) -> None:
+        if (member := self.fleet.members.get(node_id)) is None:
+            return
+        member.refused[rejection.type_url] = rejection.message
+        self.fleet.notify()
+        try:
+            self._refusals.put_nowait(Refusal(node=member.node, rejected=rejection, taken=member.taken.get(rejection.type_url, 0)))
+        except asyncio.QueueFull:
+            _log.warning("too many refusals at once: this one is not looked into", proxy=node_id)
+
+    async def _look_into_refusals(self) -> None:
+        while True:
+            refusal = await self._refusals.get()
+            try:
+                await self._look_into(refusal)
+            except Exception:  # noqa: BLE001 - the pump: the next refusal may be clearer
+                _log.exception("a refusal could not be looked into", proxy=refusal.node.id)
+
+    async def _look_into(self, refusal: Refusal) -> None:
+        good = {key: versions[-1] for key, versions in self._earlier.items() if versions}
+        for guilty in await judge(refusal, self.inputs, self.built, good, validation.refusal):
+            key, revision = guilty.resource.key, guilty.resource.revision
+            self._earlier[key] = deque((v for v in self._earlier.get(key, ()) if v.revision != revision), maxlen=HISTORY)
+            if await self.documents.reject_in_force(key, revision, guilty.message, good.get(key)):
+                _log.warning("a document is refused; its last good version stays in force", document=str(key), error=guilty.message)

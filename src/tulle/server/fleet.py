@@ -1,0 +1,145 @@
+"""The connected proxies: what each is to have, what it has acknowledged, and so which documents are programmed where."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from weakref import WeakKeyDictionary
+
+from tulle.model.proxy import Node
+from tulle.model.resource import Condition, Key
+from tulle.server.ports import Progress, ProxyInfo
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, Snapshot
+
+SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "routes"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """One connected proxy."""
+
+    node: Node
+    version: str
+    """Of the data plane, as it says itself."""
+    since: datetime
+    snapshot: Snapshot
+    revision: int
+    """Of the store, that `snapshot` was made from."""
+    acked: dict[str, Snapshot] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
+    """By type: the store's revision up to which it has acknowledged everything."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """By type: what it said when it refused a configuration, until it takes one again."""
+
+    def take(self, type_url: str, snapshot: Snapshot) -> None:
+        """It has acknowledged all that the snapshot has of a type."""
+        self.acked[type_url] = snapshot
+        self.refused.pop(type_url, None)
+        if snapshot is self.snapshot:
+            self.taken[type_url] = self.revision
+
+    def has(self, entry: Entry) -> bool:
+        """Whether it has acknowledged this very version, or never asked for such a thing."""
+        acked = self.acked.get(entry.type_url)
+        if acked is None:
+            return LISTENER in self.acked
+        held = acked.get(entry.type_url, entry.name)
+        return held is not None and held.version == entry.version
+
+    @property
+    def current(self) -> bool:
+        """Whether it has acknowledged all that it is to have. A proxy asks for clusters and listeners before anything else."""
+        both = CLUSTER in self.acked and LISTENER in self.acked
+        return both and all(_same(type_url, acked, self.snapshot) for type_url, acked in self.acked.items())
+
+
+class Fleet:
+    """All connected proxies. Changed from one task only."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self._news = asyncio.Event()
+        self._by_key: WeakKeyDictionary[Bundle, Mapping[Key, tuple[Entry, ...]]] = WeakKeyDictionary()
+
+    def concerned(self, key: Key) -> Iterator[tuple[Member, tuple[Entry, ...]]]:
+        """The proxies that are to act on a document, with the resources that it is part of."""
+        for member in self.members.values():
+            if entries := tuple(e for bundle in member.snapshot.bundles for e in self._index(bundle).get(key, ())):
+                yield member, entries
+
+    def notify(self) -> None:
+        """Something changed: wakes those who wait for it."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def until(self, revision: int, timeout: float) -> Progress:
+        """When all follow the store's revision, or after `timeout` seconds: how far they are."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self.progress(revision).complete:
+                    await self._news.wait()
+        return self.progress(revision)
+
+    def programmed(self, key: Key) -> Condition:
+        """How many of the proxies that a document concerns have acknowledged it."""
+        members = list(self.concerned(key))
+        waiting = [member for member, entries in members if not all(map(member.has, entries))]
+        all_of = len(members)
+        done = all_of - len(waiting)
+        if not all_of:
+            return Condition(type="Programmed", status=None, reason="NoProxy", message="it concerns none of the connected proxies")
+        message = f"{done} of {all_of} {'proxy has' if all_of == 1 else 'proxies have'} acknowledged"
+        said = dict.fromkeys(f"; {member.node.id} refuses: {text}" for member in waiting for text in member.refused.values())
+        message += "".join(said)
+        reason = "Programmed" if done == all_of else "Refused" if said else "Pending"
+        return Condition(type="Programmed", status=done == all_of, reason=reason, message=message)
+
+    def progress(self, revision: int) -> Progress:
+        """How many proxies follow the store's revision."""
+        following = sum(member.revision >= revision and member.current for member in self.members.values())
+        return Progress(acknowledged=following, proxies=len(self.members))
+
+    def infos(self) -> tuple[ProxyInfo, ...]:
+        """For people, ordered by name."""
+        return tuple(_info(member) for _, member in sorted(self.members.items()))
+
+    def _index(self, bundle: Bundle) -> Mapping[Key, tuple[Entry, ...]]:
+        if (index := self._by_key.get(bundle)) is None:
+            found: dict[Key, dict[Entry, None]] = {}
+            for entry in bundle:
+                for source in entry.sources:
+                    found.setdefault(source.key, {})[entry] = None
+            index = self._by_key[bundle] = {key: tuple(entries) for key, entries in found.items()}
+        return index
+
+
+def _same(type_url: str, acked: Snapshot, wanted: Snapshot) -> bool:
+    """Whether two snapshots hold the same of one kind; most often they are the same objects."""
+    if acked is wanted:
+        return True
+    mine, theirs = ({e.name: e.version for e in s.entries(type_url)} for s in (acked, wanted))
+    return mine == theirs
+
+
+def _info(member: Member) -> ProxyInfo:
+    node = member.node
+    return ProxyInfo(
+        id=node.id,
+        role=node.role,
+        namespace=node.namespace,
+        ip=node.ip,
+        connected_since=member.since,
+        current=member.current,
+        acked={SHORT.get(t, t): _digest(t, snapshot) for t, snapshot in member.acked.items()},
+        error="; ".join(member.refused.values()),
+        version=member.version,
+        http_proxy="{}:{}".format(*node.http_proxy) if node.http_proxy else "",
+        inbound=node.inbound,
+    )
+
+
+def _digest(type_url: str, snapshot: Snapshot) -> str:
+    return f"{sum(1 for _ in snapshot.entries(type_url))} resources"

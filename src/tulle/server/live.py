@@ -1,0 +1,105 @@
+"""What the HTTP API sees of the running mesh: answers from memory, made of what was built last and of what proxies have said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tulle.compile import Built, names, view
+from tulle.compile.explain.payload import explain_request
+from tulle.model.proxy import Listener, Node, Role
+from tulle.model.resource import Condition, Key, Status
+from tulle.model.service import Health
+from tulle.server.fleet import Fleet
+from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
+
+
+class Running(Protocol):
+    """The state of a control plane, replaced as a whole when something changes."""
+
+    ready: asyncio.Event
+    fleet: Fleet
+    built: Built
+
+
+class LiveMesh:
+    """Implements `ports.Live`."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def ready(self) -> str:
+        return "" if self._running.ready.is_set() else "the control plane has not read its documents yet"
+
+    def status(self, key: Key) -> Status:
+        compiled = self._running.built.statuses.get(key, Status())
+        conditions = (*compiled.conditions, self._running.fleet.programmed(key), *self._addresses(key))
+        return Status(conditions=conditions, warnings=compiled.warnings)
+
+    def proxies(self) -> Sequence[ProxyInfo]:
+        return self._running.fleet.infos()
+
+    def services(self) -> Sequence[ServiceInfo]:
+        mesh = self._running.built.mesh
+        found = []
+        for service in mesh.services:
+            all_of = {(e.address, e.port): e for endpoints in mesh.endpoints(service).values() for e in endpoints}
+            healthy = sum(e.health is Health.PASSING for e in all_of.values())
+            found.append(ServiceInfo(service=service, endpoints=len(all_of), healthy=healthy))
+        return found
+
+    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
+        mesh = self._running.built.mesh
+        wanted = set(self._names(host))
+        services = [service for service in mesh.services if service.host in wanted]
+        if not services:
+            return None
+        return [
+            EndpointInfo(endpoint=endpoint, service_port=port)
+            for service in services
+            for port, endpoints in mesh.endpoints(service).items()
+            for endpoint in endpoints
+        ]
+
+    def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        node = self._node(question.get("from"))
+        return explain_request(self._running.built.mesh, node, question)
+
+    async def wait_acknowledged(self, revision: int, timeout: float) -> Progress:
+        return await self._running.fleet.until(revision, timeout)
+
+    def _names(self, host: str) -> Iterable[str]:
+        domain = self._running.built.mesh.settings.domain
+        yield host
+        yield names.resolve(host, "default", domain)
+        if host.count(".") == 1:
+            yield f"{host}.svc.{domain}"
+
+    def _node(self, said: object) -> Node:
+        members = self._running.fleet.members
+        if said == "gateway":
+            gateways = [m.node for _, m in sorted(members.items()) if m.node.role is Role.GATEWAY]
+            if not gateways:
+                raise LookupError("no gateway is connected")
+            return gateways[0]
+        for identifier in (said, f"sidecar~{said}", f"gateway~{said}"):
+            if isinstance(identifier, str) and identifier in members:
+                return members[identifier].node
+        known = ", ".join(sorted(members)) or "none"
+        raise LookupError(f"no proxy {said!r} is connected; connected are: {known}")
+
+    def _addresses(self, key: Key) -> Iterable[Condition]:
+        """For a Gateway: where it is really served, when a port could not be had."""
+        if key.kind != "Gateway":
+            return
+        for member, _ in self._running.fleet.concerned(key):
+            for listener in self._listeners(member.node, key):
+                if listener.declared_port and listener.port != listener.declared_port:
+                    text = f"{member.node.id} serves port {listener.declared_port} on {listener.port}: it may not bind ports below 1024"
+                    yield Condition(type="Moved", status=True, reason="UnprivilegedPort", message=text)
+
+    def _listeners(self, node: Node, key: Key) -> Iterable[Listener]:
+        for listener in view(self._running.built.mesh, node).listeners:
+            if any(source.key == key for source in listener.sources):
+                yield listener

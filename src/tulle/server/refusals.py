@@ -1,0 +1,79 @@
+"""What to do when a proxy refuses a configuration: find the documents that cause it, and put their last good version in their place.
+
+The search tries suspects against Envoy itself, in its validation mode, never on a proxy that carries traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tulle.compile import Built, build, view
+from tulle.discovery.blame import suspects
+from tulle.discovery.events import Rejected
+from tulle.model.mesh import Inputs
+from tulle.model.proxy import Node
+from tulle.model.resource import Key, Origin, Resource
+from tulle.server.culprits import culprits
+from tulle.translate.static import static_config
+from tulle.translate.translator import Translator
+
+Documents = Mapping[Key, Resource[Any]]
+Validate = Callable[[Mapping[str, Any]], Awaitable[str | None]]
+"""Has the data plane look at a static configuration: its error text, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A proxy's refusal, with what was in force when it came."""
+
+    node: Node
+    rejected: Rejected
+    taken: int
+    """The store's revision up to which this proxy had acknowledged everything of that kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guilty:
+    """A document to take out."""
+
+    resource: Resource[Any]
+    message: str
+    """What the data plane says of it, with file and line."""
+
+
+def candidates(refusal: Refusal, documents: Documents) -> tuple[Key, ...]:
+    """The documents that can have caused it: of those behind the refused resources the ones that this proxy never took, else all."""
+    behind = tuple(dict.fromkeys(source.key for source in suspects(refusal.rejected) if source.key in documents))
+    return tuple(key for key in behind if documents[key].revision > refusal.taken) or behind
+
+
+def origin(refusal: Refusal, resource: Resource[Any]) -> Origin:
+    """The line to point at: that of the rule if only one of the document's rules is in what was refused, else the document's."""
+    rules = {s.origin for s in suspects(refusal.rejected) if s.key == resource.key}
+    return rules.pop() if len(rules) == 1 else resource.origin
+
+
+async def judge(refusal: Refusal, inputs: Inputs, built: Built, good: Documents, validate: Validate) -> tuple[Guilty, ...]:
+    """The documents to take out; none when the data plane's validation finds nothing wrong (a port that is taken, for example).
+
+    `good` has, for the documents that have one, the version that was in force before.
+    """
+    keys = candidates(refusal, inputs.resources)
+    translator = Translator()
+
+    async def trial(batch: Sequence[Key]) -> str | None:
+        under_suspicion = set(keys) - set(batch)
+        resources = {k: r for k, r in inputs.resources.items() if k not in under_suspicion}
+        resources |= {k: good[k] for k in under_suspicion if k in good}
+        tried = Inputs(resources=resources, registrations=inputs.registrations, settings=inputs.settings)
+        snapshot = translator.snapshot(view(build(tried, built).mesh, refusal.node))
+        return await validate(static_config(snapshot, refusal.node))
+
+    found = await culprits(keys, trial) if keys else {}
+    return tuple(_guilty(refusal, inputs.resources[key], message) for key, message in found.items())
+
+
+def _guilty(refusal: Refusal, resource: Resource[Any], message: str) -> Guilty:
+    return Guilty(resource=resource, message=f"{origin(refusal, resource)}: Envoy refuses it: {message}")
