@@ -85,6 +85,8 @@ class Chance:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
+        self.tunnels = False
+        """Whether routes may take CONNECT."""
 
     def maybe(self, percent: int) -> bool:
         return self.random.random() * 100 < percent
@@ -97,7 +99,8 @@ class Chance:
 
     # ---- tables
 
-    def table(self, name: str) -> RouteTable:
+    def table(self, name: str, *, tunnels: bool = False) -> RouteTable:
+        self.tunnels = tunnels
         domains = self.some(DOMAINS, 1, 8)
         domains = list({d.lower(): d for d in domains}.values())
         hosts = []
@@ -115,6 +118,10 @@ class Chance:
         return VirtualHost(name=name, domains=domains, routes=tuple(routes), require_tls=self.maybe(4))
 
     def route(self, name: str) -> Route:
+        if self.tunnels and self.maybe(20):
+            headers = tuple(self.header_match() for _ in range(self.one((0, 0, 1))))
+            action = Forward(clusters=(WeightedCluster(cluster=self.one(CLUSTERS)),), connect=True)
+            return Route(name=name, match=RouteMatch(headers=headers), action=action)
         return Route(
             name=name,
             match=self.match(),
@@ -190,6 +197,7 @@ class Chance:
             cluster=name,
             weight=self.random.randint(1, 5),
             request_headers=self.ops() if self.maybe(20) else HeaderOps(),
+            response_headers=self.ops() if self.maybe(20) else HeaderOps(),
             host_rewrite="cluster.example" if self.maybe(15) else None,
         )
 
@@ -234,6 +242,8 @@ class Chance:
         path = self.path(route)
         method = self.method(route)
         headers = [("host", host), *self.headers(route)]
+        if self.maybe(12 if self.tunnels else 1):
+            return Sent(method="CONNECT", target=self.host(table), headers=headers)
         if path.startswith("/") and self.maybe(10) and host:
             path = f"{self.one(('http', 'http', 'https'))}://{self.host(table)}{path}"
         return Sent(method=method, target=path, headers=headers)

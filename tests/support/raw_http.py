@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, so that odd paths, duplicate headers and absolute forms go over the wire as written; and an upstream that tells what it saw."""
+"""HTTP/1.1 by hand, so that odd requests go over the wire as written; and upstreams that tell what they saw."""
 
 from __future__ import annotations
 

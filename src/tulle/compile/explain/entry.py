@@ -109,12 +109,14 @@ def _chain(listener: Listener) -> FilterChain:
 
 def _wire(request: Request, url: SplitResult, chain: FilterChain) -> Wire:
     """Through a forward proxy a URL goes as it is (https:// inside CONNECT); elsewhere as a path beside a Host header."""
+    proxy = _proxies(chain)
     edge = isinstance(chain.serve, HttpConnections) and chain.serve.edge
     authority = url.netloc.rpartition("@")[2]
-    path = (url.path or "/") + (f"?{url.query}" if url.query or request.url.endswith("?") else "")
     named = any(name.lower() == "host" for name, _ in request.headers)
     headers: Headers = request.headers if named else (("host", authority), *request.headers)
-    if request.method == "CONNECT" or (url.scheme == "https" and _proxies(chain)):
-        return Wire(method="CONNECT", target=f"{authority}" if url.port else f"{authority}:{PORTS[url.scheme]}", headers=headers, edge=edge)
-    target = f"{url.scheme}://{authority}{path}" if _proxies(chain) else path
-    return Wire(method=request.method, target=target, headers=headers, edge=edge)
+    if request.method == "CONNECT" or (url.scheme == "https" and proxy):
+        target = authority if url.port else f"{authority}:{PORTS[url.scheme]}"
+        return Wire(method="CONNECT", target=target, headers=headers, edge=edge, proxy=proxy)
+    path = (url.path or "/") + (f"?{url.query}" if url.query or request.url.endswith("?") else "")
+    target = f"{url.scheme}://{authority}{path}" if proxy else path
+    return Wire(method=request.method, target=target, headers=headers, edge=edge, proxy=proxy)

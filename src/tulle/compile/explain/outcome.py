@@ -89,16 +89,16 @@ def _skipped(host: VirtualHost) -> tuple[Step, ...]:
 
 def _to_tls(trace: Trace, host: VirtualHost, seen: Seen) -> Trace:
     rule_ = f"virtual host {host.name}"
-    if _refuses_upgrade(seen):
-        return _end(trace, Step(rule=rule_, matched=True, why=_UPGRADES), seen, 403)
+    if seen.refuses:
+        return _end(trace, Step(rule=rule_, matched=True, why=seen.refuses), seen, 403)
     step = Step(rule=rule_, matched=True, why="it wants TLS, so plain requests are sent to https")
     return replace(trace, redirect=_moved(seen, 301, tls_location(seen)), steps=(*trace.steps, step))
 
 
 def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backends: Backends) -> Trace:
+    if seen.refuses:
+        return _end(replace(trace, steps=steps), _because(chosen, seen.refuses), seen, 403)
     trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=steps)
-    if _refuses_upgrade(seen):
-        return _end(trace, _because(chosen, _UPGRADES), seen, 403)
     if isinstance(chosen.action, Forward) and chosen.action.clusters and chosen.cors and _preflight(chosen.cors, seen):
         step = _because(chosen, "a CORS preflight is answered by the proxy")
         return replace(trace, direct_response=Answer(status=200), steps=(*trace.steps, step))
@@ -111,13 +111,6 @@ def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backe
         body = chosen.action.body.decode("utf-8", "replace")
         return replace(trace, direct_response=_answer(chosen.action.status, body, grpc=seen.grpc))
     return _forwarded(trace, chosen, chosen.action, seen, backends)
-
-
-_UPGRADES = "only upgrades to WebSocket are allowed"
-
-
-def _refuses_upgrade(seen: Seen) -> bool:
-    return seen.upgrade != "" and seen.upgrade.lower() != "websocket"
 
 
 def _because(chosen: Route, why: str) -> Step:
@@ -184,7 +177,8 @@ def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
 def _share(seen: Seen, chosen: Route, action: Forward, cluster: WeightedCluster, backends: Backends) -> Share:
     change = _changed(seen, chosen, action, cluster, backends)
     targets = backends.targets.get(cluster.cluster, ())
-    return Share(name=cluster.cluster, weight=cluster.weight, endpoints=targets, rewritten=change or None)
+    answers = FrozenMap(policies.operations(cluster.response_headers))
+    return Share(name=cluster.cluster, weight=cluster.weight, endpoints=targets, rewritten=change or None, response_headers=answers)
 
 
 def _changed(seen: Seen, chosen: Route, action: Forward, cluster: WeightedCluster, backends: Backends) -> Rewritten:

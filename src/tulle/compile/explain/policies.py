@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from tulle.compile.explain.rewrite import join
 from tulle.model.proxy import Cluster
 from tulle.model.routing import Cors, Fault, Forward, HeaderOps, RetryPolicy, Route
 from tulle.model.traffic import HashPolicy
@@ -21,8 +22,15 @@ def of_route(route: Route) -> dict[str, Any]:
         **forward,
         fault=_fault(route.fault) if route.fault else None,
         cors=_cors(route.cors) if route.cors and isinstance(route.action, Forward) else None,
-        response_headers=_ops(route.response_headers),
+        response_headers=operations(_response_headers(route)),
     )
+
+
+def _response_headers(route: Route) -> HeaderOps:
+    """A single destination's operations follow the route's; several destinations have each their own."""
+    if isinstance(route.action, Forward) and len(route.action.clusters) == 1:
+        return join(route.response_headers, route.action.clusters[0].response_headers)
+    return route.response_headers
 
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:
@@ -81,5 +89,5 @@ def _cors(cors: Cors) -> dict[str, Any]:
     )
 
 
-def _ops(ops: HeaderOps) -> dict[str, Any]:
+def operations(ops: HeaderOps) -> dict[str, Any]:
     return _present(remove=list(ops.remove), set=dict(ops.set), add=[list(pair) for pair in ops.add])

@@ -52,6 +52,8 @@ class Wire:
     headers: Headers
     edge: bool = False
     """Callers are not trusted: their forwarding headers do not count."""
+    proxy: bool = False
+    """CONNECT is taken."""
 
 
 def joined(headers: Headers) -> dict[str, str]:
@@ -74,6 +76,9 @@ class Seen:
     forwarded_proto: str
     headers: Headers
     upgrade: str = ""
+    """What the connection is to become."""
+    refuses: str = ""
+    """Why the upgrade is refused once a route is found."""
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of a header as matchers see them: each by itself, but joined where the proxy keeps one. Empty when absent."""
@@ -90,7 +95,7 @@ class Seen:
     @property
     def grpc(self) -> bool:
         """Whether the caller speaks gRPC, so that the proxy's own answers are gRPC answers."""
-        return speaks_grpc(self.headers)
+        return self.method != "CONNECT" and speaks_grpc(self.headers)
 
 
 def speaks_grpc(headers: Headers) -> bool:
@@ -126,7 +131,8 @@ def _connect(wire: Wire) -> Seen | Refused:
     match = _TUNNEL.fullmatch(wire.target)
     if not match or int(match[1]) > 65535:
         return _bad(f"CONNECT takes host:port, not {wire.target!r}")
-    return _seen(wire, wire.target, "", "http")
+    seen = _seen(wire, wire.target, "", "http")
+    return replace(seen, refuses=seen.refuses or ("" if wire.proxy else "this listener takes no CONNECT"))
 
 
 def _target(wire: Wire) -> Seen | Refused:
@@ -158,9 +164,17 @@ def _seen(wire: Wire, authority: str, path: str, scheme: str) -> Seen:
     proto = claimed if claimed and not wire.edge else "http"
     default = proto.lower() if proto.lower() in _SCHEMES else "http"
     upgrade, kept = _hop_by_hop(headers)
+    refuses = f"only upgrades to WebSocket are allowed, not to {upgrade!r}" if upgrade.lower() not in ("", "websocket") else ""
     kept = (*(h for h in kept if h[0] != "x-forwarded-proto"), ("x-forwarded-proto", proto))
     return Seen(
-        method=wire.method, authority=authority, path=path, scheme=scheme or default, forwarded_proto=proto, headers=kept, upgrade=upgrade
+        method=wire.method,
+        authority=authority,
+        path=path,
+        scheme=scheme or default,
+        forwarded_proto=proto,
+        headers=kept,
+        upgrade=upgrade,
+        refuses=refuses,
     )
 
 

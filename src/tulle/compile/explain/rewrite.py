@@ -136,5 +136,5 @@ def _kept_host(seen: Seen, scheme: str, port: str) -> str:
 
 
 def tls_location(seen: Seen) -> str:
-    """Where a virtual host that wants TLS sends plain requests."""
-    return f"https://{seen.authority}{seen.path}"
+    """Where a virtual host that wants TLS sends plain requests. CONNECT has no path to be sent to."""
+    return "" if seen.method == "CONNECT" else f"https://{seen.authority}{seen.path}"

@@ -67,6 +67,8 @@ class Share:
     weight: int
     endpoints: tuple[Target, ...] = ()
     rewritten: Rewritten | None = None
+    response_headers: Mapping[str, Any] = FrozenMap()
+    """What is done to the headers of its answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
