@@ -67,12 +67,27 @@ class Envoy:
         self.admin = Admin(options.boot.admin)
         self._program = Program(args=arguments(config, options), env=environment(), directory=str(config.parent), max_open_files=True)
         self._guard = guard
-        self._lines = say("[envoy] ")
+        self._say = say("[envoy] ")
+        self._ending = False
         self._ports = options.ports
         self.unit = Unit(start=self._start, policy=Policy(), grace=GRACE, report=say("[tulle] proxy "), probe=self._probe)
 
+    def stop(self) -> None:
+        """Ends it. Drain it first."""
+        self._ending = True
+        self.unit.stop()
+
+    def hurry(self) -> None:
+        self._ending = True
+        self.unit.hurry()
+
     async def _start(self) -> Child:
-        return await launch(self._program, self._guard, self._lines)
+        return await launch(self._program, self._guard, self._line)
+
+    def _line(self, line: str) -> None:
+        # That it got the signal and lost its control plane is no news at the end.
+        if not (self._ending and line.startswith("[warning]")):
+            self._say(line)
 
     async def _probe(self) -> None:
         await until_serving(self.admin, self._ports)

@@ -70,7 +70,7 @@ class GatewayProxy:
                 running = tasks.create_task(envoy.unit.run())
                 await stop.wait()
                 await first(envoy.drain(None, self.settings.drain, may_end_early=True), hurry.wait())
-                await end(envoy.unit, running, hurry)
+                await end(envoy, running, hurry)
         return 0
 
     def _options(self) -> Options:

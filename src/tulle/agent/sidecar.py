@@ -205,7 +205,7 @@ class _Life:
             for task in telling:
                 task.cancel()
             code = await end(self.app, app, hurry)
-            await end(self.envoy.unit, proxy, hurry)
+            await end(self.envoy, proxy, hurry)
             return code
 
     def telling(self) -> tuple[Coroutine[Any, Any, None], ...]:
