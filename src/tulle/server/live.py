@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from tulle.compile import Built, names, view
+from tulle.compile import Built, gateway_addresses, names
 from tulle.compile.explain.payload import explain_request
-from tulle.model.proxy import Listener, Node, Role
+from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health
 from tulle.server.fleet import Fleet
@@ -22,6 +23,10 @@ class Running(Protocol):
     fleet: Fleet
     built: Built
 
+    def version(self, node_id: str) -> str:
+        """Of a proxy's program."""
+        ...
+
 
 class LiveMesh:
     """Implements `ports.Live`."""
@@ -34,11 +39,13 @@ class LiveMesh:
 
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())
-        conditions = (*compiled.conditions, self._running.fleet.programmed(key), *self._addresses(key))
+        # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
+        failed = tuple(c for c in compiled.conditions if c.type != "Accepted" or c.status is not True)
+        conditions = (*failed, self._running.fleet.programmed(key), *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings)
 
     def proxies(self) -> Sequence[ProxyInfo]:
-        return self._running.fleet.infos()
+        return [replace(info, version=self._running.version(info.id)) for info in self._running.fleet.infos()]
 
     def services(self) -> Sequence[ServiceInfo]:
         mesh = self._running.built.mesh
@@ -90,16 +97,12 @@ class LiveMesh:
         raise LookupError(f"no proxy {said!r} is connected; connected are: {known}")
 
     def _addresses(self, key: Key) -> Iterable[Condition]:
-        """For a Gateway: where it is really served, when a port could not be had."""
+        """For a Gateway: where its servers really are, when a port could not be had."""
         if key.kind != "Gateway":
             return
         for member, _ in self._running.fleet.concerned(key):
-            for listener in self._listeners(member.node, key):
-                if listener.declared_port and listener.port != listener.declared_port:
-                    text = f"{member.node.id} serves port {listener.declared_port} on {listener.port}: it may not bind ports below 1024"
-                    yield Condition(type="Moved", status=True, reason="UnprivilegedPort", message=text)
-
-    def _listeners(self, node: Node, key: Key) -> Iterable[Listener]:
-        for listener in view(self._running.built.mesh, node).listeners:
-            if any(source.key == key for source in listener.sources):
-                yield listener
+            moved = [s for s in gateway_addresses(self._running.built.mesh, member.node) if s.gateway == key and s.port != s.declared_port]
+            if moved:
+                where = ", ".join(f"port {s.declared_port} on {s.port}" for s in moved)
+                text = f"{member.node.id} may not bind ports below 1024 and serves {where}"
+                yield Condition(type="Moved", status=True, reason="UnprivilegedPort", message=text)
