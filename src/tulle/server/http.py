@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -45,7 +45,8 @@ def application(documents: Documents, registrations: Registrations, live: Live, 
         *RegistryApi(registrations, live).routes(),
         *LiveApi(live).routes(),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http, StoreError: _on_store})
+    handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, loopback=loopback)
 
@@ -65,6 +66,14 @@ def _on_http(request: Request, error: Exception) -> Response:
 
 def _on_store(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error), "violations": []}, 503)
+
+
+def _on_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)
+
+
+def _on_defect(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "the control plane failed to answer; its log says why", "violations": []}, 500)
 
 
 def listen(address: Address) -> socket.socket:

@@ -1,0 +1,124 @@
+"""The HTTP API on a real port, over a real store, in front of a mesh in which nothing runs."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tulle.model.proxy import Role
+from tulle.model.resource import Condition, Key, Status
+from tulle.model.service import Endpoint, Port, Service
+from tulle.registry.registrations import Registrations
+from tulle.server.http import application, listen, serve
+from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
+from tulle.settings import Address
+from tulle.store.documents import Documents
+from tulle.store.leased import LeasedValues
+from tulle.store.sqlite import open_sqlite
+
+REVIEWS = Service(host="reviews.default.svc.cluster.local", name="reviews", namespace="default", ports=(Port(number=9080, name="http"),))
+
+
+@dataclass
+class QuietMesh:
+    """A `Live` in which one proxy has acknowledged everything."""
+
+    waited: list[tuple[int, float]] = field(default_factory=list)
+    why_not_ready: str = ""
+
+    def ready(self) -> str:
+        return self.why_not_ready
+
+    def status(self, key: Key) -> Status:
+        programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
+        return Status(conditions=(programmed,))
+
+    def proxies(self) -> Sequence[ProxyInfo]:
+        since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        acked = {"cluster": "abc", "listener": "def"}
+        return [
+            ProxyInfo(
+                id="sidecar~a", role=Role.SIDECAR, namespace="default", ip="127.0.0.1", connected_since=since, current=True, acked=acked
+            )
+        ]
+
+    def services(self) -> Sequence[ServiceInfo]:
+        return [ServiceInfo(service=REVIEWS, endpoints=1, healthy=1)]
+
+    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
+        if host not in (REVIEWS.host, "reviews"):
+            return None
+        return [EndpointInfo(endpoint=Endpoint(address="127.0.0.1", port=4711, workload="reviews-1"), service_port=9080)]
+
+    def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "url" not in question:
+            raise ValueError("url: required")
+        if question.get("from") == "nobody":
+            raise LookupError("no proxy is called 'nobody'")
+        return {"route": "default"}
+
+    async def wait_acknowledged(self, revision: int, timeout: float) -> Progress:
+        self.waited.append((revision, timeout))
+        return Progress(acknowledged=1, proxies=1)
+
+
+@dataclass(kw_only=True)
+class Api:
+    """A running API and a client for it."""
+
+    port: int
+    mesh: QuietMesh
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+        """Status and body, as JSON where it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        try:
+            connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
+            response = connection.getresponse()
+            text = response.read()
+            is_json = response.getheader("content-type", "").startswith("application/json")
+            return response.status, json.loads(text) if is_json and text else text.decode()
+        finally:
+            connection.close()
+
+    def apply(self, text: str, path: str = "test.yaml", **more: object) -> tuple[int, Any]:
+        return self.request("POST", "/api/v1/apply", {"files": [{"path": path, "text": text}], **more})
+
+
+@contextmanager
+def running_api(folder: Path) -> Iterator[Api]:
+    """Starts the API in a thread of its own; its store lies in `folder`."""
+    listener = listen(Address(host="127.0.0.1", port=0))
+    mesh = QuietMesh()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        async with open_sqlite(folder / "tulle.db", time.monotonic) as store, asyncio.TaskGroup() as group:
+            app = application(Documents(store), Registrations(LeasedValues(store, "registrations/")), mesh, loopback=True)
+            serving = group.create_task(serve(app, listener))
+            await stop.wait()
+            serving.cancel()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), name="api")
+    thread.start()
+    try:
+        yield Api(port=listener.getsockname()[1], mesh=mesh)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
