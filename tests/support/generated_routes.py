@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
+from support.agreement import Sent
 from tulle.model.routing import (
     Abort,
     Compare,
@@ -69,15 +69,6 @@ REGEX_REWRITES = (
     ("(q)?/", r"\1-"),
     (".*", ""),
 )
-
-
-@dataclass
-class Sent:
-    """A request as it goes over the wire."""
-
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
 
 
 class Chance:
