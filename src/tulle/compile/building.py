@@ -49,7 +49,7 @@ def build(inputs: Inputs, previous: Built | None = None) -> Built:
     structure = _structure(inputs, previous, found, memo, same_documents=same)
     mesh = Mesh(structure=structure, catalog=found, memo=memo)
     kept = previous is not None and structure is previous.mesh.structure
-    return Built(mesh=mesh, statuses=previous.statuses if previous and kept else statuses(mesh, inputs), inputs=inputs)
+    return Built(mesh=mesh, statuses=previous.statuses if previous and kept else statuses(structure, inputs, memo), inputs=inputs)
 
 
 def _same(before: Inputs, after: Inputs) -> bool:

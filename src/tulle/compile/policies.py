@@ -38,10 +38,13 @@ class Tuning:
 
     key: Key
     """The oldest of them: the one whose policy holds."""
+    members: tuple[Key, ...]
     host: str
     policy: spec.TrafficPolicy | None
     policy_source: Source
     subsets: Mapping[str, tuple[Subset, Source]]
+    overruled: Mapping[Key, tuple[tuple[Source, str], ...]]
+    """By document, the parts that another one keeps from being in force."""
     export_to: tuple[str, ...] = ()
     selector: Mapping[str, str] | None = None
     """In force only for clients with these labels, in its own namespace."""

@@ -13,8 +13,8 @@ from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.steering import Steering, age, delegates_of, steering
 from tulle.model.identity import selects
-from tulle.model.resource import Key, Resource
-from tulle.resources.networking.destination_rule import DestinationRule
+from tulle.model.resource import Key, Resource, Source
+from tulle.resources.networking.destination_rule import DestinationRule, Subset
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
@@ -31,6 +31,10 @@ class ByHost:
     exact: Mapping[str, tuple[Steering, ...]]
     wild: tuple[tuple[str, tuple[Steering, ...]], ...]
     """From the most specific pattern."""
+
+    def of(self, host: str) -> tuple[Steering, ...]:
+        """Those that name this very host or pattern."""
+        return self.exact.get(host) or next((found for pattern, found in self.wild if pattern == host), ())
 
     def candidates(self, host: str) -> Iterator[tuple[str, Steering]]:
         """All that speak for a host, from the most specific pattern, and for one pattern from the oldest."""
@@ -55,6 +59,8 @@ class Rules:
     wild_tunings: Mapping[str, tuple[Tuning, ...]] = field(default_factory=dict)
     sidecars: Mapping[str, tuple[Resource[Sidecar], ...]]
     gateways: tuple[Resource[Gateway], ...]
+    delegates: frozenset[Key]
+    """The VirtualServices that others delegate to."""
     selectors: tuple[Mapping[str, str], ...]
     """All label selectors on which a proxy's rules depend."""
 
@@ -103,6 +109,7 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         wild_tunings=_grouped((t.key.namespace, t) for t in tunings if names.is_wildcard(t.host)),
         sidecars=_grouped((r.key.namespace, r) for r in sidecars),
         gateways=tuple(of_kind(documents, Gateway)),
+        delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
         selectors=_selectors(steerings, tunings),
     )
 
@@ -140,16 +147,25 @@ def _audience(resource: Resource[DestinationRule], domain: str) -> tuple[str, st
 def _tuning(host: str, members: tuple[Resource[DestinationRule], ...]) -> Tuning:
     speaker = next((r for r in members if r.spec.traffic_policy), members[0])
     selector = members[0].spec.workload_selector
-    subsets = {
-        subset.name: (subset, r.at(f"spec.subsets[{i}]"))
-        for r in reversed(members)
-        for i, subset in reversed(list(enumerate(r.spec.subsets)))
-    }
+    subsets: dict[str, tuple[Subset, Source]] = {}
+    overruled: dict[Key, list[tuple[Source, str]]] = {}
+    for rule in members:
+        if rule.spec.traffic_policy and rule is not speaker:
+            why = f"not in force: DestinationRule {speaker.key.name} ({speaker.origin}) speaks for host {host}"
+            overruled.setdefault(rule.key, []).append((rule.at("spec.trafficPolicy"), why))
+        for i, subset in enumerate(rule.spec.subsets):
+            place = rule.at(f"spec.subsets[{i}]")
+            known = subsets.setdefault(subset.name, (subset, place))
+            if known[1] is not place:
+                why = f'not in force: subset "{subset.name}" of host {host} is defined at {known[1].origin} already'
+                overruled.setdefault(rule.key, []).append((place, why))
     return Tuning(
         key=members[0].key,
+        members=tuple(r.key for r in members),
         host=host,
         policy=speaker.spec.traffic_policy,
         policy_source=speaker.at("spec.trafficPolicy" if speaker.spec.traffic_policy else "spec"),
+        overruled={key: tuple(found) for key, found in overruled.items()},
         subsets=dict(sorted(subsets.items())),
         export_to=members[0].spec.export_to,
         selector=selector.match_labels if selector else None,

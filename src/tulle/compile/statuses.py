@@ -1,35 +1,189 @@
-"""What became of each document, as far as it can be told without asking a proxy."""
+"""What became of each document, as far as it can be told without asking a proxy: problems are warnings that name a place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
-from tulle.compile.mesh import Mesh
-from tulle.compile.steering import Steering
+from tulle.compile import gateways, names, protocols
+from tulle.compile.memo import Memo
+from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
+from tulle.compile.rules import Rules
+from tulle.compile.scope import Scope, Structure, scope_of
+from tulle.compile.steering import Steering, age
+from tulle.model.identity import selects
 from tulle.model.mesh import Inputs
-from tulle.model.resource import Condition, Key, Resource, Source, Status
-from tulle.resources.core import KubernetesService
+from tulle.model.proxy import Node, Role
+from tulle.model.resource import Condition, Key, Resource, Status, Violation
+from tulle.model.service import Protocol
+from tulle.resources.core import KubernetesService, Transport
 from tulle.resources.networking.destination_rule import DestinationRule
-from tulle.resources.networking.gateway import Gateway
-from tulle.resources.networking.service_entry import ServiceEntry
+from tulle.resources.networking.gateway import Gateway, Server
+from tulle.resources.networking.service_entry import Resolution, ServiceEntry
 from tulle.resources.networking.sidecar import Sidecar
+from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, TrafficPolicy
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
 _KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService)
-_ACCEPTED = Condition(type="Accepted", status=True, reason="Accepted")
-_FINE = Status(conditions=(_ACCEPTED,))
-
-Found = tuple[Source, str]
+_ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
+_FINE = Status(conditions=_ACCEPTED)
 
 
-def statuses(mesh: Mesh, inputs: Inputs) -> Mapping[Key, Status]:
-    steerings = {s.key: s for s in mesh.structure.rules.steerings}
-    return {key: _status(mesh, resource, steerings.get(key)) for key, resource in sorted(inputs.resources.items())}
+def statuses(structure: Structure, inputs: Inputs, memo: Memo) -> Mapping[Key, Status]:
+    """The status of each document, by its key."""
+    steerings = {s.key: s for s in structure.rules.steerings}
+    return {key: _status(structure, resource, steerings.get(key), memo) for key, resource in sorted(inputs.resources.items())}
 
 
-def _status(mesh: Mesh, resource: Resource[object], steering: Steering | None) -> Status:
-    if not isinstance(resource.spec, _KINDS):
-        why = f"the mesh has no use for {resource.api_version} {resource.key.kind}"
-        return Status(conditions=(Condition(type="Accepted", status=False, reason="Invalid", message=why),))
-    return _FINE
+def _status(structure: Structure, resource: Resource[object], steering: Steering | None, memo: Memo) -> Status:
+    spec, scope = resource.spec, _seen_from(structure, resource.key.namespace, memo)
+    if steering is not None:
+        return _of_steering(scope, steering, memo)
+    if isinstance(spec, DestinationRule):
+        return _of_destination_rule(scope, resource, spec, memo)
+    if isinstance(spec, Gateway):
+        return _warned(resource, _gateway_found(structure.rules, resource, spec))
+    if isinstance(spec, ServiceEntry | KubernetesService):
+        return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
+    if isinstance(spec, Sidecar):
+        return _warned(resource, _sidecar_found(structure.rules, resource, spec))
+    return _FINE if isinstance(spec, _KINDS) else _useless(resource)
+
+
+def _useless(resource: Resource[object]) -> Status:
+    why = f"nothing in the mesh makes use of {resource.api_version} {resource.key.kind}"
+    return Status(conditions=(Condition(type="Accepted", status=False, reason="Invalid", message=why),))
+
+
+def _seen_from(structure: Structure, namespace: str, memo: Memo) -> Scope:
+    """The mesh as any sidecar of a namespace knows it."""
+    return scope_of(structure, Node(id="", role=Role.SIDECAR, namespace=namespace), memo)
+
+
+def _warned(resource: Resource[object], found: Iterable[Found]) -> Status:
+    """Accepted, with a warning for each thing found. A problem may stand in another document than the one it is told of."""
+    name = f"{resource.key.kind}/{resource.key.name}"
+    warnings = tuple(
+        Violation(origin=source.origin, resource=name, field=source.field, message=why, namespace=resource.key.namespace)
+        for source, why in dict.fromkeys(found)
+    )
+    return Status(conditions=_ACCEPTED, warnings=warnings) if warnings else _FINE
+
+
+def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
+    rules = scope.structure.rules
+    known = tuple(g for g in rules.gateways if f"{g.key.namespace}/{g.key.name}" in steering.gateways)
+    written = [names.resolve(h, steering.namespace, scope.domain) for h in steering.resource.spec.hosts]
+    rivals = tuple((h, written.index(h), rules.mesh.of(h)) for h in steering.hosts) if names.MESH in steering.gateways else ()
+    idle = not steering.hosts and steering.key not in rules.delegates
+
+    def make() -> Status:
+        found = [
+            *steering.problems,
+            *destination_problems(scope, steering),
+            *gateway_problems(steering, known),
+            *host_problems(steering, rivals),
+            *unreached(steering),
+        ]
+        if idle:
+            found.append(
+                (steering.resource.at("spec"), "without hosts it is in force only where a VirtualService delegates to it, and none does")
+            )
+        return _warned(steering.resource, found)
+
+    return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, idle), make)
+
+
+def _of_destination_rule(scope: Scope, resource: Resource[object], spec: DestinationRule, memo: Memo) -> Status:
+    host = names.resolve(spec.host, resource.key.namespace, scope.domain)
+    known = any(names.covers(host, h) for h in scope.backends) if names.is_wildcard(host) else host in scope.backends
+    siblings = tuple(t for t in scope.structure.rules.tunings.get(resource.key.namespace, ()) if t.host == host)
+
+    def make() -> Status:
+        found: list[Found] = []
+        if not known:
+            found.append((resource.at("spec.host"), f"no service {host} is known in namespace {resource.key.namespace}"))
+        for tuning in siblings:
+            if resource.key in tuning.members:
+                found += tuning.overruled.get(resource.key, ())
+        found += _passthrough(resource, "spec.trafficPolicy", spec.traffic_policy)
+        for i, subset in enumerate(spec.subsets):
+            found += _passthrough(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy)
+        return _warned(resource, found)
+
+    return memo.get(("status", resource.key), (resource, known, siblings), make)
+
+
+def _passthrough(resource: Resource[object], place: str, policy: TrafficPolicy | None) -> Iterator[Found]:
+    why = "PASSTHROUGH: callers that name the service get any of its endpoints; an address is dialled only where a caller names it"
+    if policy is None:
+        return
+    parts: list[tuple[str, PolicyBlocks]] = [(place, policy)]
+    parts += ((f"{place}.portLevelSettings[{i}]", p) for i, p in enumerate(policy.port_level_settings))
+    for path, blocks in parts:
+        if blocks.load_balancer and blocks.load_balancer.simple is SimpleLb.PASSTHROUGH:
+            yield resource.at(f"{path}.loadBalancer.simple"), why
+
+
+def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> Iterator[Found]:
+    """Servers that another one on the same port keeps out, wherever both are picked by one proxy."""
+    earlier: list[tuple[str, str, Server]] = []
+    for other in rules.gateways:
+        if other is resource:
+            break
+        if _together(other.spec.selector, spec.selector):
+            earlier += (
+                (f"Gateway {other.key.namespace}/{other.key.name}", str(other.at(f"spec.servers[{i}]").origin), s)
+                for i, s in enumerate(other.spec.servers)
+            )
+    for index, server in enumerate(spec.servers):
+        source = resource.at(f"spec.servers[{index}]")
+        same = ((who, where, s) for who, where, s in earlier if (s.port.number, s.bind) == (server.port.number, server.bind))
+        clash = next((f"left out: {why}, as {who} ({where}) has it" for who, where, s in same if (why := gateways.clash(s, server))), "")
+        if clash:
+            yield source, clash
+        elif not gateways.unsupported(server, protocols.named(server.port.protocol) or Protocol.HTTP):
+            earlier.append(("this Gateway", str(source.origin), server))
+
+
+def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether each proxy that one selector picks is picked by the other, too."""
+    return selects(one, other) or selects(other, one)
+
+
+def _of_service(resource: Resource[object]) -> Status:
+    spec, found = resource.spec, list[Found]()
+    if isinstance(spec, KubernetesService):
+        found += (
+            (resource.at(f"spec.ports[{i}]"), f"{p.protocol.value} is not in force yet: port {p.port} is left out")
+            for i, p in enumerate(spec.ports)
+            if p.protocol is not Transport.TCP
+        )
+    if isinstance(spec, ServiceEntry):
+        found += (
+            (resource.at(f"spec.ports[{i}]"), f"UDP is not in force yet: port {p.number} is left out")
+            for i, p in enumerate(spec.ports)
+            if protocols.named(p.protocol or "") is Protocol.UDP
+        )
+        by_name = spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not spec.endpoints and not spec.workload_selector
+        found += (
+            (
+                resource.at(f"spec.hosts[{i}]"),
+                f"{host} has no endpoints and cannot be looked up by name: give endpoints, or resolution NONE",
+            )
+            for i, host in enumerate(spec.hosts)
+            if by_name and names.is_wildcard(host)
+        )
+    return _warned(resource, found)
+
+
+def _sidecar_found(rules: Rules, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:
+    labels = spec.workload_selector.labels if spec.workload_selector else {}
+    for other in rules.sidecars.get(resource.key.namespace, ()):
+        if age(other) >= age(resource):
+            return
+        theirs = other.spec.workload_selector.labels if other.spec.workload_selector else {}
+        if dict(theirs) == dict(labels):
+            yield resource.at("spec"), f"not in force: Sidecar {other.key.name} ({other.origin}) is for the same workloads, and older"
+            return

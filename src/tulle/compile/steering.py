@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tulle.compile import delegation, names
 from tulle.model.resource import Key, Resource, Source
@@ -32,6 +32,12 @@ class HttpRule:
     source: Source
     namespace: str
     """Where its short names resolve: that of the document that it stands in."""
+    resource: Resource[VirtualService]
+    """That document."""
+
+    def at(self, field: str) -> Source:
+        """The place of a field of this rule. What it has from a rule that delegates to it is placed at the rule itself."""
+        return self.resource.at(f"{self.source.field}.{field}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,7 +116,11 @@ def _http_rules(resource: Resource[VirtualService], documents: Documents, proble
     for index, rule in enumerate(resource.spec.http):
         place = f"spec.http[{index}]"
         own = HttpRule(
-            spec=rule, conditions=_conditions(resource, rule, place), source=resource.at(place), namespace=resource.key.namespace
+            spec=rule,
+            conditions=_conditions(resource, rule, place),
+            source=resource.at(place),
+            namespace=resource.key.namespace,
+            resource=resource,
         )
         if rule.delegate is None:
             yield own
@@ -152,7 +162,13 @@ def _delegated(root: HttpRule, other: Resource[VirtualService], problems: list[t
         if rule.delegate is not None:
             problems.append((source, "a VirtualService that was delegated to cannot delegate again: this rule is left out"))
             continue
-        own = HttpRule(spec=rule, conditions=_conditions(other, rule, f"spec.http[{index}]"), source=source, namespace=other.key.namespace)
+        own = HttpRule(
+            spec=rule,
+            conditions=_conditions(other, rule, f"spec.http[{index}]"),
+            source=source,
+            namespace=other.key.namespace,
+            resource=other,
+        )
         united = _united(root, own)
         if united is None:
             problems.append((source, f"can never match together with {root.source} that delegates to it: this rule is left out"))
@@ -168,7 +184,7 @@ def _united(root: HttpRule, leaf: HttpRule) -> HttpRule | None:
         if not both:
             return None
         found += both
-    return HttpRule(spec=delegation.routes(root.spec, leaf.spec), conditions=tuple(found), source=leaf.source, namespace=leaf.namespace)
+    return replace(leaf, spec=delegation.routes(root.spec, leaf.spec), conditions=tuple(found))
 
 
 def _both(root: Condition, leaf: Condition) -> tuple[HttpMatch | None, ...]:

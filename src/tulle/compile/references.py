@@ -1,0 +1,102 @@
+"""What a VirtualService names that is not there, or that another one has."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from tulle.compile import match, names
+from tulle.compile.routes import target
+from tulle.compile.scope import Scope
+from tulle.compile.steering import Condition, Steering
+from tulle.model.resource import Resource, Source
+from tulle.resources.networking.common import Destination
+from tulle.resources.networking.gateway import Gateway
+
+Found = tuple[Source, str]
+Rivals = Iterable[tuple[str, int, tuple[Steering, ...]]]
+"""A host, its place among those of a VirtualService, and all that name it, from the oldest."""
+
+
+def destination_problems(scope: Scope, steering: Steering) -> Iterator[Found]:
+    """Destinations that lead nowhere, as seen from the VirtualService's own namespace."""
+    for place, destination, namespace, effect in _destinations(steering):
+        backend = scope.backends.get(names.resolve(destination.host, namespace, scope.domain))
+        some_port = backend.ports[0].number if backend and backend.ports else 0
+        why = target(scope, destination, namespace, some_port).why
+        if why:
+            yield place, f"{why}: {effect}"
+
+
+def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str, str]]:
+    refused = "its requests are answered with 503"
+    for rule in steering.http:
+        spec = rule.spec
+        for i, shared in enumerate(spec.route):
+            yield rule.at(f"route[{i}].destination"), shared.destination, rule.namespace, refused
+        for i, copied in enumerate(spec.mirrors):
+            yield rule.at(f"mirrors[{i}].destination"), copied.destination, rule.namespace, "nothing is mirrored there"
+        if spec.mirror is not None:
+            yield rule.at("mirror"), spec.mirror, rule.namespace, "nothing is mirrored there"
+    for tcp in steering.tcp:
+        for i, part in enumerate(tcp.spec.route):
+            where = steering.resource.at(f"{tcp.source.field}.route[{i}].destination")
+            yield where, part.destination, steering.namespace, "its connections are closed"
+
+
+def gateway_problems(steering: Steering, known: tuple[Resource[Gateway], ...]) -> Iterator[Found]:
+    """Gateways that do not exist, and hosts that none of a gateway's servers offers."""
+    by_name = {f"{g.key.namespace}/{g.key.name}": g for g in known}
+    for index, written in enumerate(steering.resource.spec.gateways):
+        name = names.gateway_name(written, steering.namespace)
+        if name == names.MESH:
+            continue
+        source = steering.resource.at(f"spec.gateways[{index}]")
+        if name not in by_name:
+            yield source, f"Gateway {name} does not exist"
+        elif steering.hosts and not any(_offers(by_name[name], host, steering.namespace) for host in steering.hosts):
+            yield source, f"Gateway {name} ({by_name[name].origin}) serves none of the hosts {', '.join(steering.hosts)}"
+
+
+def _offers(gateway: Resource[Gateway], host: str, namespace: str) -> bool:
+    for offered in (h for server in gateway.spec.servers for h in server.hosts):
+        wanted, _, pattern = offered.rpartition("/")
+        home = gateway.key.namespace if wanted == "." else wanted
+        if home in ("", "*", namespace) and names.overlap(pattern.lower(), host):
+            return True
+    return False
+
+
+def host_problems(steering: Steering, rivals: Rivals) -> Iterator[Found]:
+    """Hosts that an older VirtualService has to itself: sidecars never join two (BEHAVIOURS 6)."""
+    for host, index, owners in rivals:
+        older = itertools.takewhile(lambda s: s is not steering, owners)
+        other = next((s for s in older if _meet(s, steering)), None)
+        if other is not None:
+            where = f"VirtualService {other.namespace}/{other.key.name} ({other.resource.origin})"
+            yield steering.resource.at(f"spec.hosts[{index}]"), f"{where} is older and has host {host} to itself on sidecars"
+
+
+def _meet(one: Steering, other: Steering) -> bool:
+    """Whether some namespace sees both."""
+    spots = {ns for s in (one, other) for ns in (s.namespace, *s.resource.spec.export_to)}
+    return any(one.exported_to(ns) and other.exported_to(ns) for ns in spots)
+
+
+def unreached(steering: Steering) -> Iterator[Found]:
+    """Rules behind one that takes every request from every caller."""
+    final: Source | None = None
+    for rule in steering.http:
+        for condition in rule.conditions:
+            if final is not None:
+                yield condition.source, f"never reached: {final.field} ({final.origin}) takes every request"
+            elif _takes_all(condition):
+                final = condition.source
+
+
+def _takes_all(condition: Condition) -> bool:
+    spec = condition.spec
+    if spec is None:
+        return True
+    limited = spec.port or spec.source_labels or spec.source_namespace or spec.gateways
+    return not limited and match.route_match(spec).catches_all
