@@ -32,10 +32,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One station: `files` are applied before it measures, and undone afterwards."""
+    """One station: `file` is applied before it measures, and undone afterwards."""
 
     name: str
-    files: tuple[str, ...]
+    file: str
     asked: str
     measure: Callable[[Places], Awaitable[Finding]]
 
@@ -122,14 +122,14 @@ def span(samples: Sequence[Sample]) -> str:
 STEPS: tuple[Step, ...] = (
     Step(
         name="header routing",
-        files=("subsets.yaml", "header-routing.yaml"),
+        file="header-routing.yaml",
         asked="who signs in as jason gets reviews v2, all others v1",
         measure=header_routing,
     ),
-    Step(name="traffic split", files=("subsets.yaml", "traffic-split.yaml"), asked="90 % to v1, 10 % to v2", measure=traffic_split),
-    Step(name="retries", files=("retries.yaml",), asked="3 retries; echo fails each first try", measure=retries),
-    Step(name="timeout", files=("timeouts.yaml",), asked="504 after 0.5 s; echo takes 5 s", measure=timeouts),
-    Step(name="delay", files=("delay.yaml",), asked="1 s more for each call to ratings", measure=delay),
-    Step(name="abort", files=("abort.yaml",), asked="ratings fail for jason, for others 10 %", measure=abort),
-    Step(name="outlier ejection", files=("outlier-ejection.yaml",), asked="out after 3 errors in a row", measure=outlier_ejection),
+    Step(name="traffic split", file="traffic-split.yaml", asked="90 % to v1, 10 % to v2", measure=traffic_split),
+    Step(name="retries", file="retries.yaml", asked="3 retries; echo fails each first try", measure=retries),
+    Step(name="timeout", file="timeouts.yaml", asked="504 after 0.5 s; echo takes 5 s", measure=timeouts),
+    Step(name="delay", file="delay.yaml", asked="1 s more for each call to ratings", measure=delay),
+    Step(name="abort", file="abort.yaml", asked="ratings fail for jason, for others 10 %", measure=abort),
+    Step(name="outlier ejection", file="outlier-ejection.yaml", asked="out after 3 errors in a row", measure=outlier_ejection),
 )

@@ -25,9 +25,13 @@ def arguments(name: str, port: int, *, version: str = "v1") -> argparse.Argument
     parser.add_argument(
         "--port", type=int, default=int(os.environ.get("PORT", port)), help="port to listen on (default: $PORT or %(default)s)"
     )
-    parser.add_argument("--version", default=os.environ.get("VERSION", version))
-    parser.add_argument("--instance", default=os.environ.get("INSTANCE", ""), help="name of this instance in answers")
+    parser.add_argument("--version", default=_environment("VERSION", version), help="which version this is (default: %(default)s)")
+    parser.add_argument("--instance", default=_environment("INSTANCE", ""), help="name of this instance in answers")
     return parser
+
+
+def _environment(name: str, default: str) -> str:
+    return os.environ.get(name) or os.environ.get(f"TULLE_{name}") or default
 
 
 def instance(name: str, options: argparse.Namespace) -> str:
