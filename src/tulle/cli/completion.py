@@ -25,4 +25,6 @@ def completion(shell: Annotated[Shell, typer.Argument(help="The shell that the s
     """
     from typer._completion_shared import get_completion_script
 
-    sys.stdout.write(get_completion_script(prog_name="tulle", complete_var="_TULLE_COMPLETE", shell=shell.value) + "\n")
+    from tulle.cli.main import COMPLETE
+
+    sys.stdout.write(get_completion_script(prog_name="tulle", complete_var=COMPLETE, shell=shell.value) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from tulle.cli.failure import Failure
 
+COMPLETE = "_TULLE_COMPLETE"
+"""The variable by which a shell asks for completions."""
 HELP = """Tulle: a load balancer and service mesh for plain machines.
 
 \b
@@ -95,6 +98,10 @@ class Lazy(TyperGroup):
 
 def main() -> None:
     """The program. Exit codes: 0 done, 1 no (violations, differences, a failure), 2 unusable arguments or no control plane."""
+    if COMPLETE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         Lazy()(prog_name="tulle")
     except Failure as failure:

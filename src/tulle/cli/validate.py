@@ -46,7 +46,5 @@ def validate(
             out(str(violation))
         for warning in warnings:
             err(f"warning: {warning}")
-        err(
-            f"{good} good {'document' if good == 1 else 'documents'}, {len(violations)} {'violation' if len(violations) == 1 else 'violations'}"
-        )
+        err(f"documents: {good} good; violations: {len(violations)}; warnings: {len(warnings)}")
     raise typer.Exit(1 if violations else 0)

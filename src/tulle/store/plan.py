@@ -54,10 +54,11 @@ def _reading(reads: Sequence[Read]) -> Reading:
                 warnings.append(_twice(good[resource.key], resource))
             good[resource.key] = resource
             order.setdefault(resource.key, resource.origin)
+    files = {origin.path: place for place, origin in reversed(list(enumerate(order.values())))}
     return Reading(
         good=tuple(good.values()),
         bad={key: tuple(found) for key, found in bad.items()},
-        order=dict(order),
+        order=dict(sorted(order.items(), key=lambda item: (files[item[1].path], item[1].line))),
         violations=tuple(violation for one in reads for violation in one.violations),
         warnings=tuple(warnings),
     )

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from tulle.model.resource import Key, Origin, Resource, Violation
-from tulle.resources import codec
+from tulle.resources.codec import dump, restore
 from tulle.store.port import Entry
 
 ROOT = "documents/"
@@ -83,11 +83,11 @@ def decode(table: str, entry: Entry) -> Applied | Rejected | Refused:
     line, _, body = entry.value.partition(b"\n")
     head: dict[str, Any] = json.loads(line)
     if table == APPLIED:
-        resource = codec.restore(body, created=head["created"], revision=entry.revision)
+        resource = restore(body, created=head["created"], revision=entry.revision)
         return Applied(resource=resource, generation=head["generation"], warnings=read_violations(head["warnings"]))
     if table == REJECTED:
         return Rejected(violations=read_violations(head["violations"]))
-    good = codec.restore(body, created=head["created"], revision=head["revision"]) if body else None
+    good = restore(body, created=head["created"], revision=head["revision"]) if body else None
     return Refused(generation=head["generation"], message=head["message"], last_good=good)
 
 
@@ -121,4 +121,4 @@ def read_violations(items: Iterable[Mapping[str, Any]]) -> tuple[Violation, ...]
 
 def _join(head: Mapping[str, Any], resource: Resource[Any] | None) -> bytes:
     line = json.dumps(head, separators=(",", ":")).encode()
-    return line + b"\n" + codec.dump(resource) if resource else line
+    return line + b"\n" + dump(resource) if resource else line
