@@ -14,7 +14,7 @@ NAME = "envoy.filters.http.dynamic_forward_proxy"
 
 
 def applies(serve: HttpConnections) -> bool:
-    return serve.forward_proxy
+    return serve.forward_proxy or serve.internal
 
 
 def http_filter() -> Fields:
