@@ -118,4 +118,5 @@ def proxy_json(info: ProxyInfo) -> dict[str, Any]:
         "acked": dict(info.acked),
         "error": info.error,
         "version": info.version,
+        "httpProxy": info.http_proxy,
     }
