@@ -18,6 +18,7 @@ _HOST_LABEL = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_FORMAT = re.compile(r"(?:[^%]|%%|%[A-Za-z0-9_.]+(?:\([^)]*\))?(?::[0-9]+)?%)*", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -55,6 +56,11 @@ def fqdn(value: str) -> str | None:
     if all(len(label) <= 63 and _HOST_LABEL.fullmatch(label) for label in labels):
         return None
     return f"must be a host name, not {shown(value)}"
+
+
+def destination_host(value: str) -> str | None:
+    """A host, or the end of one, but not every host."""
+    return "must not be * alone" if value == "*" else wildcard_host(value)
 
 
 def wildcard_host(value: str) -> str | None:
@@ -110,8 +116,17 @@ def header_name(value: str) -> str | None:
 
 
 def header_value(value: str) -> str | None:
-    """No control characters (RFC 9110, 5.5)."""
-    return "must not contain control characters" if _CONTROL.search(value) else None
+    """No control characters (RFC 9110, 5.5); `%` only in pairs, or around one of the data plane's variables."""
+    if _CONTROL.search(value):
+        return "must not contain control characters"
+    if "%" in value and not _FORMAT.fullmatch(value):
+        return f"uses % otherwise than in %VARIABLE%; write %% for a percent sign, not {shown(value)}"
+    return None
+
+
+def matched_header(value: str) -> str | None:
+    """A header's name, or a claim of a token (`@request.auth.claims.group`)."""
+    return None if value.startswith("@request.auth.claims") else header_name(value)
 
 
 def control_free(value: str) -> str | None:
@@ -160,6 +175,7 @@ LabelMap = Annotated[Mapping[Text, Text], AfterValidator(_check_labels)]
 
 Label = Annotated[str, text_that(dns_label)]
 Host = Annotated[str, text_that(fqdn)]
+DestinationHost = Annotated[str, text_that(destination_host)]
 WildcardHost = Annotated[str, text_that(wildcard_host)]
 HostOrIp = Annotated[str, text_that(host_or_ip)]
 ScopedHost = Annotated[str, text_that(scoped_host)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tulle.model.resource import Resource, Violation
 from tulle.resources.core import CLUSTER_FIELDS
-from tulle.resources.paths import folded
+from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
 
 Test = Callable[[Any], bool]
@@ -28,6 +30,16 @@ def _more_than_redirect(tls: Any) -> bool:
 
 def _is_tls(protocol: Any) -> bool:
     return isinstance(protocol, str) and protocol.upper() in ("HTTPS", "TLS")
+
+
+def _claims(headers: Any) -> bool:
+    return isinstance(headers, Mapping) and any(name.startswith("@") for name in headers)
+
+
+def _lacks(*names: str) -> Test:
+    """The value has none of these fields."""
+    wanted = {folded(name) for name in names}
+    return lambda value: isinstance(value, Mapping) and not any(folded(key) in wanted for key, inner in value.items() if inner is not None)
 
 
 def _other_than(*harmless: Any) -> Test:
@@ -52,6 +64,11 @@ _BLOCKS = (
     _off("loadBalancer.localityLbSetting", "endpoints are not chosen by locality"),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
     _off("loadBalancer.backendUtilization", "requests go to the endpoint with the fewest open requests"),
+    Pending(
+        path="loadBalancer.consistentHash",
+        message="names nothing to hash: callers are told apart by their address",
+        when=_lacks("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"),
+    ),
     _off("loadBalancer.consistentHash.httpCookie.attributes", "the cookie is made without them"),
     _off("connectionPool.http.http2KeepAlive", "no HTTP/2 pings are sent"),
     _off("outlierDetection.outlierDetectionHttpErrorCodes", "only 5xx answers count as errors"),
@@ -79,11 +96,20 @@ def _policies(prefix: str) -> tuple[Pending, ...]:
 PENDING: Mapping[str, tuple[Pending, ...]] = {
     "VirtualService": (
         _off("tls", "connections are not routed by server name"),
+        Pending(
+            path="http[].fault.abort",
+            message="sets no httpStatus and no grpcStatus: nothing is aborted",
+            when=_lacks("httpStatus", "grpcStatus", "http2Error"),
+        ),
+        Pending(path="http[].fault.delay", message="sets no fixedDelay: nothing is delayed", when=_lacks("fixedDelay", "exponentialDelay")),
+        Pending(path="http[].fault.abort", message="sets no percentage: nothing is aborted", when=_lacks("percentage", "percent")),
+        Pending(path="http[].fault.delay", message="sets no percentage: nothing is delayed", when=_lacks("percentage", "percent")),
+        _off("http[].match[].headers", "tokens are not looked at, so claims of theirs never match", _claims),
+        _off("http[].match[].withoutHeaders", "tokens are not looked at, so claims of theirs never match", _claims),
         _off("http[].fault.abort.http2Error", "no request is aborted by it"),
         _off("http[].fault.delay.exponentialDelay", "no request is delayed by it"),
-        _off("http[].delegate", "the rule is left out"),
-        _off("tcp[].match[].sourceSubnet", "the match ignores who calls"),
-        _off("tcp[].match[].destinationSubnets[]", "the match ignores the address called"),
+        _off("tcp[].match[].sourceSubnet", "the match is left out"),
+        _off("tcp[].match[].destinationSubnets[]", "the match is left out"),
         Pending(path="http[].websocketUpgrade", message="has no effect: WebSocket upgrades are always allowed"),
     ),
     "DestinationRule": (
@@ -149,6 +175,16 @@ def pending(kind: str, spec: Any) -> Iterator[tuple[Place, str]]:
     """The places in a valid `spec`, as written, that are not in force, and why."""
     tree = _TREES.get(kind)
     return _walk(tree, spec, ()) if tree else iter(())
+
+
+def warnings(resource: Resource[Any]) -> tuple[Violation, ...]:
+    """What a resource says that is not in force, each with its place."""
+    document = json.loads(resource.document)
+    found = []
+    for place, message in pending(resource.key.kind, document["spec"]):
+        source = resource.at(locate(document, ("spec", *place)))
+        found.append(Violation(origin=source.origin, resource=f"{source.key.kind}/{source.key.name}", field=source.field, message=message))
+    return tuple(found)
 
 
 def _walk(node: _Node, value: Any, place: Place) -> Iterator[tuple[Place, str]]:

@@ -88,14 +88,17 @@ class _Written:
         value = self.value.get(key)
         return value if isinstance(value, str) else ""
 
-    def title(self) -> str:
+    def named(self, field: str) -> str:
         metadata = self.value.get("metadata")
-        name = metadata.get("name") if isinstance(metadata, dict) else None
-        return "/".join(part for part in (self.text("kind"), name) if isinstance(part, str) and part)
+        value = metadata.get(field) if isinstance(metadata, dict) else None
+        return value if isinstance(value, str) else ""
+
+    def title(self) -> str:
+        return "/".join(part for part in (self.text("kind"), self.named("name")) if part)
 
     def says(self, path: str, message: str) -> Violation:
         origin = replace(self.origin, line=nearest_line(self.lines, path, self.origin.line))
-        return Violation(origin=origin, resource=self.title(), field=path, message=message)
+        return Violation(origin=origin, resource=self.title(), namespace=self.named("namespace"), field=path, message=message)
 
 
 def read(text: str | bytes, path: str, *, namespace: str = "default") -> Read:
@@ -172,7 +175,10 @@ def _top_level(written: _Written) -> Iterator[Violation]:
 
 
 def _validated(written: _Written, key: str, model: type[M], wrong: list[Violation]) -> M | None:
-    value = written.value.get(key)
+    if key not in written.value:
+        wrong.append(written.says(key, "required"))
+        return None
+    value = written.value[key]
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:

@@ -142,12 +142,16 @@ def choice(kind: type[E]) -> PlainValidator:
     return PlainValidator(check, json_schema_input_type=str)
 
 
+MAX_REGEX = 1024
+"""Istio's limit, which keeps programs small enough for the data plane."""
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
 
 def check_regex(pattern: str) -> str:
     """Refuses what RE2, the data plane's engine for regular expressions, cannot read."""
+    if len(pattern) > MAX_REGEX:
+        raise ValueError(f"must be at most {MAX_REGEX} characters long")
     try:
         re2.compile(pattern, options=_QUIET)
     except re2.error as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator
 
-from tulle.resources.names import Host, Label, LabelMap
+from tulle.resources.names import DestinationHost, Label, LabelMap
 from tulle.resources.scalars import NO_TEXTS, Port, Regex, Text, UInt, check_regex, text_that
 from tulle.resources.spec import Problem, Spec, shown
 
@@ -22,6 +22,11 @@ class StringMatch(Spec):
     exact: Text | None = None
     prefix: Text | None = None
     regex: Regex | None = None
+
+    def check(self) -> Iterable[Problem]:
+        for name in ("prefix", "regex"):
+            if getattr(self, name) == "":
+                yield (name,), "must not be empty"
 
 
 def _regex_or_star(value: str) -> str:
@@ -54,7 +59,7 @@ class PortSelector(Spec):
 class Destination(Spec):
     """A service as a rule names it. Short names resolve in the rule's namespace."""
 
-    host: Host
+    host: DestinationHost
     subset: Label | None = None
     port: PortSelector | None = None
 

@@ -30,9 +30,10 @@ from tulle.resources.scalars import (
 )
 from tulle.resources.spec import Problem, Spec, problem_error, shown
 
-_PSEUDO = (":authority",)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
 _BIGGEST_BODY = 1024 * 1024
+
+_HOST = ("host", ":authority")
 
 GRPC_STATUS = (
     "OK",
@@ -80,14 +81,19 @@ RETRY_POLICIES = frozenset(
 def _check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     problems: list[Problem] = []
     for name, value in headers.items():
-        complaints = (None if name in _PSEUDO else header_name(name), header_value(value))
+        complaints = (None if name == ":authority" else header_name(name), header_value(value))
         problems.extend(((name,), complaint) for complaint in complaints if complaint)
     if problems:
         raise problem_error(problems)
     return FrozenMap(headers)
 
 
+def _check_plain_name(name: str) -> str | None:
+    return "must not be the host" if name.lower() == "host" else header_name(name)
+
+
 HeaderValues = Annotated[Mapping[Text, Text], AfterValidator(_check_headers)]
+"""`Host` and `:authority` rewrite the host of the request."""
 
 
 class HeaderOperations(Spec):
@@ -95,12 +101,17 @@ class HeaderOperations(Spec):
 
     set: HeaderValues = NO_TEXTS
     add: HeaderValues = NO_TEXTS
-    remove: tuple[HeaderName, ...] = ()
+    remove: tuple[Annotated[str, text_that(_check_plain_name)], ...] = ()
 
 
 class Headers(Spec):
     request: HeaderOperations | None = None
     response: HeaderOperations | None = None
+
+    def check(self) -> Iterable[Problem]:
+        response = self.response or HeaderOperations()
+        for operation, headers in (("set", response.set), ("add", response.add)):
+            yield from ((("response", operation, name), "a response has no host") for name in headers if name.lower() in _HOST)
 
 
 class WithHeaders(Spec):
@@ -135,7 +146,7 @@ def _with_old(today: HeaderOperations | None, add: Mapping[str, str], remove: tu
 class Delay(Spec):
     """`percentage` unset means that no request is delayed."""
 
-    one_of = (("fixed_delay", "exponential_delay"),)
+    at_most_one_of = (("fixed_delay", "exponential_delay"),)
 
     fixed_delay: Duration | None = None
     exponential_delay: Duration | None = None
@@ -157,7 +168,7 @@ def _check_grpc_status(name: str) -> str | None:
 class Abort(Spec):
     """`percentage` unset means that no request is aborted."""
 
-    one_of = (("http_status", "grpc_status", "http2_error"),)
+    at_most_one_of = (("http_status", "grpc_status", "http2_error"),)
 
     http_status: Status | None = None
     grpc_status: Annotated[str, text_that(_check_grpc_status)] | None = None
@@ -184,6 +195,10 @@ class Fault(Spec):
 class RegexRewrite(Spec):
     match: Regex
     rewrite: Text
+
+    def check(self) -> Iterable[Problem]:
+        if not self.match:
+            yield ("match",), "must not be empty"
 
 
 class Rewrite(Spec):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tulle.resources.names import EgressHost, Host, IpOrUnix, Label, Plain
 from tulle.resources.networking.common import PortSelector, Protocol, WorkloadSelector, taken
-from tulle.resources.networking.tls import ServerTls
+from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 from tulle.resources.networking.traffic_policy import ConnectionPool
 from tulle.resources.scalars import Port, Text, UInt, choice
 from tulle.resources.spec import Problem, Spec, shown
@@ -28,7 +28,7 @@ class SidecarPort(Spec):
     target_port: UInt | None = None
 
 
-_ENDPOINT = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):\d{1,5}|unix://[/@].+")
+_ENDPOINT = re.compile(r"(?:|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):\d{1,5}|unix://[/@].+")
 
 
 class Ingress(Spec):
@@ -42,6 +42,11 @@ class Ingress(Spec):
     def check(self) -> Iterable[Problem]:
         if self.default_endpoint and not _ENDPOINT.fullmatch(self.default_endpoint):
             yield ("default_endpoint",), f'must be "127.0.0.1:port", "0.0.0.0:port" or "unix:///path", not {shown(self.default_endpoint)}'
+        if self.tls and self.tls.mode in (ServerTlsMode.ISTIO_MUTUAL, ServerTlsMode.AUTO_PASSTHROUGH):
+            yield ("tls", "mode"), f"must not be {self.tls.mode.value} in a Sidecar"
+        for name in ("subject_alt_names", "https_redirect", "credential_name"):
+            if self.tls and getattr(self.tls, name):
+                yield ("tls", name), "is not supported in a Sidecar"
 
 
 class Egress(Spec):
@@ -58,7 +63,7 @@ class Egress(Spec):
 class EgressProxy(Spec):
     host: Host
     subset: Label | None = None
-    port: PortSelector | None = None
+    port: PortSelector
 
 
 class OutboundMode(Enum):
@@ -69,6 +74,10 @@ class OutboundMode(Enum):
 class OutboundTrafficPolicy(Spec):
     mode: Annotated[OutboundMode, choice(OutboundMode)] = OutboundMode.REGISTRY_ONLY
     egress_proxy: EgressProxy | None = None
+
+    def check(self) -> Iterable[Problem]:
+        if self.egress_proxy and self.mode is not OutboundMode.ALLOW_ANY:
+            yield ("egress_proxy",), "needs mode ALLOW_ANY"
 
 
 class Sidecar(Spec):
@@ -86,3 +95,5 @@ class Sidecar(Spec):
         everything = [index for index, egress in enumerate(self.egress) if egress.port is None]
         if len(everything) > 1:
             yield ("egress", everything[1]), f"needs a port: egress[{everything[0]}] has none already"
+        elif everything and everything[0] != len(self.egress) - 1:
+            yield ("egress", everything[0]), "must be the last item, as it has no port"

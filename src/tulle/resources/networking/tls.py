@@ -107,6 +107,10 @@ class ServerTls(Spec):
             if len(getattr(self, name)) > 2:
                 yield (name,), "must have at most 2 items"
 
+    @property
+    def has_files(self) -> bool:
+        return bool(self.server_certificate or self.private_key or self.ca_certificates)
+
     def _own_certificate(self) -> Iterator[Problem]:
         if self.credential_name or self.credential_names or self.tls_certificates:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated, Self
@@ -9,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import PlainValidator
 
 from tulle.model.frozen import FrozenMap
-from tulle.resources.names import Plain
+from tulle.resources.names import HostOrIp, Plain
 from tulle.resources.networking.common import PortSelector
 from tulle.resources.networking.tls import ClientTls
 from tulle.resources.scalars import (
@@ -59,12 +60,20 @@ class RingHash(Spec):
 
 
 class Maglev(Spec):
-    table_size: Annotated[int, whole(0, 2**63 - 1)] = 0
+    table_size: Annotated[int, whole(2, 5_000_010)]
+
+    def check(self) -> Iterable[Problem]:
+        if any(self.table_size % divisor == 0 for divisor in range(2, math.isqrt(self.table_size) + 1)):
+            yield ("table_size",), f"must be a prime number, not {self.table_size}"
 
 
 class ConsistentHash(Spec):
-    one_of = (("http_header_name", "http_cookie", "use_source_ip", "http_query_parameter_name"),)
-    at_most_one_of = (("ring_hash", "maglev"),)
+    """What of a request picks its endpoint; without any, the caller's address does."""
+
+    at_most_one_of = (
+        ("http_header_name", "http_cookie", "use_source_ip", "http_query_parameter_name"),
+        ("ring_hash", "maglev", "minimum_ring_size"),
+    )
 
     http_header_name: Text | None = None
     http_cookie: HttpCookie | None = None
@@ -78,10 +87,7 @@ class ConsistentHash(Spec):
     def settled(self) -> Self:
         if self.minimum_ring_size is None:
             return self
-        update: dict[str, object] = {"minimum_ring_size": None}
-        if self.ring_hash is None and self.maglev is None:
-            update["ring_hash"] = RingHash(minimum_ring_size=self.minimum_ring_size)
-        return self.model_copy(update=update)
+        return self.model_copy(update={"ring_hash": RingHash(minimum_ring_size=self.minimum_ring_size), "minimum_ring_size": None})
 
 
 class Distribute(Spec):
@@ -232,12 +238,19 @@ class PolicyBlocks(Spec):
 class PortTrafficPolicy(PolicyBlocks):
     """Replaces the whole policy for one port: what is not set here is as if nothing had been said (BEHAVIOURS.md, 7)."""
 
+    some_of = ("load_balancer", "connection_pool", "outlier_detection", "tls")
+
     port: PortSelector
 
 
+class TunnelProtocol(Enum):
+    CONNECT = "CONNECT"
+    POST = "POST"
+
+
 class Tunnel(Spec):
-    protocol: Text | None = None
-    target_host: Text
+    protocol: Annotated[TunnelProtocol, choice(TunnelProtocol)] = TunnelProtocol.CONNECT
+    target_host: HostOrIp
     target_port: Port
 
 
@@ -267,6 +280,7 @@ class TrafficPolicy(PolicyBlocks):
         "proxy_protocol",
         "retry_budget",
     )
+    at_most_one_of = (("tunnel", "proxy_protocol"),)
 
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
     tunnel: Tunnel | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator
 
 from tulle.model.frozen import FrozenMap
-from tulle.resources.names import ExportTarget, GatewayName, HostOrIp, LabelMap, Subnet, WildcardHost
+from tulle.resources.names import ExportTarget, GatewayName, HostOrIp, LabelMap, Subnet, WildcardHost, matched_header
 from tulle.resources.networking.common import Destination, PresenceMatch, StringMatch, export_problems, repeated
 from tulle.resources.networking.http_actions import (
     CorsPolicy,
@@ -20,9 +22,18 @@ from tulle.resources.networking.http_actions import (
     WithHeaders,
 )
 from tulle.resources.scalars import NO_TEXTS, Duration, Flag, FloatPercent, Int32, Map, Percentage, Port, Text
-from tulle.resources.spec import Problem, Spec, camel, is_set, shown
+from tulle.resources.spec import Problem, Spec, camel, is_set, problem_error, shown
 
 _NO_MATCHES: Mapping[str, PresenceMatch] = FrozenMap()
+
+
+def _check_names(matches: Mapping[str, PresenceMatch]) -> Mapping[str, PresenceMatch]:
+    if problems := [((name,), complaint) for name in matches if (complaint := matched_header(name))]:
+        raise problem_error(problems)
+    return FrozenMap(matches)
+
+
+HeaderMatches = Annotated[Mapping[str, PresenceMatch], AfterValidator(_check_names)]
 
 
 class HttpMatch(Spec):
@@ -33,8 +44,8 @@ class HttpMatch(Spec):
     scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None
-    headers: Map[PresenceMatch] = _NO_MATCHES
-    without_headers: Map[PresenceMatch] = _NO_MATCHES
+    headers: HeaderMatches = _NO_MATCHES
+    without_headers: HeaderMatches = _NO_MATCHES
     query_params: Map[PresenceMatch] = _NO_MATCHES
     ignore_uri_case: Flag = False
     port: Port | None = None
