@@ -18,6 +18,9 @@ XDS_CLUSTER = "xds-grpc"
 MAX_RE2_PROGRAM = 32768
 """As in Istio: regular expressions that compile to more are refused."""
 
+RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_RE2_PROGRAM}}]}
+"""Limits that decide what a proxy takes and what it refuses."""
+
 _TYPE = "type.googleapis.com/"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTION_LIMIT = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
@@ -100,7 +103,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
         "static_resources": {"clusters": [_xds_cluster(settings.xds)]},
         "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
-        "layered_runtime": {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_RE2_PROGRAM}}]},
+        "layered_runtime": RUNTIME,
         "overload_manager": _overload(settings),
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _kept_stats()}}},
     }

