@@ -58,11 +58,17 @@ class Rules:
     tunings_by_host: Mapping[tuple[str, str], tuple[Tuning, ...]] = field(default_factory=dict)
     wild_tunings: Mapping[str, tuple[Tuning, ...]] = field(default_factory=dict)
     sidecars: Mapping[str, tuple[Resource[Sidecar], ...]]
+    first_sidecars: Mapping[tuple[str, tuple[tuple[str, str], ...]], Resource[Sidecar]]
+    """By namespace and selector, the oldest."""
     gateways: tuple[Resource[Gateway], ...]
     delegates: frozenset[Key]
     """The VirtualServices that others delegate to."""
     selectors: tuple[Mapping[str, str], ...]
     """All label selectors on which a proxy's rules depend."""
+
+    def first_sidecar(self, namespace: str, spec: Sidecar) -> Resource[Sidecar] | None:
+        """The oldest Sidecar of a namespace with the same selector."""
+        return self.first_sidecars.get((namespace, _picked(spec)))
 
     def tuning(self, host: str, owner: str, client: str, labels: Mapping[str, str]) -> Tuning | None:
         """The policy that clients of a namespace use for a service: their own namespace's, the service's, the root namespace's."""
@@ -84,6 +90,10 @@ def _applies(tuning: Tuning, namespace: str, client: str, labels: Mapping[str, s
     if tuning.selector is not None:
         return namespace == client and selects(tuning.selector, labels)
     return namespace == client or names.exported(tuning.export_to, namespace, client)
+
+
+def _picked(spec: Sidecar) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(spec.workload_selector.labels.items())) if spec.workload_selector else ()
 
 
 def of_kind(documents: Documents, spec: type[S]) -> list[Resource[S]]:
@@ -108,6 +118,7 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         tunings_by_host=_grouped(((t.key.namespace, t.host), t) for t in tunings if not names.is_wildcard(t.host)),
         wild_tunings=_grouped((t.key.namespace, t) for t in tunings if names.is_wildcard(t.host)),
         sidecars=_grouped((r.key.namespace, r) for r in sidecars),
+        first_sidecars={(r.key.namespace, _picked(r.spec)): r for r in reversed(sidecars)},
         gateways=tuple(of_kind(documents, Gateway)),
         delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
         selectors=_selectors(steerings, tunings),

@@ -28,6 +28,35 @@ class Structure:
     rules: Rules
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """The hosts of a Sidecar resource, each with the namespaces that it is taken from (`*`: any)."""
+
+    exact: Mapping[str, frozenset[str]]
+    wild: tuple[tuple[str, frozenset[str]], ...]
+
+    def among(self, backends: Mapping[str, Backend]) -> Iterator[Backend]:
+        """The services that it shows, by host."""
+        candidates = (b for h in sorted(self.exact) if (b := backends.get(h))) if not self.wild else backends.values()
+        return (b for b in candidates if self.shows(b.key.namespace, b.key.host))
+
+    def shows(self, namespace: str, host: str) -> bool:
+        if host in self.exact and _taken(self.exact[host], namespace):
+            return True
+        return any(names.covers(pattern, host) and _taken(spaces, namespace) for pattern, spaces in self.wild)
+
+    def touches(self, namespace: str, host: str) -> bool:
+        """Whether it shows some of the names that a host, perhaps a wildcard, stands for."""
+        if self.shows(namespace, host):
+            return True
+        patterns = (*self.exact.items(), *self.wild) if names.is_wildcard(host) else ()
+        return any(names.overlap(pattern, host) and _taken(spaces, namespace) for pattern, spaces in patterns)
+
+
+def _taken(spaces: frozenset[str], namespace: str) -> bool:
+    return "*" in spaces or namespace in spaces
+
+
 class ScopeId(NamedTuple):
     """What tells scopes apart; stays the same from mesh to mesh."""
 
@@ -50,8 +79,8 @@ class Scope:
     labels: Labels
     backends: Mapping[str, Backend]
     """By host: the services that are exported to the namespace, one for each host."""
-    egress: tuple[tuple[str, str], ...] | None
-    """Namespace and host patterns that a Sidecar resource restricts visibility to; None where none does."""
+    egress: Egress | None
+    """What a Sidecar resource restricts visibility to; None where none does."""
     allow_any: bool
     _tunings: dict[str, Tuning | None] = field(default_factory=dict)
 
@@ -71,18 +100,13 @@ class Scope:
         """The services that callers may name, by host."""
         if self.egress is None:
             return iter(self.backends.values())
-        return (b for b in self.backends.values() if self._shown(b.key.namespace, b.key.host))
-
-    def _shown(self, namespace: str, host: str) -> bool:
-        return self.egress is None or any(ns in ("*", namespace) and names.covers(pattern, host) for ns, pattern in self.egress)
+        return self.egress.among(self.backends)
 
     def sees(self, steering: Steering) -> bool:
         """Whether a VirtualService is in force here."""
         if not steering.exported_to(self.namespace):
             return False
-        return self.egress is None or any(
-            ns in ("*", steering.namespace) and names.overlap(pattern, host) for ns, pattern in self.egress for host in steering.hosts
-        )
+        return self.egress is None or any(self.egress.touches(steering.namespace, host) for host in steering.hosts)
 
     def steering(self, host: str) -> Steering | None:
         """The one VirtualService that has a host of the mesh to itself."""
@@ -111,7 +135,7 @@ def scope_id(structure: Structure, node: Node) -> ScopeId:
 
 def scope_of(structure: Structure, node: Node, memo: Memo) -> Scope:
     """The scope of a node: the same object for all nodes of that scope while the structure stays."""
-    which = scope_id(structure, node)
+    which = memo.get(("scope of", node.id), (structure, node), lambda: scope_id(structure, node))
     return memo.get(("scope", which), (structure,), lambda: _scope(structure, which, node, memo))
 
 
@@ -142,11 +166,17 @@ def _default(resources: tuple[Resource[Sidecar], ...]) -> Resource[Sidecar] | No
     return next((r for r in resources if not (r.spec.workload_selector and r.spec.workload_selector.labels)), None)
 
 
-def _egress(sidecar: Resource[Sidecar], home: str) -> tuple[tuple[str, str], ...] | None:
+def _egress(sidecar: Resource[Sidecar], home: str) -> Egress | None:
     if not sidecar.spec.egress:
         return None
-    pairs = (host.partition("/")[::2] for egress in sidecar.spec.egress for host in egress.hosts)
-    return tuple(sorted({(home if ns == "." else ns, host.lower()) for ns, host in pairs if ns != "~"}))
+    found: dict[str, set[str]] = {}
+    for namespace, _, host in (host.partition("/") for egress in sidecar.spec.egress for host in egress.hosts):
+        if namespace != "~":
+            found.setdefault(host.lower(), set()).add(home if namespace == "." else namespace)
+    return Egress(
+        exact={host: frozenset(spaces) for host, spaces in found.items() if not names.is_wildcard(host)},
+        wild=tuple((host, frozenset(spaces)) for host, spaces in sorted(found.items()) if names.is_wildcard(host)),
+    )
 
 
 def _allow_any(settings: MeshSettings, sidecar: Resource[Sidecar] | None) -> bool:

@@ -10,7 +10,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
-from tulle.compile.steering import Steering, age
+from tulle.compile.steering import Steering
 from tulle.model.identity import selects
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
@@ -179,11 +179,6 @@ def _of_service(resource: Resource[object]) -> Status:
 
 
 def _sidecar_found(rules: Rules, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:
-    labels = spec.workload_selector.labels if spec.workload_selector else {}
-    for other in rules.sidecars.get(resource.key.namespace, ()):
-        if age(other) >= age(resource):
-            return
-        theirs = other.spec.workload_selector.labels if other.spec.workload_selector else {}
-        if dict(theirs) == dict(labels):
-            yield resource.at("spec"), f"not in force: Sidecar {other.key.name} ({other.origin}) is for the same workloads, and older"
-            return
+    first = rules.first_sidecar(resource.key.namespace, spec)
+    if first is not None and first.key != resource.key:
+        yield resource.at("spec"), f"not in force: Sidecar {first.key.name} ({first.origin}) is for the same workloads, and older"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tulle.compile import clusters, gateways, inbound, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.mesh import Mesh
@@ -45,14 +47,17 @@ def _forward_listener(node: Node) -> tuple[Listener, ...]:
 
 def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...]) -> Layer:
     """The endpoints of all clusters of a scope that do not hold their own."""
-    static = [(b, found, scope.tuning(b.key.host)) for b in backends if (found := mesh.endpoint_set(b.key))]
-    made_from = (scope, *(found for _, found, _ in static))
+    return mesh.memo.get(("endpoint layer", scope.id), (scope, mesh.catalog), lambda: _gathered(mesh, scope, backends))
 
-    def make() -> Layer:
-        groups = (g for backend, found, tuning in static for g in clusters.endpoint_groups(backend, found, tuning, mesh.memo))
-        return Layer(endpoints=tuple(groups))
 
-    return mesh.memo.get(("endpoint layer", scope.id), made_from, make)
+def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...]) -> Layer:
+    """The same layer as before if no endpoint of the scope changed."""
+    parts = tuple(
+        clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), mesh.memo)
+        for backend in backends
+        if (found := mesh.endpoint_set(backend.key))
+    )
+    return mesh.memo.get(("endpoints of", scope.id), parts, lambda: Layer(endpoints=tuple(itertools.chain.from_iterable(parts))))
 
 
 def _gateway(mesh: Mesh, scope: Scope) -> ProxyView:
