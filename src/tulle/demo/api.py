@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from tulle.demo.apps.client import Client, UnavailableError
 
@@ -45,12 +44,9 @@ class Api:
         found = (await self._ask("GET", "/api/v1/proxies", None))["proxies"]
         return list(found)
 
-    async def endpoints(self, service: str) -> Sequence[Mapping[str, Any]]:
-        """The instances of a service: none for a service that is not known (yet)."""
-        try:
-            return list((await self._ask("GET", f"/api/v1/endpoints/{quote(service)}", None))["endpoints"])
-        except RefusedError:
-            return []
+    async def endpoints(self) -> Sequence[Mapping[str, Any]]:
+        """All instances of all services."""
+        return list((await self._ask("GET", "/api/v1/endpoints", None))["endpoints"])
 
     def close(self) -> None:
         self._client.close()

@@ -49,9 +49,9 @@ async def _tour(screen: Console, mesh: Mesh, codes: list[int], *, stop: asyncio.
 
 
 async def _start(screen: Console, mesh: Mesh) -> None:
-    proxies = bookshop.proxies()
+    instances = bookshop.instances()
     began = time.monotonic()
-    with starting(screen, proxies) as progress:
-        await mesh.until_ready(proxies, lambda what, there: progress.update(progress.task_ids[0], description=what, completed=there))
+    with starting(screen, instances) as progress:
+        await mesh.until_ready(instances, lambda what, there: progress.update(progress.task_ids[0], description=what, completed=there))
     took = time.monotonic() - began
-    screen.print(f"{proxies} proxies and as many programs, up in {took:.1f} s. The gateway is at {mesh.gateway}/productpage")
+    screen.print(f"{instances} programs, each behind its own proxy, and a gateway: up in {took:.1f} s.")

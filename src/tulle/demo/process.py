@@ -42,27 +42,31 @@ class Mesh:
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self.ports.gateway}"
 
-    async def until_ready(self, proxies: int, progress: Callable[[str, int], None]) -> None:
-        """Returns when all proxies have followed; `progress` hears what is awaited and how many have. Raises MeshError."""
+    async def until_ready(self, instances: int, progress: Callable[[str, int], None]) -> None:
+        """Returns when all instances serve and all proxies know; `progress` hears what is awaited and how many serve. Raises MeshError."""
         try:
             async with asyncio.timeout(START):
-                while (there := await self._there(progress)) < proxies:
+                while (awaited := await self._awaited(instances)) is not None:
                     self._check()
-                    progress("proxies have their configuration", there)
+                    progress(*awaited)
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise MeshError(f"the mesh was not ready after {START:g} s; the end of its output:\n{self.tail()}") from None
 
-    async def _there(self, progress: Callable[[str, int], None]) -> int:
+    async def _awaited(self, instances: int) -> tuple[str, int] | None:
+        """What is not there yet, with the number of instances that are; None when nothing is missing."""
         if why := await self.api.ready():
-            progress(why, 0)
-            return 0
+            return why, 0
         try:
-            connected = await self.api.proxies()
+            endpoints, proxies = await self.api.endpoints(), await self.api.proxies()
         except RefusedError as error:
-            progress(str(error), 0)
-            return 0
-        return sum(1 for proxy in connected if proxy["current"])
+            return str(error), 0
+        there = sum(endpoint["health"] == "passing" for endpoint in endpoints)
+        if there < instances:
+            return "starting programs and proxies", there
+        if len(proxies) <= instances or not all(proxy["current"] for proxy in proxies):
+            return "telling the proxies", there
+        return None
 
     async def until_ended(self) -> None:
         """Raises MeshError when the mesh ends though nobody asked it to."""

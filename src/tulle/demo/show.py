@@ -24,11 +24,11 @@ def console() -> Console:
 
 
 @contextmanager
-def starting(on: Console, proxies: int) -> Iterator[Progress]:
-    """A bar while the mesh starts; task 0 counts the proxies that are ready."""
+def starting(on: Console, instances: int) -> Iterator[Progress]:
+    """A bar while the mesh starts; task 0 counts the instances that serve."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=on, transient=True, disable=not on.is_terminal) as progress:
-        progress.add_task("starting the mesh", total=proxies)
+        progress.add_task("starting the mesh", total=instances)
         yield progress
 
 

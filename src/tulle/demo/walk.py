@@ -55,7 +55,11 @@ async def _undo(mesh: Mesh, rule: dict[str, str]) -> None:
 async def places_of(mesh: Mesh) -> AsyncIterator[Places]:
     """Where the requests of the tour go. Raises MeshError when the mesh does not have what the tour needs."""
     proxies = await mesh.api.proxies()
-    echoes = tuple(Traffic(f"http://{e['address']}:{e['port']}") for e in await mesh.api.endpoints("echo"))
+    echoes = tuple(
+        Traffic(f"http://{endpoint['address']}:{endpoint['port']}")
+        for endpoint in await mesh.api.endpoints()
+        if endpoint["host"].startswith("echo.")
+    )
     places = Places(
         gateway=Traffic(mesh.gateway),
         ratings=Traffic("http://ratings:9080", proxy=_forward_proxy(proxies, "productpage")),
