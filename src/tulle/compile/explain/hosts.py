@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tulle.compile.explain.trace import Step, place
+from tulle.compile.explain.trace import Step, place, quote
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, VirtualHost
 
@@ -51,7 +51,7 @@ def find(table: RouteTable, authority: str) -> Found:
     steps = [*_unfit(others, authority), *(_beaten(v, domain, winner[0][1]) for (_, domain), v in ranked if winner and v is not winner[1])]
     if not winner:
         return Found(host=None, steps=tuple(steps))
-    steps.append(_step(winner[1], True, f"{winner[0][1]!r} {_how(winner[0][0])} {authority!r}"))
+    steps.append(_step(winner[1], True, _won(winner[0][0], winner[0][1], authority)))
     return Found(host=winner[1], steps=tuple(steps))
 
 
@@ -60,14 +60,17 @@ def _best(host: VirtualHost, name: str) -> tuple[tuple[int, int], str] | None:
     return max(fits, key=lambda entry: entry[0], default=None)
 
 
-def _how(fit: tuple[int, int]) -> str:
-    return {_EXACT: "is", _ANY: "takes every host, so also"}.get(fit[0], "fits")
+def _won(fit: tuple[int, int], domain: str, authority: str) -> str:
+    if fit[0] == _ANY:
+        return f"{quote(domain)} takes every host, also {quote(authority)}"
+    ported = "" if domain.lower() == authority.lower() or fit[0] != _EXACT else f" ({quote(authority)} without its port)"
+    return f"{quote(domain)} {'is the host asked for' if fit[0] == _EXACT else f'fits {quote(authority)}'}{ported}"
 
 
 def _unfit(hosts: list[VirtualHost], authority: str) -> list[Step]:
     if len(hosts) <= LISTED:
-        return [_step(v, False, f"none of its hosts ({_names(v)}) is {authority!r}") for v in hosts]
-    return [Step(rule=f"{len(hosts)} other virtual hosts", matched=False, why=f"none of their hosts is {authority!r}")]
+        return [_step(v, False, f"none of its hosts ({_names(v)}) is {quote(authority)}") for v in hosts]
+    return [Step(rule=f"{len(hosts)} other virtual hosts", matched=False, why=f"none of their hosts is {quote(authority)}")]
 
 
 def _names(host: VirtualHost) -> str:
@@ -76,7 +79,7 @@ def _names(host: VirtualHost) -> str:
 
 
 def _beaten(host: VirtualHost, domain: str, by: str) -> Step:
-    return _step(host, False, f"{domain!r} fits, but {by!r} is more specific")
+    return _step(host, False, f"{quote(domain)} fits, but {quote(by)} is more specific")
 
 
 def _step(host: VirtualHost, matched: bool, why: str) -> Step:

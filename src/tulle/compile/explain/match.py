@@ -11,6 +11,7 @@ import re2
 
 from tulle.compile.explain.paths import split_query
 from tulle.compile.explain.request import Seen
+from tulle.compile.explain.trace import quote
 from tulle.model.routing import Compare, Forward, HeaderMatch, QueryMatch, Route, StringMatch
 
 
@@ -73,7 +74,8 @@ def verdicts(route: Route, seen: Seen) -> Iterator[Verdict]:
     elif route.match.path:
         yield _path(route.match.path, split_query(seen.path)[0])
     for header in route.match.headers:
-        yield _header(header, seen)
+        if not tunnel or header.name != ":method":
+            yield _header(header, seen)
     given = parameters(split_query(seen.path)[1])
     for query in route.match.query:
         yield _parameter(query, given)
@@ -83,7 +85,7 @@ def verdicts(route: Route, seen: Seen) -> Iterator[Verdict]:
 
 def _tunnel(tunnel: bool, seen: Seen) -> Verdict:
     if tunnel:
-        return Verdict(holds=seen.method == "CONNECT", why=f"the method is {seen.method}, CONNECT wanted")
+        return Verdict(holds=seen.method == "CONNECT", why=f"method is {quote(seen.method)}, CONNECT wanted")
     return Verdict(holds=False, why="it is not for CONNECT, which has no path")
 
 
@@ -103,10 +105,6 @@ _RELATIONS = {
 
 def _relation(match: StringMatch, holds: bool) -> str:
     return f"{_RELATIONS[match.compare][not holds]} {quote(match.value)}" + (" in any case of letters" if match.ignore_case else "")
-
-
-def quote(text: str) -> str:
-    return '"' + text + '"'
 
 
 def _wanted(match: StringMatch) -> str:

@@ -10,7 +10,7 @@ from tulle.compile.explain import hosts, policies
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
-from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, rule
+from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Cluster, ProxyView
 from tulle.model.routing import Abort, Cors, DirectResponse, Forward, Redirect, Route, RouteTable, VirtualHost, WeightedCluster
@@ -55,7 +55,7 @@ def route(table: RouteTable, wire: Wire, backends: Backends) -> Trace:
         )
     found = hosts.find(table, seen.authority)
     if found.host is None:
-        step = Step(rule=table.name, matched=False, why=f"no virtual host takes {seen.authority!r}: answered 404")
+        step = Step(rule=table.name, matched=False, why=f"no virtual host takes {quote(seen.authority)}: answered 404")
         return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*found.steps, step))
     trace = replace(trace, virtual_host=found.host.name)
     if found.host.require_tls and seen.forwarded_proto != "https":
@@ -69,7 +69,7 @@ def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: See
         step = _try(candidate, seen)
         steps.append(step)
         if step.matched:
-            trace = replace(trace, route=candidate.name)
+            trace = replace(trace, route=candidate.name or step.rule)
             return _act(trace, (*steps, *_skipped(host)), candidate, seen, backends)
     steps += _skipped(host)
     steps.append(Step(rule=f"virtual host {host.name}", matched=False, why="none of its routes takes the request: answered 404"))
@@ -163,7 +163,7 @@ def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backend
 def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
     """The end of an explanation: the cluster and who answers for it."""
     cluster = backends.clusters.get(name)
-    extra = () if cluster else (Step(rule=f"cluster {name}", matched=False, why="there is no such cluster: answered 503"),)
+    extra = _about(name, cluster)
     more = policies.of_cluster(cluster) if cluster else {}
     return replace(
         trace,
@@ -172,6 +172,15 @@ def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
         policies=FrozenMap({**trace.policies, **more}),
         steps=(*trace.steps, *extra),
     )
+
+
+def _about(name: str, cluster: Cluster | None) -> tuple[Step, ...]:
+    if cluster is None:
+        return (Step(rule=f"cluster {name}", matched=False, why="there is no such cluster: answered 503"),)
+    if cluster.internal_listener:
+        why = f"requests inside the tunnel enter the listener {cluster.internal_listener} and are routed there one by one"
+        return (Step(rule=f"cluster {name}", matched=True, why=why),)
+    return ()
 
 
 def _share(seen: Seen, chosen: Route, action: Forward, cluster: WeightedCluster, backends: Backends) -> Share:

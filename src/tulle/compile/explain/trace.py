@@ -111,6 +111,10 @@ def _fields(value: Any) -> list[tuple[str, Any]]:
     return [(f.name, getattr(value, f.name)) for f in fields(value)]
 
 
+def quote(text: str) -> str:
+    return '"' + text + '"'
+
+
 def place(source: Source | None) -> str:
     """`file:line` of a rule."""
     return str(source.origin) if source else ""

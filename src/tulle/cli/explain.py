@@ -1,0 +1,91 @@
+"""`tulle explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from tulle.cli.client import DEFAULT, Client, Server
+from tulle.cli.failure import Failure
+from tulle.cli.files import Filenames
+from tulle.cli.output import err, out
+
+
+class Form(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+def explain(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, ...")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="As the caller writes it: http://reviews:9080/reviews/0")],
+    caller: Annotated[
+        str,
+        typer.Option("--from", metavar="ID|gateway|FILE", help="The proxy where the request enters; with -f, `gateway` or a file."),
+    ] = "gateway",
+    filename: Filenames = None,
+    header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header. May be repeated.")] = None,
+    connect_to: Annotated[str, typer.Option(metavar="ADDR:PORT", help="The listener dialled, where the URL does not say it.")] = "",
+    source: Annotated[str, typer.Option(metavar="NS/SA", help="Identity of the caller; without bearing until there are policies.")] = "",
+    sni: Annotated[str, typer.Option(help="Not covered yet.")] = "",
+    alpn: Annotated[str, typer.Option(help="Not covered yet.")] = "",
+    output: Annotated[Form, typer.Option("--output", "-o", help="How to print.")] = Form.TEXT,
+    server: Server = DEFAULT,
+) -> None:
+    """Where a request would go, and why: every rule tried, why it lost or won, with file and line. Nothing is sent.
+
+    With -f it asks the documents in files; without, the running mesh.
+
+    \b
+    Examples:
+      tulle explain --from reviews-v1 GET http://ratings:9080/ratings/0
+      tulle explain -f config/ --from gateway GET http://bookinfo.example/productpage -H 'end-user: jason'
+      tulle explain -f config/ --from node.yaml GET http://reviews:9080/ -o json
+
+    The node's file: {type: sidecar, namespace: default, labels: {app: web}}
+    Exit codes: 0 explained, 1 violations in the files, 2 unusable arguments.
+    """
+    headers = [_header(text) for text in header or ()]
+    given = {"url": url, "method": method, "headers": headers, "connect_to": connect_to, "sni": sni, "alpn": alpn}
+    question = {name: value for name, value in given.items() if value}
+    if source:
+        _check_source(source)
+        err("note: --source has no bearing on the answer: no authorization policies are in force")
+    trace = _offline(filename, caller, question) if filename else Client(server).post("/api/v1/explain", {"from": caller, **question})
+    if output is Form.JSON:
+        out(json.dumps(trace, indent=2, ensure_ascii=False))
+        return
+    from tulle.cli.trace import text
+
+    out(text(f"{method} {url}", trace))
+
+
+def _offline(filename: list[str], caller: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    from tulle.cli.offline import compiled, node
+    from tulle.compile.explain import UnusableRequestError, explain_request
+
+    asked = node(caller, "--from")
+    files = compiled(filename)
+    for warning in files.warnings:
+        err(f"warning: {warning}")
+    try:
+        return explain_request(files.mesh, asked, question)
+    except UnusableRequestError as error:
+        raise Failure(str(error), 2) from None
+
+
+def _header(text: str) -> list[str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise Failure(f"-H: {text!r} is not a header; write 'name: value'", 2)
+    return [name.strip(), value.strip()]
+
+
+def _check_source(source: str) -> None:
+    namespace, slash, account = source.partition("/")
+    if not (slash and namespace and account):
+        raise Failure(f"--source: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web", 2)

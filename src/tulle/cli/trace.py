@@ -1,0 +1,79 @@
+"""An explanation as text: every rule tried, then where the request goes and what is done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+INDENT = "      "
+_PLACES = ("listener", "filter_chain", "route_config", "virtual_host", "route")
+
+
+def text(request: str, trace: Mapping[str, Any]) -> str:
+    """`trace` is the JSON of an explanation. `+` marks rules that matched, `-` those that lost."""
+    return "\n".join([request, "", "Tried:", *_steps(trace.get("steps", ())), "", "Result:", *_result(trace)])
+
+
+def _steps(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for step in steps:
+        source = f"  ({step['source']})" if step.get("source") else ""
+        yield f"  {'+' if step['matched'] else '-'} {step['rule']}{source}"
+        yield f"{INDENT}{step['why']}"
+
+
+def _result(trace: Mapping[str, Any]) -> Iterator[str]:
+    for name in _PLACES:
+        if name in trace:
+            yield _line(name, trace[name])
+    yield from _end(trace)
+    yield from _rewritten(trace.get("rewritten", {}))
+    for name, value in trace.get("policies", {}).items():
+        yield _line(name, _plain(value))
+
+
+def _end(trace: Mapping[str, Any]) -> Iterator[str]:
+    """Where the request ends up: one of the clusters, or an answer of the proxy's own."""
+    if answer := trace.get("direct_response"):
+        code = f" (grpc-status {answer['grpc_status']})" if "grpc_status" in answer else ""
+        yield _line("answered", f"{answer['status']}{code} {answer.get('body', '')}".rstrip())
+    if redirect := trace.get("redirect"):
+        yield _line("redirected", f"{redirect['status']} to {redirect['location']}")
+    if "cluster" in trace:
+        yield _line("cluster", trace["cluster"])
+        yield _line("endpoints", _endpoints(trace))
+    yield from _shares(trace.get("weighted_clusters", ()))
+
+
+def _shares(shares: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    shares = list(shares)
+    total = sum(share["weight"] for share in shares) or 1
+    for share in shares:
+        yield _line("cluster", f"{share['name']}: {100 * share['weight'] / total:.3g} %")
+        yield _line("", _endpoints(share))
+        yield from _rewritten(share.get("rewritten", {}))
+
+
+def _endpoints(holder: Mapping[str, Any]) -> str:
+    found = holder.get("endpoints", ())
+    names = [" ".join(part for part in (e["address"], e.get("workload", "")) if part) for e in found]
+    return ", ".join(names) or "none known here"
+
+
+def _rewritten(change: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("host", "path"):
+        if name in change:
+            yield _line(f"new {name}", change[name])
+    for name, value in change.get("headers", {}).items():
+        yield _line("header", f"{name} is taken away" if value is None else f"{name}: {value}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)
+
+
+def _line(name: str, value: object) -> str:
+    return f"  {name.replace('_', ' '):<17} {value}"

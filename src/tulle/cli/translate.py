@@ -1,0 +1,66 @@
+"""`tulle translate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from tulle.cli.failure import Failure
+from tulle.cli.files import Filenames
+from tulle.cli.output import err
+
+
+class Form(StrEnum):
+    ENVOY = "envoy"
+    XDS = "xds"
+
+
+def translate(
+    filename: Filenames = None,
+    node: Annotated[str, typer.Option("--node", metavar="gateway|FILE", help="The proxy: `gateway`, or a file with a node.")] = "gateway",
+    form: Annotated[Form, typer.Option("--format", help="One static configuration, or the resources that are streamed.")] = Form.ENVOY,
+) -> None:
+    """Show the proxy configuration that documents make, offline.
+
+    `--format envoy` prints one static configuration that `envoy --mode validate` accepts; `--format xds` prints the resources as YAML.
+
+    \b
+    Examples:
+      tulle translate -f config/ --node gateway > envoy.json
+      tulle translate -f config/ --node node.yaml --format xds
+
+    The node's file: {type: sidecar, namespace: default, labels: {app: web}}
+    Exit codes: 0 done, 1 violations in the files, 2 unusable arguments.
+    """
+    from tulle.cli.offline import compiled
+    from tulle.cli.offline import node as find
+    from tulle.compile import view
+    from tulle.translate import Translator
+
+    proxy = find(node, "--node")
+    files = compiled(filename or ())
+    for warning in files.warnings:
+        err(f"warning: {warning}")
+    snapshot = Translator().snapshot(view(files.mesh, proxy))
+    if problems := snapshot.problems():
+        raise Failure("\n".join(problems), 1)
+    _print(form, snapshot, proxy)
+
+
+def _print(form: Form, snapshot: Any, proxy: Any) -> None:
+    if form is Form.ENVOY:
+        from tulle.translate.static import static_config
+
+        sys.stdout.write(json.dumps(static_config(snapshot, proxy), indent=2) + "\n")
+        return
+    import yaml
+
+    from tulle.protos import to_dict
+    from tulle.translate.static import decode
+
+    entries = ({"type": e.type_url, "name": e.name, "version": e.version, "resource": to_dict(decode(e))} for e in snapshot)
+    yaml.dump_all(entries, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=140)
