@@ -64,7 +64,7 @@ class GatewayProxy:
         with ExitStack() as held:
             guard = held.enter_context(Guard())
             config, options = held.enter_context(prepared(self.node, self.settings, self._options()))
-            envoy = self.envoy = Envoy(options=options, config=config, guard=guard, say=self._say)
+            envoy = self.envoy = Envoy(options=options, config=config, guard=guard, say=self.say)
             envoy.unit.changed = lambda up: self.ready.set() if up else None
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(envoy.unit.run())
@@ -77,5 +77,5 @@ class GatewayProxy:
         boot = BootstrapSettings(xds=self.settings.xds, delta=self.settings.delta, admin="")
         return Options(concurrency=self.settings.concurrency or cores(), log_level=self.settings.log_level, boot=boot)
 
-    def _say(self, what: str) -> Callable[[str], None]:
+    def say(self, what: str) -> Callable[[str], None]:
         return lambda line: self.settings.sink(self.spec.name, what + line)

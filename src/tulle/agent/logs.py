@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from typing import TextIO
 
@@ -10,11 +11,11 @@ COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 class Prefixed:
-    """A sink that writes `reviews-v1 | line`. Names are as wide as the widest so far."""
+    """A sink that writes `reviews-v1 | line`. Names are as wide as the widest so far. Colours on a terminal, unless NO_COLOR is set."""
 
     def __init__(self, stream: TextIO, *, colour: bool | None = None, width: int = 0) -> None:
         self._stream = stream
-        self._colour = stream.isatty() if colour is None else colour
+        self._colour = stream.isatty() and not os.environ.get("NO_COLOR") if colour is None else colour
         self._width = width
 
     def __call__(self, name: str, line: str) -> None:

@@ -22,6 +22,7 @@ from tulle.agent.supervise import (
     Exited,
     Hurry,
     Kill,
+    Phase,
     Policy,
     Start,
     Started,
@@ -243,7 +244,7 @@ class Unit:
         following = step(self.policy, self._state, exited)[1]
         if (again := next((c for c in following if isinstance(c, Wait)), None)) is not None:
             self.report(f"{describe_exit(exited.code)}; starting it again in {again.delay:.1f} s")
-        elif exited.code:
+        elif exited.code and self._state.phase is not Phase.STOPPING:
             self.report(describe_exit(exited.code))
 
     def _exited(self, code: int) -> Exited:

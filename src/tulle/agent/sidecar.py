@@ -47,21 +47,11 @@ class Plan:
 
     @property
     def registration(self) -> Registration:
-        return Registration(
-            id=self.spec.id,
-            service=self.spec.service,
-            namespace=self.spec.namespace,
-            address=self.spec.address,
-            ports=tuple(
-                RegisteredPort(number=port.number, target=inbound.listen, name=port.name, protocol=port.protocol)
-                for port, inbound in zip(self.ports, self.node.inbound, strict=True)
-            ),
-            labels=self.spec.all_labels,
-            service_account=self.spec.service_account,
-            locality=self.spec.locality,
-            weight=self.spec.weight,
-            proxy=self.node.id,
+        ports = (
+            RegisteredPort(number=port.number, target=inbound.listen, name=port.name, protocol=port.protocol)
+            for port, inbound in zip(self.ports, self.node.inbound, strict=True)
         )
+        return self.spec.registration(tuple(ports), self.node.id)
 
     @property
     def listening(self) -> frozenset[int]:
@@ -137,7 +127,7 @@ class Sidecar:
         self._dice = Random()  # noqa: S311 - spreads ports and delays, guards nothing
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> int:
-        """Until `stop`, or until the application ends and is not to be started again. The application's exit code, negative for a signal.
+        """Until `stop`: 0. Or until the application ends and is not to be started again: its exit code, negative for a signal.
 
         `hurry` cuts the farewell short. Cancelled, it ends all programs at once. Raises OSError when a port or a directory cannot be had.
         """
@@ -145,7 +135,7 @@ class Sidecar:
             chosen = self.plan = plan(self.spec, held.enter_context(Ports()), self._dice)
             guard = held.enter_context(Guard())
             config, options = held.enter_context(prepared(chosen.node, self.settings, self._options(chosen)))
-            self.envoy = Envoy(options=options, config=config, guard=guard, say=self._say)
+            self.envoy = Envoy(options=options, config=config, guard=guard, say=self.say)
             return await _Life(self, chosen, self.envoy, guard).run(stop, hurry or asyncio.Event())
 
     def _options(self, chosen: Plan) -> Options:
@@ -156,7 +146,7 @@ class Sidecar:
             ports=chosen.listening,
         )
 
-    def _say(self, what: str = "") -> Callable[[str], None]:
+    def say(self, what: str = "") -> Callable[[str], None]:
         return lambda line: self.settings.sink(self.spec.name, what + line)
 
     def application(self, chosen: Plan, guard: Guard) -> Unit | Elsewhere:
@@ -164,10 +154,10 @@ class Sidecar:
         if not self.spec.command:
             return Elsewhere(targets)
         return Unit(
-            start=lambda: launch(chosen.program, guard, self._say()),
+            start=lambda: launch(chosen.program, guard, self.say()),
             policy=Policy(restart=self.spec.restart),
             grace=self.settings.grace,
-            report=self._say("[tulle] "),
+            report=self.say("[tulle] "),
             probe=lambda: until_accepting(targets),
             dice=self._dice,
         )
@@ -176,7 +166,7 @@ class Sidecar:
         if not self.spec.service:
             return None
         at = self.settings
-        return Registrar(api=at.api, id=self.spec.id, ttl=at.ttl, renew=at.renew, report=self._say("[tulle] "), dice=self._dice)
+        return Registrar(api=at.api, id=self.spec.id, ttl=at.ttl, renew=at.renew, report=self.say("[tulle] "), dice=self._dice)
 
 
 class _Life:
@@ -187,7 +177,7 @@ class _Life:
         self.plan = chosen
         self.envoy = envoy
         self.ready = sidecar.ready
-        self.report = sidecar._say("[tulle] ")
+        self.report = sidecar.say("[tulle] ")
         self.app = sidecar.application(chosen, guard)
         self.registrar = sidecar.registrar()
         self.proxy_up = asyncio.Event()
@@ -201,12 +191,13 @@ class _Life:
             app = tasks.create_task(self.work(stop))
             telling = [tasks.create_task(part) for part in self.telling()]
             await first(stop.wait(), asyncio.wait([app]))
-            await first(self.leave(ended=app.done()), hurry.wait())
+            ended = app.done()
+            await first(self.leave(ended=ended), hurry.wait())
             for task in telling:
                 task.cancel()
             code = await end(self.app, app, hurry)
             await end(self.envoy, proxy, hurry)
-            return code
+            return code if ended else 0
 
     def telling(self) -> tuple[Coroutine[Any, Any, None], ...]:
         registrar = self.registrar

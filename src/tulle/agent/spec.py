@@ -10,7 +10,8 @@ from tulle.agent.supervise import Restart
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.proxy import Upstream
-from tulle.model.service import Protocol
+from tulle.model.service import Protocol, RegisteredPort, Registration
+from tulle.registry.form import dump, parse
 
 Sink = Callable[[str, str], None]
 """Takes the name of a workload and one line of output."""
@@ -99,3 +100,24 @@ class WorkloadSpec:
         """Those given, with `app` and `version` filled in."""
         known = {"app": self.service, "version": self.version}
         return Labels({name: value for name, value in known.items() if value} | dict(self.labels))
+
+    def check(self) -> None:
+        """Raises ValueError with all that keeps the workload from being registered: its names, its address, its ports."""
+        if self.service:
+            ports = (RegisteredPort(number=p.number, target=p.number, name=p.name, protocol=p.protocol) for p in self.ports)
+            parse(self.id, dump(self.registration(tuple(ports), "")))
+
+    def registration(self, ports: tuple[RegisteredPort, ...], proxy: str) -> Registration:
+        """What the registry is told of this instance, whose proxy listens on these ports."""
+        return Registration(
+            id=self.id,
+            service=self.service,
+            namespace=self.namespace,
+            address=self.address,
+            ports=ports,
+            labels=self.all_labels,
+            service_account=self.service_account,
+            locality=self.locality,
+            weight=self.weight,
+            proxy=proxy,
+        )

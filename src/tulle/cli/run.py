@@ -17,9 +17,7 @@ def run(
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the service.")] = "default",
     port: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PORT[:APP]", help="What callers dial, and the application's own port; default: PORT tells it a free one."
-        ),
+        typer.Option(metavar="PORT[:APP]", help="What callers dial, and the application's own port; default: PORT tells it a free one."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="What the ports speak: http, http2, grpc or tcp.")] = "http",
     version: Annotated[str, typer.Option(help="Version label, for subsets.")] = "",
@@ -32,11 +30,10 @@ def run(
     ] = None,
     address: Annotated[str, typer.Option(help="Address at which other machines reach this workload.")] = "127.0.0.1",
     restart: Annotated[str, typer.Option(help="Start the application again: never, on-failure or always.")] = "never",
+    hold: Annotated[float, typer.Option(min=0, help="Seconds that the application waits for its proxy at most.")] = 5.0,
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
-    run_dir: Annotated[
-        str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")
-    ] = "",
+    run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
 ) -> None:
     """Run an application in the mesh, with a sidecar.
 
@@ -70,6 +67,7 @@ def run(
         address=address,
         restart=read("--restart", Restart, restart),
     )
+    read("tulle run", lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
-    settings = AgentSettings(xds=xds, api=control, run_dir=run_dir, sink=Prefixed(sys.stdout))
+    settings = AgentSettings(xds=xds, api=control, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
     sys.exit(started(lambda stop, hurry: Sidecar(spec, settings).run(stop, hurry)))
