@@ -20,9 +20,7 @@ def gateway(
     bind: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to other machines.")] = "127.0.0.1",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one per core.")] = 0,
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
-    run_dir: Annotated[
-        str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")
-    ] = "",
+    run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     drain: Annotated[float, typer.Option(min=0, help="Seconds in which callers still connected are served at the end.")] = 2.0,
 ) -> None:
     """Run a gateway: where traffic from outside enters.
