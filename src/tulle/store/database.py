@@ -34,6 +34,8 @@ class Database:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(path)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StoreError(f"the store {path} cannot be opened: {path.parent} is not a folder") from error
         except OSError as error:
             raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
         try:
