@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tulle.demo.ports import USUAL, Ports
+from tulle.resources.read import read
 
 MESH = "mesh.yaml"
 BASE = "base.yaml"
@@ -35,3 +36,9 @@ def save(folder: Path, ports: Ports = USUAL) -> tuple[Path, ...]:
             file.write(text(name, ports))
         written.append(path)
     return tuple(written)
+
+
+def instances() -> int:
+    """How many programs the mesh file starts."""
+    mesh = read(text(MESH), MESH).resources[0].spec
+    return sum(workload.replicas for workload in mesh.workloads)
