@@ -28,7 +28,7 @@ def action(route: Route) -> Fields:
 
 def clusters(route: Route) -> tuple[str, ...]:
     """The clusters that the route names."""
-    if not isinstance(route.action, Forward):
+    if not isinstance(route.action, Forward) or not route.action.clusters:
         return ()
     return (*(to.cluster for to in route.action.clusters), *(mirror.cluster for mirror in route.action.mirrors))
 

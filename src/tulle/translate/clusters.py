@@ -141,7 +141,9 @@ def _local_errors(of: OutlierDetection) -> Fields:
 
 
 def _balancing(of: LoadBalancer) -> Fields:
-    return {"lb_policy": of.algorithm.value} | _CONFIGS.get(of.algorithm, lambda _: {})(of)
+    more = _CONFIGS.get(of.algorithm)
+    policy: Fields = {"lb_policy": of.algorithm.value}
+    return policy | more(of) if more else policy
 
 
 def _slow_start(of: LoadBalancer) -> Fields:

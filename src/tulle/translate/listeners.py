@@ -9,7 +9,7 @@ from typing import Any
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate.actions import clusters
+from tulle.translate import actions
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters
 from tulle.translate.routes import route_configuration
@@ -51,10 +51,10 @@ def _bound(of: Listener) -> Fields:
 
 def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
     if isinstance(serve, TcpConnections):
-        return [(CLUSTER, to.cluster) for to in serve.clusters]
+        return [(CLUSTER, to.cluster) for to in _taking(serve.clusters)]
     if isinstance(serve.routes, str):
         return [(ROUTES, serve.routes)]
-    return [(CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in clusters(route)]
+    return [(CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in actions.clusters(route)]
 
 
 def _chain(of: FilterChain) -> Fields:
@@ -86,7 +86,7 @@ def _filters(serve: HttpConnections | TcpConnections) -> list[Fields]:
     """Without a filter, Envoy closes the connection: that is what a chain without a cluster does."""
     if isinstance(serve, HttpConnections):
         return [{"name": HCM, "typed_config": any_(connection_manager(serve))}]
-    return [{"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}] if serve.clusters else []
+    return [{"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}] if _taking(serve.clusters) else []
 
 
 def connection_manager(serve: HttpConnections) -> Any:
@@ -128,7 +128,12 @@ def _tcp_proxy(serve: TcpConnections) -> Any:
     return pb.TcpProxy(**fields)
 
 
-def _tcp_destination(to: tuple[WeightedCluster, ...]) -> Fields:
-    if len(to) == 1:
-        return {"cluster": to[0].cluster}
-    return {"weighted_clusters": {"clusters": [{"name": one.cluster, "weight": one.weight} for one in to if one.weight]}}
+def _taking(clusters: tuple[WeightedCluster, ...]) -> tuple[WeightedCluster, ...]:
+    """The clusters that get connections; Envoy's TCP proxy takes no weight of 0."""
+    return clusters if len(clusters) == 1 else tuple(to for to in clusters if to.weight)
+
+
+def _tcp_destination(clusters: tuple[WeightedCluster, ...]) -> Fields:
+    if len(clusters) == 1:
+        return {"cluster": clusters[0].cluster}
+    return {"weighted_clusters": {"clusters": [{"name": to.cluster, "weight": to.weight} for to in _taking(clusters)]}}
