@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from tulle.resources.kinds import KINDS, Kind, kind_of
+from tulle.resources.kinds import KINDS, MESH_FILE, Kind, kind_of
 
 _CONTAINERS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job", "CronJob"})
 _CORE = frozenset(
@@ -55,7 +55,7 @@ def judge(api_version: str, kind: str) -> Foreign:
         return Foreign(message=_ROUTE_RULE)
     if group in _REMOVED:
         return Foreign(field="apiVersion", message=f"{group} {_REMOVED[group]}")
-    known = kind_of(kind)
+    known = MESH_FILE if kind == MESH_FILE.name else kind_of(kind)
     if known is not None:
         return Foreign(field="apiVersion", message=_wrong_version(api_version, known))
     return Foreign(message=_unknown(kind))

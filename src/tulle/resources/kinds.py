@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tulle.resources.core import KubernetesService
+from tulle.resources.meshfile import KIND, Mesh
 from tulle.resources.networking import DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
 from tulle.resources.spec import Spec
 
@@ -44,6 +45,9 @@ KINDS = (
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
 )
 """What may be applied."""
+
+MESH_FILE = Kind(name=KIND, plural="meshes", group="tulle.dev", versions=("v1",), spec=Mesh)
+"""What `tulle up` starts; it is not applied."""
 
 _BY_KIND = {kind.name: kind for kind in KINDS}
 _BY_NAME = {name: kind for kind in KINDS for name in kind.names()}

@@ -115,7 +115,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "DestinationRule": (
         *_policies("trafficPolicy"),
         *_policies("subsets[].trafficPolicy"),
-        _off("workloadSelector", "the rule holds for every workload that sees it"),
     ),
     "Gateway": (
         _off("servers[].port.protocol", "the server is left out until Tulle serves TLS", _is_tls),

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Key, Origin, Resource, Violation
 from tulle.resources.foreign import judge
-from tulle.resources.kinds import Kind, kind_of
+from tulle.resources.kinds import MESH_FILE, Kind, kind_of
+from tulle.resources.meshfile import Mesh
 from tulle.resources.names import Label, LabelMap, dns_name
 from tulle.resources.paths import locate, nearest_line
 from tulle.resources.pending import pending
@@ -31,6 +32,8 @@ class Read:
     """What a file holds. Every violation is told at once; resources are those documents that have none."""
 
     resources: tuple[Resource[Any], ...] = ()
+    meshes: tuple[Resource[Mesh], ...] = ()
+    """Mesh files: checked like every other document, but started with `tulle up`, never applied."""
     violations: tuple[Violation, ...] = ()
     warnings: tuple[Violation, ...] = ()
     """What is valid but not in force, and documents that were skipped."""
@@ -72,6 +75,7 @@ class Metadata(Spec):
 @dataclass(slots=True)
 class _Findings:
     resources: list[Resource[Any]] = field(default_factory=list)
+    meshes: list[Resource[Any]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     warnings: list[Violation] = field(default_factory=list)
 
@@ -109,7 +113,12 @@ def read(text: str | bytes, path: str, *, namespace: str = "default") -> Read:
     for document in load(text):
         _take(findings, document, path, namespace)
     ordered = sorted(findings.violations, key=lambda violation: violation.origin.line)
-    return Read(resources=tuple(findings.resources), violations=tuple(ordered), warnings=tuple(findings.warnings))
+    return Read(
+        resources=tuple(findings.resources),
+        meshes=tuple(findings.meshes),
+        violations=tuple(ordered),
+        warnings=tuple(findings.warnings),
+    )
 
 
 def _take(findings: _Findings, document: Document, path: str, namespace: str) -> None:
@@ -152,7 +161,7 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     if missing:
         findings.violations.extend(missing)
         return
-    kind = kind_of(written.text("kind"))
+    kind = MESH_FILE if written.text("kind") == MESH_FILE.name else kind_of(written.text("kind"))
     if kind is None or written.text("apiVersion") not in kind.api_versions:
         foreign = judge(written.text("apiVersion"), written.text("kind"))
         (findings.warnings if foreign.skip else findings.violations).append(written.says(foreign.field, foreign.message))
@@ -162,7 +171,8 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     spec = _validated(written, "spec", kind.spec, wrong)
     findings.violations.extend(wrong)
     if not wrong and metadata is not None and spec is not None:
-        findings.resources.append(_resource(written, kind, metadata, spec, namespace))
+        found = findings.meshes if kind is MESH_FILE else findings.resources
+        found.append(_resource(written, kind, metadata, spec, namespace))
         places = pending(kind.name, written.value.get("spec") or {})
         findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import re2
-from pydantic import AfterValidator, PlainValidator, Strict
+from pydantic import AfterValidator, Field, PlainValidator, Strict
 
 from tulle.model.frozen import FrozenMap
 from tulle.resources.spec import problem_error, shown
@@ -64,9 +64,9 @@ def _at_least_a_millisecond(value: object) -> timedelta:
     return duration
 
 
-AnyDuration = Annotated[timedelta, PlainValidator(parse_duration)]
+AnyDuration = Annotated[timedelta, PlainValidator(parse_duration, json_schema_input_type=str)]
 """Zero is allowed."""
-Duration = Annotated[timedelta, PlainValidator(_at_least_a_millisecond)]
+Duration = Annotated[timedelta, PlainValidator(_at_least_a_millisecond, json_schema_input_type=str)]
 
 
 def whole(low: int, high: int) -> PlainValidator:
@@ -79,7 +79,7 @@ def whole(low: int, high: int) -> PlainValidator:
             raise ValueError(f"must be between {low} and {high}, not {value}")
         return value
 
-    return PlainValidator(check, json_schema_input_type=int)
+    return PlainValidator(check, json_schema_input_type=Annotated[int, Field(ge=low, le=high)])
 
 
 Port = Annotated[int, whole(1, 65535)]
@@ -139,7 +139,7 @@ def choice(kind: type[E]) -> PlainValidator:
             return members[value]
         raise ValueError(f"must be one of {names}, not {shown(value)}")
 
-    return PlainValidator(check, json_schema_input_type=str)
+    return PlainValidator(check, json_schema_input_type=Literal[tuple(by_name)])
 
 
 MAX_REGEX = 1024

@@ -33,10 +33,10 @@ def is_set(given: Mapping[str, Any], name: str) -> bool:
     return name in given and given[name] != []
 
 
-def problem_error(problems: Iterable[Problem], title: str = "document") -> ValidationError:
+def problem_error(problems: Iterable[Problem]) -> ValidationError:
     """The exception that a validator raises to report several problems at once."""
     lines = [InitErrorDetails(type=PydanticCustomError("tulle", "{what}", {"what": what}), loc=loc, input=None) for loc, what in problems]
-    return ValidationError.from_exception_data(title, lines)
+    return ValidationError.from_exception_data("document", lines)
 
 
 _WORDS = {
@@ -78,7 +78,7 @@ def problems_of(error: ValidationError) -> Iterator[Problem]:
 class Spec(BaseModel):
     """A part of a document."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=camel, populate_by_name=True, ser_json_timedelta="float")
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=camel, populate_by_name=True, ser_json_timedelta="float")
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of fields of which exactly one must be given."""
@@ -87,13 +87,16 @@ class Spec(BaseModel):
     """Fields of which at least one must be given."""
     tolerated: ClassVar[frozenset[str]] = frozenset()
     """Names that are accepted and dropped."""
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    """Names beside the documented one, and the field that each is."""
     _spellings: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         fields = cls.model_fields
-        cls._spellings = {name.strip("_"): name for name in fields} | {field.alias or name: name for name, field in fields.items()}
+        own = {name.strip("_"): name for name in fields} | {field.alias or name: name for name, field in fields.items()}
+        cls._spellings = own | dict(cls.synonyms)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -105,11 +108,17 @@ class Spec(BaseModel):
         try:
             value = handler(given)
         except ValidationError as error:
-            raise problem_error([*problems, *problems_of(error)], cls.__name__) from None
+            raise cls._error(data, [*problems, *problems_of(error)]) from None
         problems.extend(value.check())
         if problems:
-            raise problem_error(problems, cls.__name__)
+            raise cls._error(data, problems)
         return value.settled()
+
+    @classmethod
+    def _error(cls, data: dict[str, Any], problems: Iterable[Problem]) -> ValidationError:
+        """Reports problems under the names that the document uses."""
+        written: dict[str | int, str] = {name: key for key in data if (name := cls._spellings.get(key))}
+        return problem_error((((*(written.get(part, part) for part in place[:1]), *place[1:]), what) for place, what in problems))
 
     @classmethod
     def _fold(cls, data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
