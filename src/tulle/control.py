@@ -82,14 +82,13 @@ class Control:
                 await event.wait()
             self._rebuild()
             self._ads = Ads(self)
-            await self._ads.start(self._addresses())
+            await stack.enter_async_context(self._ads.serving(self._addresses()))
             app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback)
             running += [tasks.create_task(serve(app, listener))]
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self.ready.set()
             await stop.wait()
-            await self._ads.stop()
             for task in running:
                 task.cancel()
 
@@ -161,13 +160,17 @@ class Control:
 
     # What proxies say
 
-    def connected(self, node: Node, version: str) -> Snapshot:
+    def connected(self, node: Node) -> Snapshot:
         """A proxy's stream has begun: what it is to have."""
         snapshot = self._snapshot(node)
         since = datetime.now(UTC)
-        self.fleet.members[node.id] = Member(node=node, version=version, since=since, snapshot=snapshot, revision=self.revision)
+        self.fleet.members[node.id] = Member(node=node, since=since, snapshot=snapshot, revision=self.revision)
         _log.debug("proxy connected", proxy=node.id)
         return snapshot
+
+    def version(self, node_id: str) -> str:
+        """The program and release of a connected proxy."""
+        return self._ads.version(node_id)
 
     def disconnected(self, node_id: str) -> None:
         self.fleet.members.pop(node_id, None)

@@ -22,8 +22,6 @@ class Member:
     """One connected proxy."""
 
     node: Node
-    version: str
-    """Of the data plane, as it says itself."""
     since: datetime
     snapshot: Snapshot
     revision: int
@@ -135,7 +133,6 @@ def _info(member: Member) -> ProxyInfo:
         current=member.current,
         acked={SHORT.get(t, t): _digest(t, snapshot) for t, snapshot in member.acked.items()},
         error="; ".join(member.refused.values()),
-        version=member.version,
         http_proxy="{}:{}".format(*node.http_proxy) if node.http_proxy else "",
         inbound=node.inbound,
     )
