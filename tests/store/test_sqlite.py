@@ -132,7 +132,7 @@ def test_a_file_of_a_newer_tulle_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be opened: .*/file is not a folder"):
+    with pytest.raises(StoreError, match=r"cannot be opened: .*/file is not a folder"):
         asyncio.run(keys(tmp_path / "file" / "t.db"))
 
 

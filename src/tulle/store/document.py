@@ -17,6 +17,8 @@ class Document:
     applied: Applied | None = None
     """None for a document that was rejected and never valid."""
     rejected: Rejected | None = None
+    unreadable: Rejected | None = None
+    """Why this version of Tulle cannot read the stored version, which then is not in force."""
     refused: Refused | None = None
     revision: int = 0
     """Of the store's entry of the applied version; 0 for none."""
@@ -38,14 +40,15 @@ class Document:
 
     @property
     def exists(self) -> bool:
-        return bool(self.applied or self.rejected)
+        return bool(self.applied or self.rejected or self.unreadable)
 
     def accepted(self) -> Condition:
         """Whether what was applied last is valid."""
-        if not self.rejected:
+        wrong = self.rejected or self.unreadable
+        if not wrong:
             return Condition(type="Accepted", status=True, reason="Accepted")
         held = "; the version before stays in force" if self.applied else ""
-        message = "; ".join(str(violation) for violation in self.rejected.violations) + held
+        message = "; ".join(str(violation) for violation in wrong.violations) + held
         return Condition(type="Accepted", status=False, reason="Invalid", message=message)
 
     def refusal(self) -> Condition | None:

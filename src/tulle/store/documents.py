@@ -171,11 +171,11 @@ class Documents:
         document = documents.get(key, Document(key=key))
         record = self._decode(table, key, entry) if entry else None
         if table == records.APPLIED:
-            revision = entry.revision if entry else 0
-            document = replace(document, applied=record if isinstance(record, Applied) else None, revision=revision)
-        if isinstance(record, Rejected) or table == records.REJECTED:
+            good, unreadable = record if isinstance(record, Applied) else None, record if isinstance(record, Rejected) else None
+            document = replace(document, applied=good, unreadable=unreadable, revision=entry.revision if entry else 0)
+        elif table == records.REJECTED:
             document = replace(document, rejected=record if isinstance(record, Rejected) else None)
-        elif table == records.REFUSED:
+        else:
             document = replace(document, refused=record if isinstance(record, Refused) else None)
         documents[key] = document
         if entry is None:
@@ -187,7 +187,7 @@ class Documents:
             return known[1]
         try:
             record = records.decode(table, entry)
-        except ValueError as error:
+        except (ValueError, LookupError) as error:
             _log.warning("a stored document cannot be read by this version", document=str(key), error=str(error))
             record = Rejected(violations=(_unreadable(key, error),))
         self._decoded[entry.key] = (entry.revision, record)
@@ -218,6 +218,6 @@ def _yaml(resource: Resource[Any] | None) -> str:
     return yaml.safe_dump(codec.to_document(resource), sort_keys=False, allow_unicode=True, width=120) if resource else ""
 
 
-def _unreadable(key: Key, error: ValueError) -> Violation:
+def _unreadable(key: Key, error: Exception) -> Violation:
     message = f"the stored version cannot be read by this version of Tulle and is not in force: {error}"
     return Violation(origin=Origin(), resource=f"{key.kind}/{key.name}", namespace=key.namespace, message=message)
