@@ -155,7 +155,7 @@ class Sidecar:
             return Elsewhere(targets)
         return Unit(
             start=lambda: launch(chosen.program, guard, self.say()),
-            policy=Policy(restart=self.spec.restart),
+            policy=Policy(restart=self.spec.restart, first_delay=self.spec.first_delay),
             grace=self.settings.grace,
             report=self.say("[tulle] "),
             probe=lambda: until_accepting(targets),

@@ -89,11 +89,15 @@ class WorkloadSpec:
     address: str = "127.0.0.1"
     """What callers dial, and where the proxy listens."""
     restart: Restart = Restart.ALWAYS
+    first_delay: float = 0.2
+    """Seconds before the first restart."""
+    title: str = ""
+    """What people see in front of its lines; empty for service and version."""
 
     @property
     def name(self) -> str:
         """For people: `reviews-v1`."""
-        return "-".join(part for part in (self.service or self.id, self.version if self.service else "") if part)
+        return self.title or "-".join(part for part in (self.service or self.id, self.version if self.service else "") if part)
 
     @property
     def all_labels(self) -> Labels:

@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="up", help="Control plane, gateway and the workloads of a mesh file, on this machine."),
         Entry(name="run", help="Run an application in the mesh, with a sidecar.", context={"allow_interspersed_args": False}),
         Entry(name="control", help="The control plane alone."),
-        Entry(name="agent", help="A sidecar beside a workload that is started elsewhere."),
+        Entry(name="agent", help="The workloads of a mesh file, for a control plane that runs elsewhere."),
         Entry(name="gateway", help="A gateway: where traffic from outside enters."),
     ),
     "Configure": (
