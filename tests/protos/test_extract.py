@@ -34,6 +34,14 @@ def test_a_file_cut_short_is_left_out_without_an_error() -> None:
         assert all(found.name == "envoy/test/one.proto" for found in extract(data[:length]).file)
 
 
+def test_what_only_looks_like_a_file_is_left_out() -> None:
+    broken_message = b"\x22\x02\x0a\x7f"
+    endless_number = b"\x22" + b"\xff" * 9
+    start = b"\x0a\x14envoy/test/one.proto\x12\x01p"
+    assert not extract(start + broken_message).file
+    assert [found.package for found in extract(start + endless_number).file] == ["p"]
+
+
 @given(st.binary(max_size=64))
 def test_no_bytes_after_a_name_are_an_error(tail: bytes) -> None:
     extract(b"\x0a\x14envoy/test/one.proto\x12" + tail)

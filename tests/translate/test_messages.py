@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.views import cluster, endpoints, http_listener, source, tcp_listener, view
+from support.views import cluster, endpoints, host, http_listener, route, source, tcp_listener, to, view
 from tulle.model.identity import Locality
 from tulle.model.proxy import Direction, EndpointGroup, FilterChain, Listener, Node, Role, TcpConnections
 from tulle.model.routing import Compare, HeaderOps, Route, RouteMatch, StringMatch, WeightedCluster
 from tulle.model.service import Endpoint, Health, Resolution
 from tulle.model.traffic import Algorithm, ConnectionPool, HashOn, HashPolicy, LoadBalancer, OutlierDetection, TcpKeepalive, TrafficPolicy
 from tulle.protos import library, to_dict
-from tulle.translate import Snapshot, Translator, clusters, listeners
+from tulle.translate import Snapshot, Translator, clusters, listeners, routes
 from tulle.translate.endpoints import load_assignment
 from tulle.translate.headers import header_ops, literal_percents
 from tulle.translate.matches import route_match
@@ -200,6 +200,11 @@ def test_internal_listeners_have_no_address() -> None:
     fields = to_dict(listeners.listener(http_listener("inner", "t", address="", internal=True)))
     assert fields["internal_listener"] == {}
     assert "address" not in fields
+
+
+def test_routes_may_have_statistics_of_their_own() -> None:
+    made = routes.virtual_host(host("h", route(None, to("a"), stat_prefix="checkout")))
+    assert made.routes[0].stat_prefix == "checkout"
 
 
 def test_routes_say_which_document_made_them() -> None:

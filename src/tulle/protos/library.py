@@ -48,11 +48,6 @@ class Library:
         """The message inside an Any. Raises KeyError when its type is not known."""
         return self.message(packed.type_url.rpartition("/")[2]).FromString(packed.value)
 
-    def load_all(self) -> None:
-        """Loads every file, for those who must understand any message (half a second and some 30 MB)."""
-        for name in self._files:
-            self._load(name)
-
     def _home(self, name: str) -> str:
         outer = name
         while outer:
