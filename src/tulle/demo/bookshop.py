@@ -40,5 +40,5 @@ def save(folder: Path, ports: Ports = USUAL) -> tuple[Path, ...]:
 
 def instances() -> int:
     """How many programs the mesh file starts."""
-    mesh = read(text(MESH), MESH).resources[0].spec
+    mesh = read(text(MESH), MESH).meshes[0].spec
     return sum(workload.replicas for workload in mesh.workloads)
