@@ -33,6 +33,7 @@ from tulle.server.refusals import Refusal, judge
 from tulle.settings import Settings
 from tulle.store.documents import Documents
 from tulle.store.leased import LeasedValues
+from tulle.store.port import Store
 from tulle.store.sqlite import open_sqlite
 from tulle.translate.snapshot import Snapshot
 from tulle.translate.translator import Translator
@@ -52,6 +53,7 @@ class Control:
         self.settings = settings
         self.ready = asyncio.Event()
         self.fleet = Fleet()
+        self.store: Store
         self.documents: Documents
         self.registrations: Registrations
         self.built: Built = build(Inputs(settings=settings.mesh))
@@ -71,6 +73,7 @@ class Control:
         """Raises StoreError when the database cannot be used, OSError when an address cannot be listened on."""
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic))
+            self.store = store
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             listener = listen(self.settings.api)

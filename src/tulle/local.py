@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -12,10 +13,14 @@ from tulle.agent import rundir
 from tulle.agent.gateway import GatewayProxy, GatewaySpec
 from tulle.agent.sidecar import Sidecar
 from tulle.agent.spec import AgentSettings, WorkloadSpec
+from tulle.compile import gateway_addresses
 from tulle.control import Control
+from tulle.model.resource import Key
 from tulle.settings import Settings
 from tulle.store.document import File, Report
 
+APPLIED = "up/applied"
+"""Where the store keeps which documents were put into force by the last plan."""
 Announce = Callable[[str], None]
 """Takes a line for the person at the terminal."""
 
@@ -28,6 +33,8 @@ class Plan:
     database: str
     agent: AgentSettings
     gateway: GatewaySpec | None = None
+    gateway_concurrency: int = 0
+    """Worker threads of the gateway; 0 for one per core."""
     workloads: Sequence[WorkloadSpec] = ()
     files: Sequence[File] = ()
     """Documents to put into force at the start."""
@@ -56,7 +63,9 @@ class LocalMesh:
             socket = str(directory / "xds.sock")
             self.control = Control(self.plan.settings, self.plan.database, xds_socket=socket)
             agent = replace(self.plan.agent, xds=socket, api=str(self.plan.settings.api))
-            self.gateway = GatewayProxy(self.plan.gateway, agent) if self.plan.gateway else None
+            self.gateway = (
+                GatewayProxy(self.plan.gateway, replace(agent, concurrency=self.plan.gateway_concurrency)) if self.plan.gateway else None
+            )
             self.sidecars = tuple(Sidecar(spec, agent) for spec in self.plan.workloads)
             await self._run(stop, hurry)
         return 0
@@ -66,10 +75,7 @@ class LocalMesh:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.control.run(control_stop))
             await self.control.ready.wait()  # if it fails instead, the group cancels this
-            self.report = await self.control.documents.apply(self.plan.files)
-            tell = self.report.violations + self.report.warnings
-            for line in tell:
-                self._announce(str(line))
+            await self._apply()
             units = [unit for unit in (self.gateway, *self.sidecars) if unit]
             running = [tasks.create_task(unit.run(stop, hurry)) for unit in units]
             watching = tasks.create_task(self._until_ready())
@@ -78,6 +84,30 @@ class LocalMesh:
             if running:
                 await asyncio.wait(running)
             control_stop.set()
+
+    async def _apply(self) -> None:
+        """Puts the plan's documents into force, and takes out those of the plan before that this one does not have."""
+        self.report = await self.control.documents.apply(self.plan.files)
+        for line in self.report.violations + self.report.warnings:
+            self._announce(str(line))
+        keys = [result.key for result in self.report.results]
+        before = await self.control.store.get(APPLIED)
+        earlier = [Key(kind=kind, namespace=namespace, name=name) for kind, namespace, name in json.loads(before.value if before else "[]")]
+        if gone := [key for key in earlier if key not in keys]:
+            await self.control.documents.delete(gone)
+        now = json.dumps([[key.kind, key.namespace, key.name] for key in keys]).encode()
+        if before is None or before.value != now:
+            await self.control.store.put(APPLIED, now)
+
+    def served(self) -> Iterator[str]:
+        """Where the gateway takes calls, for people."""
+        if self.gateway is None:
+            return
+        node = self.gateway.node
+        for server in gateway_addresses(self.control.built.mesh, node):
+            if not server.dropped:
+                moved = f" (port {server.declared_port}; ports below 1024 need more rights)" if server.port != server.declared_port else ""
+                yield f"{node.ip}:{server.port}{moved}"
 
     async def _until_ready(self) -> None:
         units: Iterable[Sidecar | GatewayProxy] = (unit for unit in (self.gateway, *self.sidecars) if unit)

@@ -29,6 +29,7 @@ async def refusal(config: Mapping[str, Any]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="tulle-") as directory:
         path = Path(directory) / "envoy.json"
         await asyncio.to_thread(path.write_text, json.dumps({**config, "layered_runtime": RUNTIME}))
+        code = 0
         for _ in range(TRIES):
             code, output = await _validate(path)
             if code >= 0:
