@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.agreement import Sent, difference, kind
+from support.generated_documents import UPSTREAMS, Rules, Scene, merged, mesh_of, scene
 from support.generated_routes import CLUSTERS, EMPTY, Chance
 from support.lone_envoy import LoneEnvoy, lone_envoy
 from support.raw_http import Client, Upstreams, upstreams
@@ -119,3 +120,36 @@ def test_route_tables_are_explained_as_envoy_acts(tmp_path: Path) -> None:
         found += more
         kinds += seen
     judge(found, kinds, ("cluster", "weighted", "redirect", "answer 404", "answer 400"))
+
+
+def scene_case(one: Scene, own: ProxyView, listener: Listener, backends: Backends) -> Case:
+    """The answers come from the scene's own view, the requests go to its listener in the merged one."""
+    asking = Rules(one.seed, one.name)
+    chain = listener.chains[0].serve
+    assert isinstance(chain, HttpConnections)
+    assert isinstance(chain.routes, RouteTable)
+    table, edge, proxy = chain.routes, chain.edge, chain.forward_proxy
+
+    def explain(sent: Sent) -> Trace:
+        wire = Wire(method=sent.method, target=sent.target, headers=tuple(sent.headers), edge=edge, proxy=proxy)
+        return route(table, wire, backends)
+
+    return Case(listener=listener, ask=lambda: asking.ask(one), explain=explain)
+
+
+async def documents(numbers: range, each: int, folder: Path) -> tuple[list[str], Counter]:
+    scenes = [scene(SEED + 1_000_000 + number, place) for place, number in enumerate(numbers)]
+    async with upstreams(*UPSTREAMS) as backs:
+        view, own = merged(scenes, mesh_of(scenes, backs.ports))
+        listeners = {x.name: x for x in view.listeners}
+        cases = [scene_case(one, own[one.name], listeners[one.name], Backends.of(own[one.name])) for one in scenes]
+        return await differences(view, cases, each, backs, folder)
+
+
+def test_documents_are_explained_as_envoy_acts(tmp_path: Path) -> None:
+    found, kinds = [], Counter()
+    for start in range(0, TABLES, BATCH):
+        more, seen = asyncio.run(documents(range(start, min(start + BATCH, TABLES)), REQUESTS // TABLES, tmp_path))
+        found += more
+        kinds += seen
+    judge(found, kinds, ("cluster", "weighted", "redirect", "answer 404"))

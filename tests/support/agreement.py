@@ -72,7 +72,7 @@ def _answered(response: Response, sent: Sent, trace: Trace) -> str | None:
     code = None if wanted.grpc_status is None else str(wanted.grpc_status)
     body = response.body.decode() if code is None else response.get("grpc-message") or ""
     seen = (response.status, response.get("grpc-status"), body, response.get("x-cluster"))
-    expected = (wanted.status, code, "" if sent.method == "HEAD" and code is None else wanted.body, None)
+    expected = (wanted.status, code, "" if sent.method == "HEAD" else wanted.body, None)
     return None if seen == expected else f"answered {seen}, explained as {expected}"
 
 
@@ -90,9 +90,10 @@ def _rewritten(upstream: dict, sent: Sent, change: Rewritten) -> str | None:
 
 
 def _answer_headers(response: Response, trace: Trace) -> str | None:
-    """What the headers of the answer lack of what the route sets and adds. Aborts and tunnels have none of it."""
+    """What the headers of the answer lack of what the route sets and adds. Aborts, preflights and tunnels have none of it."""
     aborted = response.body == ABORTED.encode() or response.get("grpc-message") == ABORTED or trace.policies.get("fault", {}).get("abort")
-    if not trace.route or response.status == 101 or aborted:
+    preflight = trace.direct_response and "cors" in trace.policies
+    if not trace.route or response.status == 101 or aborted or preflight:
         return None
     ops = trace.policies.get("response_headers", {})
     for name, value in (*ops.get("set", {}).items(), *ops.get("add", ())):

@@ -74,8 +74,10 @@ def verdicts(route: Route, seen: Seen) -> Iterator[Verdict]:
     elif route.match.path:
         yield _path(route.match.path, split_query(seen.path)[0])
     for header in route.match.headers:
-        if not tunnel or header.name != ":method":
-            yield _header(header, seen)
+        verdict = _header(header, seen)
+        said_already = tunnel and header.name == ":method" and verdict.holds == (seen.method == "CONNECT")
+        if not said_already:
+            yield verdict
     given = parameters(split_query(seen.path)[1])
     for query in route.match.query:
         yield _parameter(query, given)
