@@ -72,10 +72,12 @@ class Admin:
         return response
 
 
+_LISTENER = re.compile(r"listener\.((?!.*\.worker_).+)_(\d+)\.downstream_cx_active")
+"""Of a whole listener: what each worker has is counted in there."""
+
+
 def _connections(stats: dict[str, int], ports: Collection[int] | None) -> int:
-    found: Iterable[tuple[re.Match[str], int]] = (
-        (match, value) for name, value in stats.items() if (match := re.fullmatch(r"listener\.(.+)_(\d+)\.downstream_cx_active", name))
-    )
+    found: Iterable[tuple[re.Match[str], int]] = ((match, value) for name, value in stats.items() if (match := _LISTENER.fullmatch(name)))
     return sum(value for match, value in found if ports is None or int(match[2]) in ports)
 
 
