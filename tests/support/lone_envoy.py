@@ -47,6 +47,11 @@ class LoneEnvoy:
         assert answer.status == 200, text
         return text
 
+    def counter(self, name: str) -> int:
+        """A counter or gauge by its full name; 0 when Envoy has none of that name."""
+        lines = (line.partition(": ") for line in self.get("/stats").splitlines())
+        return next((int(value) for key, _, value in lines if key == name), 0)
+
     def port(self, listener: str) -> int:
         listeners = json.loads(self.get("/listeners?format=json"))["listener_statuses"]
         return int(next(one["local_address"]["socket_address"]["port_value"] for one in listeners if one["name"] == listener))

@@ -43,9 +43,9 @@ def table(name: str, *hosts: VirtualHost, **more: Any) -> RouteTable:
     return RouteTable(name=name, virtual_hosts=hosts, **more)
 
 
-def http_listener(name: str, routes: str | RouteTable, *, address: str = "127.0.0.1", **more: Any) -> Listener:
+def http_listener(name: str, routes: str | RouteTable, *, address: str = "127.0.0.1", port: int = 0, **more: Any) -> Listener:
     serve = HttpConnections(stat_prefix=name, routes=routes, **more)
-    return Listener(name=name, address=address, port=0, direction=Direction.OUTBOUND, chains=(FilterChain(name="http", serve=serve),))
+    return Listener(name=name, address=address, port=port, direction=Direction.OUTBOUND, chains=(FilterChain(name="http", serve=serve),))
 
 
 def tcp_listener(name: str, *clusters: str, address: str = "127.0.0.1") -> Listener:

@@ -16,6 +16,7 @@ from tulle.model.traffic import Algorithm, ConnectionPool, HashOn, HashPolicy, L
 from tulle.protos import library, to_dict
 from tulle.translate import Snapshot, Translator, clusters, listeners, routes
 from tulle.translate.endpoints import load_assignment
+from tulle.translate.filters import own_address
 from tulle.translate.headers import header_ops, literal_percents
 from tulle.translate.matches import route_match
 from tulle.translate.routes import config_path, varint
@@ -200,6 +201,17 @@ def test_internal_listeners_have_no_address() -> None:
     fields = to_dict(listeners.listener(http_listener("inner", "t", address="", internal=True)))
     assert fields["internal_listener"] == {}
     assert "address" not in fields
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "forward_proxy", "there"),
+    [("127.0.0.1", 15001, True, True), ("::1", 15001, True, True), ("", 0, True, False), ("127.0.0.1", 15001, False, False)],
+)
+def test_only_a_forward_proxy_can_be_asked_for_itself(address: str, port: int, forward_proxy: bool, there: bool) -> None:
+    fields = to_dict(listeners.listener(http_listener("l", "t", address=address, port=port, forward_proxy=forward_proxy)))
+    filters = fields["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    assert any(one["name"] == own_address.NAME for one in filters) is there
+    assert filters[-1]["name"] == "envoy.filters.http.router"
 
 
 def test_routes_may_have_statistics_of_their_own() -> None:

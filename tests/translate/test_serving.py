@@ -81,6 +81,11 @@ def rules() -> tuple[Route, ...]:
     )
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def tunnelled(*clusters: str) -> Route:
     return route(None, to(*clusters, connect=True))
 
@@ -90,7 +95,7 @@ def everything(a: Backend, b: Backend, hole: int) -> ProxyView:
     shop = host("shop:80", tunnelled("inside"), *rules(), domains=("shop", "shop:80"))
     tcp = host("echo:7", tunnelled("b"), domains=("echo:7",))
     return view(
-        http_listener("sidecar", "http_proxy", forward_proxy=True),
+        http_listener("sidecar", "http_proxy", forward_proxy=True, port=free_port()),
         http_listener("connect_http", "http_proxy", address="", internal=True),
         http_listener("edge", table("edge", host("any", route(None, to("a")), domains=("*",))), edge=True),
         tcp_listener("tcp", "b"),
@@ -248,6 +253,14 @@ def test_an_absolute_address_of_a_service_is_routed_by_its_host(proxy: Proxy) ->
 def test_hosts_outside_the_mesh_are_dialled(proxy: Proxy) -> None:
     assert proxy.ask(f"http://localhost:{proxy.b.port}/out").saw["name"] == "b"
     assert proxy.through_tunnel(f"localhost:{proxy.b.port}", "/tunnel-out").saw["name"] == "b"
+
+
+def test_the_forward_proxy_does_not_dial_itself(proxy: Proxy) -> None:
+    own = proxy.envoy.port("sidecar")
+    before = proxy.envoy.counter("cluster.anywhere.upstream_cx_total")
+    answers = [proxy.ask("/", {"host": f"{name}:{own}"}).status for name in ("127.0.0.1", "LocalHost", "[::1]", "127.1.2.3")]
+    assert answers == [403] * 4
+    assert proxy.envoy.counter("cluster.anywhere.upstream_cx_total") == before
 
 
 def test_tunnels_into_the_mesh(proxy: Proxy) -> None:

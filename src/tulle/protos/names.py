@@ -30,6 +30,7 @@ NAMES = {
     "Listener": "envoy.config.listener.v3.Listener",
     "PreviousHosts": "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     "PreviousPriorities": "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    "RBAC": "envoy.extensions.filters.http.rbac.v3.RBAC",
     "RawBuffer": "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "Resource": "envoy.service.discovery.v3.Resource",
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",

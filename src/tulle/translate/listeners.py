@@ -31,7 +31,7 @@ def listener(of: Listener) -> Any:
     """The message for a listener."""
     fields: Fields = {
         "name": of.name,
-        "filter_chains": [_chain(chain) for chain in of.chains],
+        "filter_chains": [_chain(chain, of) for chain in of.chains],
         "traffic_direction": _DIRECTIONS[of.direction],
     }
     fields |= _bound(of) if of.address else {"internal_listener": {}}
@@ -57,8 +57,8 @@ def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
     return [(CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in actions.clusters(route)]
 
 
-def _chain(of: FilterChain) -> Fields:
-    fields: Fields = {"name": of.name, "filters": _filters(of.serve)}
+def _chain(of: FilterChain, within: Listener) -> Fields:
+    fields: Fields = {"name": of.name, "filters": _filters(of.serve, within)}
     return fields | {"filter_chain_match": match} if (match := _match(of)) else fields
 
 
@@ -82,18 +82,18 @@ def _looks_at_tls(chain: FilterChain) -> bool:
     return bool(chain.server_names or chain.transport_protocol or chain.application_protocols)
 
 
-def _filters(serve: HttpConnections | TcpConnections) -> list[Fields]:
+def _filters(serve: HttpConnections | TcpConnections, within: Listener) -> list[Fields]:
     """Without a filter, Envoy closes the connection: that is what a chain without a cluster does."""
     if isinstance(serve, HttpConnections):
-        return [{"name": HCM, "typed_config": any_(connection_manager(serve))}]
+        return [{"name": HCM, "typed_config": any_(connection_manager(serve, within))}]
     return [{"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}] if _taking(serve.clusters) else []
 
 
-def connection_manager(serve: HttpConnections) -> Any:
+def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     """The message for HTTP connections."""
     fields: Fields = {
         "stat_prefix": serve.stat_prefix,
-        "http_filters": http_filters(serve),
+        "http_filters": http_filters(serve, within),
         "server_name": SERVER_NAME,
         "use_remote_address": {"value": serve.edge},
         "generate_request_id": YES,

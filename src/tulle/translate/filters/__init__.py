@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tulle.model.proxy import HttpConnections
+from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate.filters import cors, dynamic_forward_proxy, fault, router
+from tulle.translate.filters import cors, dynamic_forward_proxy, fault, own_address, router
 from tulle.translate.values import Fields
 
 
@@ -20,22 +20,22 @@ class Filter(Protocol):
     def NAME(self) -> str:  # noqa: N802
         """Envoy's name for the filter."""
 
-    def applies(self, serve: HttpConnections) -> bool:
+    def applies(self, serve: HttpConnections, listener: Listener) -> bool:
         """Whether these connections have the filter."""
 
-    def http_filter(self) -> Fields:
+    def http_filter(self, listener: Listener) -> Fields:
         """The fields of the HttpFilter, its name apart."""
 
     def per_route(self, route: Route) -> Any | None:
         """The message that the route adds; None when it does not use the filter."""
 
 
-FILTERS: tuple[Filter, ...] = (cors, fault, dynamic_forward_proxy, router)
+FILTERS: tuple[Filter, ...] = (own_address, cors, fault, dynamic_forward_proxy, router)
 
 
-def http_filters(serve: HttpConnections) -> list[Fields]:
+def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
     """The filters of a connection manager, in order."""
-    return [{"name": kind.NAME} | kind.http_filter() for kind in FILTERS if kind.applies(serve)]
+    return [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
 
 
 def per_route(route: Route) -> Fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tulle.model.proxy import HttpConnections
+from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_, pb
 from tulle.translate import dns
@@ -13,11 +13,11 @@ from tulle.translate.values import Fields
 NAME = "envoy.filters.http.dynamic_forward_proxy"
 
 
-def applies(serve: HttpConnections) -> bool:
+def applies(serve: HttpConnections, listener: Listener) -> bool:  # noqa: ARG001
     return serve.forward_proxy or serve.internal
 
 
-def http_filter() -> Fields:
+def http_filter(listener: Listener) -> Fields:  # noqa: ARG001
     return {"typed_config": any_(pb.DynamicForwardProxy(dns_cache_config=dns.CACHE))}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tulle.model.proxy import HttpConnections
+from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Abort, Delay, Route
 from tulle.protos import any_, pb
 from tulle.translate.values import Fields, duration, fraction
@@ -12,11 +12,11 @@ from tulle.translate.values import Fields, duration, fraction
 NAME = "envoy.filters.http.fault"
 
 
-def applies(serve: HttpConnections) -> bool:  # noqa: ARG001
+def applies(serve: HttpConnections, listener: Listener) -> bool:  # noqa: ARG001
     return True
 
 
-def http_filter() -> Fields:
+def http_filter(listener: Listener) -> Fields:  # noqa: ARG001
     return {"typed_config": any_(pb.HTTPFault()), "disabled": True}
 
 
