@@ -29,6 +29,7 @@ from tulle.server.ads import Ads
 from tulle.server.fleet import Fleet, Member
 from tulle.server.http import application, listen, serve
 from tulle.server.live import LiveMesh
+from tulle.server.metrics import published
 from tulle.server.refusals import Refusal, judge
 from tulle.settings import Settings
 from tulle.store.documents import Documents
@@ -86,6 +87,7 @@ class Control:
             self._rebuild()
             self._ads = Ads(self)
             await stack.enter_async_context(self._ads.serving(self._addresses()))
+            stack.enter_context(published(self._ads.counters, self.fleet))
             app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback)
             running += [tasks.create_task(serve(app, listener))]
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -52,7 +51,7 @@ class LiveApi:
     async def explain(self, request: Request) -> Response:
         question = await object_of(request)
         try:
-            return answer(await run_in_threadpool(self._live.explain, question))
+            return answer(self._live.explain(question))
         except LookupError as error:
             raise problem(404, str(error.args[0]) if error.args else "not found") from None
         except ValueError as error:
