@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tulle.cli.started import read, started, warn_beyond_loopback
+from tulle.cli.started import greeted, read, started, warn_beyond_loopback
 
 
 def gateway(
@@ -43,4 +43,4 @@ def gateway(
     warn_beyond_loopback(bind)
     if not proxy.node.privileged_ports:
         sys.stderr.write("tulle: without the right to bind ports below 1024, those are served 8000 higher: 80 on 8080, 443 on 8443\n")
-    sys.exit(started(proxy.run))
+    sys.exit(started(lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tulle.cli.started import read, started, warn_beyond_loopback
+from tulle.cli.started import greeted, read, started, warn_beyond_loopback
 
 
 def run(
@@ -70,4 +70,5 @@ def run(
     read("tulle run", lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     settings = AgentSettings(xds=xds, api=control, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
-    sys.exit(started(lambda stop, hurry: Sidecar(spec, settings).run(stop, hurry)))
+    sidecar = Sidecar(spec, settings)
+    sys.exit(started(lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")))

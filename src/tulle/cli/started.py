@@ -42,6 +42,20 @@ def started(main: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, i
         raise Failure("; ".join(_sentences(group))) from group
 
 
+async def greeted(work: Coroutine[Any, Any, int], ready: asyncio.Event, greeting: Callable[[], str]) -> int:
+    """Does the work, and says `greeting` on the terminal once `ready` is set. The work's result."""
+
+    async def greet() -> None:
+        await ready.wait()
+        sys.stderr.write(f"tulle: {greeting()}\n")
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(greet())
+        code = await work
+        waiting.cancel()
+    return code
+
+
 def warn_beyond_loopback(address: str) -> None:
     """Says so when traffic will leave the machine, as nothing encrypts it yet."""
     if not Address(host=address, port=0).is_loopback:
