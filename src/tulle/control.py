@@ -15,11 +15,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from tulle.agent import validation
 from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
+from tulle.logs import Log
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.resource import Key, Resource
@@ -44,7 +43,7 @@ HISTORY = 4
 PENDING_REFUSALS = 64
 """Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
 
-_log = structlog.get_logger("control")
+_log = Log("control")
 
 
 class Control:

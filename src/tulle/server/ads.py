@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.json_format import MessageToDict
 
 from tulle.discovery import Acknowledged, Mode, Offer, Rejected, Remind, Reminded, Reminder, Request, Send, Shared, Stream
 from tulle.discovery.events import Event
 from tulle.discovery.node import from_envoy
 from tulle.discovery.wire import parse
+from tulle.logs import Log
 from tulle.model.identity import Locality
 from tulle.model.proxy import Node
 from tulle.translate.snapshot import Snapshot
@@ -38,7 +38,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
-log = structlog.get_logger(__name__)
+log = Log("ads")
 
 
 class Proxies(Protocol):

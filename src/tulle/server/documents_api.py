@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tulle.model.resource import Condition, Key
+from tulle.model.resource import Condition, Key, Status, Violation
 from tulle.resources import codec
 from tulle.resources.kinds import kind_of
 from tulle.server.forms import (
@@ -107,13 +107,13 @@ class DocumentsApi:
         return body | {"status": self._status(document)}
 
     def _status(self, document: Document) -> dict[str, Any]:
-        conditions, warnings = [document.accepted()], document.applied.warnings if document.applied else ()
-        if document.in_force:
-            live = self._live.status(document.key)
-            warnings = (*warnings, *(warning for warning in live.warnings if warning not in warnings))
-            conditions += [c for c in live.conditions if not (document.is_refused and c.type == "Programmed")]
-        conditions += [refusal] if (refusal := document.refusal()) else []
-        status = {"conditions": [condition_json(c) for c in _complete(conditions, document)], "warnings": violations_json(warnings)}
+        live = self._live.status(document.key) if document.in_force else Status()
+        own = document.applied.warnings if document.applied else ()
+        warnings = (*own, *(warning for warning in live.warnings if warning not in own))
+        status: dict[str, Any] = {
+            "conditions": [condition_json(condition) for condition in _conditions(document, live)],
+            "warnings": violations_json(warnings),
+        }
         origin = document.resource.origin if document.resource else None
         return status | ({"origin": str(origin)} if origin else {})
 
@@ -121,20 +121,35 @@ class DocumentsApi:
         body = report_json(report) | more
         if wait:
             progress = await self._live.wait_acknowledged(report.revision, wait)
+            body["warnings"] += violations_json(self._compiled_warnings(report))
             body["acknowledged"] = {"complete": progress.complete, "proxies": progress.proxies, "acknowledged": progress.acknowledged}
         if report.violations:
             body["error"] = _count(len(report.violations))
         return answer(body, 422 if report.violations else 200)
+
+    def _compiled_warnings(self, report: Report) -> list[Violation]:
+        """What was found only when the documents were compiled together."""
+        found = (warning for result in report.results for warning in self._live.status(result.key).warnings)
+        return [warning for warning in found if warning not in report.warnings]
 
 
 def _count(violations: int) -> str:
     return "1 violation" if violations == 1 else f"{violations} violations"
 
 
-def _complete(conditions: list[Condition], document: Document) -> list[Condition]:
-    """Every document has a condition `Programmed`."""
-    if any(condition.type == "Programmed" for condition in conditions):
-        return conditions
+def _conditions(document: Document, live: Status) -> list[Condition]:
+    """`Accepted` and `Programmed` first. What is wrong with the text, or refused by the proxies, goes before what is compiled from it."""
+    found = {condition.type: condition for condition in live.conditions}
+    accepted, refused = document.accepted(), document.refusal()
+    if not accepted.status or "Accepted" not in found:
+        found["Accepted"] = accepted
+    if refused:
+        found["Programmed"] = refused
+    found.setdefault("Programmed", _not_programmed(document))
+    return [found.pop("Accepted"), found.pop("Programmed"), *found.values()]
+
+
+def _not_programmed(document: Document) -> Condition:
     if document.in_force:
-        return [*conditions, Condition(type="Programmed", status=None, reason="Pending", message="not compiled yet")]
-    return [*conditions, Condition(type="Programmed", status=False, reason="Invalid", message="no valid version was ever applied")]
+        return Condition(type="Programmed", status=None, reason="Pending", message="not compiled yet")
+    return Condition(type="Programmed", status=False, reason="Invalid", message="no valid version was ever applied")

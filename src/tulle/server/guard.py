@@ -9,16 +9,17 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import structlog
 from prometheus_client import Counter
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tulle.logs import Log
+
 REQUESTS = Counter("tulle_http_requests", "Requests to the HTTP API.", ("method", "code"))
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE, "POST", "PUT", "DELETE", "PATCH")
-_log = structlog.get_logger("http")
+_log = Log("http")
 
 
 class Guard:

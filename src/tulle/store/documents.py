@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
 import yaml
 
+from tulle.logs import Log
 from tulle.model.resource import Key, Origin, Resource, Violation
 from tulle.resources import codec
 from tulle.store import records
@@ -24,7 +24,7 @@ from tulle.store.port import Check, CompactedError, ConflictError, Delete, Entry
 from tulle.store.records import Applied, Refused, Rejected, Stored
 
 _ATTEMPTS = 50
-_log = structlog.get_logger("documents")
+_log = Log("documents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,7 @@ class Documents:
                 revision = await self._store.commit(plan.ops)
             except ConflictError:
                 continue
+            self._know(plan, revision)
             return _report(reading, plan, revision)
         raise StoreError("other writers change the same documents all the time: try again")
 
@@ -150,6 +151,12 @@ class Documents:
         entry = await self._store.get(records.SEQUENCE)
         sequence = Stored(record=int(entry.value), revision=entry.revision) if entry else Stored(record=0, revision=0)
         return Planner(documents.__getitem__, sequence, expected, force).plan(reading)
+
+    def _know(self, plan: Plan, revision: int) -> None:
+        """What was just read need not be read again when it comes back from the store."""
+        for key, record in plan.rewritten.items():
+            stored = replace(record, resource=replace(record.resource, revision=revision))
+            self._decoded[records.path(records.APPLIED, key)] = (revision, stored)
 
     async def _find(self, key: Key) -> Document:
         documents: dict[Key, Document] = {}
