@@ -33,7 +33,7 @@ class Log:
 
     def exception(self, event: str, **fields: Any) -> None:
         """With the traceback of the exception that is being handled."""
-        self._logger.error(event, exc_info=True, extra={"fields": fields})
+        self._logger.exception(event, extra={"fields": fields})  # noqa: LOG004 - the caller handles one
 
 
 class Text(logging.Formatter):
