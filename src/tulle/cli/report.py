@@ -30,6 +30,9 @@ def show(report: Mapping[str, Any]) -> int:
 def _acknowledged(progress: Mapping[str, Any] | None) -> int:
     if not progress:
         return 0
+    if not progress["proxies"]:
+        out("no proxy is connected yet")
+        return 0
     told = f"{progress['acknowledged']} of {progress['proxies']} proxies have acknowledged"
     if progress["complete"]:
         out(told)

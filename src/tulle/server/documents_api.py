@@ -127,10 +127,10 @@ class DocumentsApi:
             body["error"] = _count(len(report.violations))
         return answer(body, 422 if report.violations else 200)
 
-    def _compiled_warnings(self, report: Report) -> list[Violation]:
+    def _compiled_warnings(self, report: Report) -> tuple[Violation, ...]:
         """What was found only when the documents were compiled together."""
         found = (warning for result in report.results for warning in self._live.status(result.key).warnings)
-        return [warning for warning in found if warning not in report.warnings]
+        return tuple(warning for warning in found if warning not in report.warnings)
 
 
 def _count(violations: int) -> str:

@@ -87,8 +87,8 @@ class Plan:
     ops: tuple[Op, ...]
     written: Mapping[Key, Resource[Any]]
     """New documents, and those that say something else than before."""
-    rewritten: frozenset[Key]
-    """Those, and documents that only moved to other lines."""
+    rewritten: Mapping[Key, Applied]
+    """The records of those, and of documents that only moved to other lines."""
 
 
 class Planner:
@@ -102,7 +102,7 @@ class Planner:
         self._force = force
         self._ops: list[Op] = []
         self._written: dict[Key, Resource[Any]] = {}
-        self._rewritten: set[Key] = set()
+        self._rewritten: dict[Key, Applied] = {}
 
     def plan(self, reading: Reading) -> Plan:
         """Raises ConflictError where a document is not at the revision that the caller expects."""
@@ -110,7 +110,7 @@ class Planner:
         results = tuple(self._one(key, origin, good.get(key), reading) for key, origin in reading.order.items())
         if self._next != self._sequence.record:
             self._ops.append(Put(key=SEQUENCE, value=str(self._next).encode(), expect=self._sequence.revision))
-        return Plan(results=results, ops=tuple(self._ops), written=self._written, rewritten=frozenset(self._rewritten))
+        return Plan(results=results, ops=tuple(self._ops), written=self._written, rewritten=self._rewritten)
 
     def _one(self, key: Key, origin: Origin, resource: Resource[Any] | None, reading: Reading) -> Result:
         document = self._lookup(key)
@@ -125,13 +125,13 @@ class Planner:
 
     def _good(self, document: Document, resource: Resource[Any], warnings: Iterable[Violation]) -> Outcome:
         old = document.applied
-        same = bool(old and codec.to_document(old.resource) == codec.to_document(resource))
+        same = bool(old and _same(old.resource, resource))
         generation = (old.generation if old else 0) + (not same)
         own = tuple(warning for warning in warnings if key_of(warning) == resource.key)
         record = Applied(resource=replace(resource, created=self._created(document)), generation=generation, warnings=own)
-        if not old or self._force or encode(record) != encode(old):
+        if not old or self._force or not _identical(old, record):
             self._ops.append(Put(key=path(APPLIED, document.key), value=encode(record), expect=document.revision))
-            self._rewritten.add(document.key)
+            self._rewritten[document.key] = record
         else:
             self._ops.append(Check(key=path(APPLIED, document.key), expect=document.revision))
         if document.refused and (self._force or not same):
@@ -155,3 +155,14 @@ class Planner:
                 yield Put(key=where, value=encode(record))
         elif document.rejected:
             yield Delete(key=where)
+
+
+def _same(old: Resource[Any], new: Resource[Any]) -> bool:
+    """Whether both say the same, wherever and in whatever order it is written."""
+    return old.document == new.document or codec.to_document(old) == codec.to_document(new)
+
+
+def _identical(old: Applied, new: Applied) -> bool:
+    """Whether nothing at all would be written anew."""
+    a, b = old.resource, new.resource
+    return (a.document, a.origin, a.lines, old.warnings) == (b.document, b.origin, b.lines, new.warnings)
