@@ -77,7 +77,7 @@ class KubernetesService(Spec):
         if self.type is ServiceType.EXTERNAL_NAME and not self.external_name:
             yield ("external_name",), "required where type is ExternalName"
         if not self.ports and self.type is not ServiceType.EXTERNAL_NAME and self.cluster_ip != "None":
-            yield ("ports",), "must have at least one port"
+            yield ("ports",), "must have at least one item"
         yield from _port_problems(self.ports)
 
 

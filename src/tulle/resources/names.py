@@ -18,6 +18,7 @@ _HOST_LABEL = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_SOCKET = re.compile(r"unix://(?:@.+|/.*[^/])")
 _FORMAT = re.compile(r"(?:[^%]|%%|%[A-Za-z0-9_.]+(?:\([^)]*\))?(?::[0-9]+)?%)*", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -137,7 +138,7 @@ def label_key(value: str) -> str | None:
     prefix, slash, name = value.rpartition("/")
     if _QUALIFIED.fullmatch(name) and len(name) <= 63 and (not slash or dns_name(prefix) is None):
         return None
-    return "is no label key: it takes letters, digits, '-', '_' and '.', at most 63, after an optional prefix and '/'"
+    return "is no label key: a key is letters, digits, '-', '_', '.', after an optional prefix and '/'"
 
 
 def label_value(value: str) -> str | None:
@@ -157,7 +158,7 @@ def cidr_or_ip(value: str) -> str | None:
 def ip_or_unix(value: str) -> str | None:
     """An IP address, or the path of a Unix socket."""
     if value.startswith("unix://"):
-        return None if len(value) > 8 and value[7] in "/@" else f"must name an absolute path after unix://, not {shown(value)}"
+        return None if _SOCKET.fullmatch(value) else f"must name an absolute path after unix://, not {shown(value)}"
     return None if is_ip(value) else f"must be an IP address or unix:///path, not {shown(value)}"
 
 

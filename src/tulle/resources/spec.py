@@ -103,22 +103,23 @@ class Spec(BaseModel):
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if type(data) is not dict:
             return handler(data)
-        given, problems = cls._fold(data)
-        problems.extend(cls.shape(given))
+        given, misnamed = cls._fold(data)
+        problems = list(cls.shape(given))
         try:
             value = handler(given)
         except ValidationError as error:
-            raise cls._error(data, [*problems, *problems_of(error)]) from None
+            problems.extend(problems_of(error))
+            raise problem_error([*misnamed, *cls._as_written(data, problems)]) from None
         problems.extend(value.check())
-        if problems:
-            raise cls._error(data, problems)
+        if misnamed or problems:
+            raise problem_error([*misnamed, *cls._as_written(data, problems)])
         return value.settled()
 
     @classmethod
-    def _error(cls, data: dict[str, Any], problems: Iterable[Problem]) -> ValidationError:
-        """Reports problems under the names that the document uses."""
-        written: dict[str | int, str] = {name: key for key in data if (name := cls._spellings.get(key))}
-        return problem_error((((*(written.get(part, part) for part in place[:1]), *place[1:]), what) for place, what in problems))
+    def _as_written(cls, data: dict[str, Any], problems: Iterable[Problem]) -> Iterator[Problem]:
+        """Problems under the names that the document uses."""
+        written: dict[str | int, str] = {name: key for key in reversed(data) if (name := cls._spellings.get(key))}
+        return (((*(written.get(part, part) for part in place[:1]), *place[1:]), what) for place, what in problems)
 
     @classmethod
     def _fold(cls, data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

@@ -7,6 +7,7 @@ takes no other with it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _PLAIN_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))
 _START = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _NO_CONTENT = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n|%.*\n)*")
+_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _COLON_AT_END = re.compile(r"(?<=[\[{,\s])([0-9A-Fa-f]*:[0-9A-Fa-f:]*:)(?=\s*[\]},])")
 
 
@@ -111,8 +113,8 @@ def _load_chunk(text: str, offset: int) -> list[Document]:
     try:
         found.extend(_Reader(offset).documents(text))
     except MarkedYAMLError as error:
-        if "unexpected ':'" in str(error.problem) and (quoted := _COLON_AT_END.sub(r'"\1"', text)) != text:
-            return _load_chunk(quoted, offset)
+        if (repaired := _repaired(text, str(error.problem))) != text:
+            return _load_chunk(repaired, offset)
         found.append(_unreadable(text, offset, _mark_line(error, offset), _explained(error)))
     except ReaderError as error:
         found.append(_not_text(text, offset, int(error.position), _code(error.character)))
@@ -121,6 +123,16 @@ def _load_chunk(text: str, offset: int) -> list[Document]:
     except _RefusedError as refused:
         found.append(_unreadable(text, offset, refused.line, refused.message))
     return found
+
+
+def _repaired(text: str, problem: str) -> str:
+    """The same text, with the same lines, where the parser is stricter than those of Kubernetes: an item such as `2001:db8::`, and JSON's
+    pairs of escapes for one character."""
+    if "unexpected ':'" in problem:
+        return _COLON_AT_END.sub(r'"\1"', text)
+    if "Unicode" in problem:
+        return _SURROGATES.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
+    return text
 
 
 def _not_text(text: str, offset: int, position: int, code: int) -> Document:
