@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.views import host, table
-from tulle.compile.explain.hosts import LISTED, find, without_port
+from tulle.compile.explain.hosts import NAMED, find, without_port
 
 TABLE = table("t", *(host(d) for d in ("*", "a.*", "a.b.*", "*.c", "*.b.c", "a.b.c", "x.y:80", "*-v1.c")))
 
@@ -53,9 +53,13 @@ def test_losers_are_told() -> None:
     assert steps[-1].why == '"a.b.c" is the host asked for'
     lost = {step.rule: step.why for step in steps[:-1]}
     assert lost["virtual host *"] == '"*" fits, but "a.b.c" is more specific'
+    assert lost["virtual host *.c"] == '"*.c" fits, but "a.b.c" is more specific'
     assert lost["virtual host x.y:80"] == 'none of its hosts (x.y:80) is "a.b.c"'
 
 
-def test_a_crowd_is_counted() -> None:
-    crowd = table("t", host("*"), *(host(f"h{n}") for n in range(LISTED + 1)))
-    assert [step.rule for step in find(crowd, "x").steps] == [f"{LISTED + 1} other virtual hosts", "virtual host *"]
+def test_a_crowd_is_told_in_one_step() -> None:
+    crowd = table("t", host("*"), *(host(f"h{n}") for n in range(NAMED + 2)))
+    steps = find(crowd, "x").steps
+    assert [step.rule for step in steps] == [f"{NAMED + 2} other virtual hosts", "virtual host *"]
+    assert steps[0].why.startswith('none of their hosts is "x": h0, h1,')
+    assert steps[0].why.endswith("h9 and 2 more")

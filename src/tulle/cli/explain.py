@@ -25,7 +25,7 @@ def explain(
     url: Annotated[str, typer.Argument(metavar="URL", help="As the caller writes it: http://reviews:9080/reviews/0")],
     caller: Annotated[
         str,
-        typer.Option("--from", metavar="ID|gateway|FILE", help="The proxy where the request enters; with -f, `gateway` or a file."),
+        typer.Option("--from", metavar="ID|gateway|FILE", help="The proxy where the request enters."),
     ] = "gateway",
     filename: Filenames = None,
     header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header. May be repeated.")] = None,
@@ -46,7 +46,9 @@ def explain(
       tulle explain -f config/ --from gateway GET http://bookinfo.example/productpage -H 'end-user: jason'
       tulle explain -f config/ --from node.yaml GET http://reviews:9080/ -o json
 
-    The node's file: {type: sidecar, namespace: default, labels: {app: web}}
+    With -f, --from takes `gateway`, a workload of a mesh file among the files, or a file with a node, such as
+    {type: sidecar, namespace: default, labels: {app: web}}.
+
     Exit codes: 0 explained, 1 violations in the files, 2 unusable arguments.
     """
     headers = [_header(text) for text in header or ()]
@@ -65,15 +67,12 @@ def explain(
 
 
 def _offline(filename: list[str], caller: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    from tulle.cli.offline import compiled, node
+    from tulle.cli.offline import compiled
     from tulle.compile.explain import UnusableRequestError, explain_request
 
-    asked = node(caller, "--from")
-    files = compiled(filename)
-    for warning in files.warnings:
-        err(f"warning: {warning}")
+    offline = compiled(filename)
     try:
-        return explain_request(files.mesh, asked, question)
+        return explain_request(offline.mesh, offline.node(caller, "--from"), question)
     except UnusableRequestError as error:
         raise Failure(str(error), 2) from None
 

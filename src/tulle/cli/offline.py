@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tulle.agent.gateway import GatewaySpec, gateway_node
+from tulle.agent.ports import may_bind_low
+from tulle.agent.spec import WorkloadSpec
+from tulle.agent.workloads import gateway_spec, workloads
 from tulle.cli.failure import Failure
 from tulle.cli.files import read_files
+from tulle.cli.nodefile import FORWARD_PROXY, read_node
 from tulle.cli.output import err
 from tulle.compile import Mesh, build
-from tulle.model.frozen import FrozenMap
-from tulle.model.mesh import Inputs
-from tulle.model.proxy import Node, Role
-from tulle.model.resource import Key, Resource, Violation
-from tulle.resources.read import read
+from tulle.model.mesh import Inputs, MeshSettings
+from tulle.model.proxy import InboundPort, Node, Role
+from tulle.model.resource import Key, Resource
+from tulle.model.service import RegisteredPort, Registration
+from tulle.resources import meshfile
+from tulle.resources.read import Read, read
 
-GATEWAY = Node(
-    id="gateway~ingressgateway",
-    role=Role.GATEWAY,
-    namespace="istio-system",
-    labels=FrozenMap({"istio": "ingressgateway"}),
-    bind="127.0.0.1",
-)
-FORWARD_PROXY = ("127.0.0.1", 15001)
-"""Where the forward proxy of a sidecar described in a file is taken to listen."""
-NODE_FIELDS = ("type", "namespace", "labels", "ip", "serviceAccount", "service")
+STAND_INS = 20000
+"""The first of the ports on which the proxies of workloads are taken to listen; the real ones are chosen when they start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """What the files hold."""
+class Offline:
+    """What the files make."""
 
     mesh: Mesh
-    warnings: tuple[Violation, ...]
+    gateway: GatewaySpec = GatewaySpec()
+    workloads: tuple[WorkloadSpec, ...] = ()
+    """Of a mesh file."""
+    known: Mapping[str, WorkloadSpec] = field(default_factory=dict)
+
+    def node(self, name: str, option: str) -> Node:
+        """The proxy that is meant: `gateway`, a workload of the mesh file, or a file with a node. Ends the program (2) for others."""
+        if name == "gateway":
+            return gateway_node(self.gateway, privileged_ports=may_bind_low(self.gateway.bind))
+        if workload := self.known.get(name.removeprefix("sidecar~")):
+            return _sidecar(workload)
+        path = Path(name)
+        if path.is_file():
+            return read_node(name, path.read_text(encoding="utf-8-sig"))
+        names = ", ".join(("gateway", *sorted({w.id for w in self.workloads})))
+        raise Failure(f"{option}: {name!r} is no proxy of these files ({names}), and no file with a node", 2)
 
 
-def compiled(names: Iterable[str]) -> Files:
-    """The mesh that the documents make. Violations are printed, one a line, and end the program (1)."""
-    reads = [read(text, path) for path, text in read_files(names)]
-    if violations := [violation for one in reads for violation in one.violations]:
-        for violation in violations:
-            err(str(violation))
+def compiled(names: Iterable[str]) -> Offline:
+    """The mesh that documents and a mesh file make. Violations are printed, one a line, and end the program (1); warnings are printed."""
+    found = _read_all(names)
+    violations = [violation for one in found for violation in one.violations]
+    for violation in violations:
+        err(str(violation))
+    if violations:
         raise Failure(f"{len(violations)} violations: nothing was compiled", 1)
-    resources = [resource for one in reads for resource in one.resources]
-    built = build(Inputs(resources=_applied(resources)))
-    return Files(mesh=built.mesh, warnings=tuple(warning for one in reads for warning in one.warnings))
+    for warning in (warning for one in found for warning in one.warnings):
+        err(f"warning: {warning}")
+    meshes = [mesh for one in found for mesh in one.meshes]
+    if len(meshes) > 1:
+        raise Failure(f"more than one mesh file: {', '.join(str(mesh.origin) for mesh in meshes)}", 2)
+    return _built(_applied(resource for one in found for resource in one.resources), meshes[0] if meshes else None)
+
+
+def _read_all(names: Iterable[str]) -> list[Read]:
+    """The files, and those that mesh files among them name."""
+    found = [(path, read(text, path)) for path, text in read_files(names)]
+    known = {Path(path).resolve() for path, _ in found}
+    more = [str(Path(path).parent / name) for path, one in found for mesh in one.meshes for name in mesh.spec.config]
+    others = ((path, text) for path, text in (read_files(more) if more else ()) if Path(path).resolve() not in known)
+    return [*(one for _, one in found), *(read(text, path) for path, text in others)]
 
 
 def _applied(resources: Iterable[Resource[Any]]) -> Mapping[Key, Resource[Any]]:
@@ -58,59 +84,38 @@ def _applied(resources: Iterable[Resource[Any]]) -> Mapping[Key, Resource[Any]]:
     return kept
 
 
-def node(name: str, option: str) -> Node:
-    """The proxy that `gateway`, or a file with a node, stands for. Ends the program (2) for anything else."""
-    if name == "gateway":
-        return GATEWAY
-    path = Path(name)
-    if not path.is_file():
-        raise Failure(f"{option}: without a control plane write `gateway`, or a file with a node; {name!r} is neither", 2)
-    return read_node(name, path.read_text(encoding="utf-8-sig"))
+def _built(resources: Mapping[Key, Resource[Any]], mesh: Resource[meshfile.Mesh] | None) -> Offline:
+    specs = workloads(mesh.spec, Path(mesh.origin.path).parent) if mesh else ()
+    settings = mesh.spec.settings.settings() if mesh else MeshSettings()
+    registrations = {spec.id: _registration(spec, number) for number, spec in enumerate(specs) if spec.service}
+    if registrations:
+        err(f"note: the proxies of workloads choose their ports when they start; ports from {STAND_INS} on stand in for them")
+    inputs = Inputs(resources=resources, registrations=registrations, settings=settings)
+    gateway = (gateway_spec(mesh.spec) if mesh else None) or GatewaySpec()
+    known = {name: spec for spec in reversed(specs) for name in (spec.service, spec.name, spec.id) if name}
+    return Offline(mesh=build(inputs).mesh, gateway=gateway, workloads=specs, known=known)
 
 
-def read_node(path: str, text: str) -> Node:
-    """A node as a file describes it. Ends the program (2) with what is wrong.
-
-    `{type: sidecar | gateway, namespace: default, labels: {app: web}, ip: 127.0.0.1, serviceAccount: default, service: web}`
-    """
-    import yaml
-
-    try:
-        said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Failure(f"{path}: is not YAML: {error}", 2) from None
-    problems = list(_problems(said))
-    if problems:
-        raise Failure("\n".join(f"{path}: {problem}" for problem in problems), 2)
-    return _node(Path(path).stem, said)
+def _registration(spec: WorkloadSpec, number: int) -> Registration:
+    """As if the instance ran. Each has ports of its own, else instances on one machine would be taken for one."""
+    first = STAND_INS + 20 * number
+    ports = (
+        RegisteredPort(number=p.number, target=first + n, name=p.name, protocol=p.protocol) for n, p in enumerate(spec.ports) if n < 20
+    )
+    return spec.registration(tuple(ports), f"sidecar~{spec.id}")
 
 
-def _problems(said: object) -> Iterable[str]:
-    if not isinstance(said, dict):
-        yield "must hold a node, for example {type: sidecar, namespace: default}"
-        return
-    if said.get("type") not in ("sidecar", "gateway"):
-        yield "type: must be sidecar or gateway"
-    for name in said:
-        if name not in NODE_FIELDS:
-            yield f"{name}: unknown field; a node has {', '.join(NODE_FIELDS)}"
-    labels = said.get("labels", {})
-    if not isinstance(labels, dict) or not all(isinstance(x, str) for pair in labels.items() for x in pair):
-        yield "labels: must be names with texts as values"
-    for name in ("namespace", "ip", "serviceAccount", "service"):
-        if name in said and not isinstance(said[name], str):
-            yield f"{name}: must be a text"
-
-
-def _node(name: str, said: Mapping[str, Any]) -> Node:
-    is_gateway = said["type"] == "gateway"
-    default = GATEWAY if is_gateway else Node(id="", role=Role.SIDECAR, http_proxy=FORWARD_PROXY)
-    return replace(
-        default,
-        id=f"{said['type']}~{name}",
-        namespace=said.get("namespace", default.namespace),
-        labels=FrozenMap(said.get("labels", default.labels)),
-        ip=said.get("ip", default.ip),
-        service=said.get("service", ""),
-        service_account=said.get("serviceAccount", default.service_account),
+def _sidecar(spec: WorkloadSpec) -> Node:
+    ports = (InboundPort(service_port=p.number, listen=p.number, target=p.target or p.number, protocol=p.protocol) for p in spec.ports)
+    return Node(
+        id=f"sidecar~{spec.id}",
+        role=Role.SIDECAR,
+        namespace=spec.namespace,
+        labels=spec.all_labels,
+        service=spec.service,
+        service_account=spec.service_account,
+        locality=spec.locality,
+        inbound=tuple(ports),
+        http_proxy=FORWARD_PROXY,
+        upstreams=spec.upstreams,
     )

@@ -11,7 +11,6 @@ import typer
 
 from tulle.cli.failure import Failure
 from tulle.cli.files import Filenames
-from tulle.cli.output import err
 
 
 class Form(StrEnum):
@@ -21,7 +20,7 @@ class Form(StrEnum):
 
 def translate(
     filename: Filenames = None,
-    node: Annotated[str, typer.Option("--node", metavar="gateway|FILE", help="The proxy: `gateway`, or a file with a node.")] = "gateway",
+    node: Annotated[str, typer.Option("--node", metavar="ID|gateway|FILE", help="The proxy that is configured.")] = "gateway",
     form: Annotated[Form, typer.Option("--format", help="One static configuration, or the resources that are streamed.")] = Form.ENVOY,
 ) -> None:
     """Show the proxy configuration that documents make, offline.
@@ -33,19 +32,18 @@ def translate(
       tulle translate -f config/ --node gateway > envoy.json
       tulle translate -f config/ --node node.yaml --format xds
 
-    The node's file: {type: sidecar, namespace: default, labels: {app: web}}
+    --node takes `gateway`, a workload of a mesh file among the files, or a file with a node, such as
+    {type: sidecar, namespace: default, labels: {app: web}}.
+
     Exit codes: 0 done, 1 violations in the files, 2 unusable arguments.
     """
     from tulle.cli.offline import compiled
-    from tulle.cli.offline import node as find
     from tulle.compile import view
     from tulle.translate import Translator
 
-    proxy = find(node, "--node")
-    files = compiled(filename or ())
-    for warning in files.warnings:
-        err(f"warning: {warning}")
-    snapshot = Translator().snapshot(view(files.mesh, proxy))
+    offline = compiled(filename or ())
+    proxy = offline.node(node, "--node")
+    snapshot = Translator().snapshot(view(offline.mesh, proxy))
     if problems := snapshot.problems():
         raise Failure("\n".join(problems), 1)
     _print(form, snapshot, proxy)

@@ -8,8 +8,8 @@ from tulle.compile.explain.trace import Step, place, quote
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, VirtualHost
 
-LISTED = 8
-"""So many virtual hosts that have nothing to do with the request are named one by one; more are counted."""
+ONE_BY_ONE = 3
+NAMED = 10
 
 _SUFFIX, _PREFIX, _ANY = 2, 1, 0
 _EXACT = 3
@@ -68,14 +68,16 @@ def _won(fit: tuple[int, int], domain: str, authority: str) -> str:
 
 
 def _unfit(hosts: list[VirtualHost], authority: str) -> list[Step]:
-    if len(hosts) <= LISTED:
+    """Virtual hosts that have nothing to do with the request: a few are told one by one, more in one step."""
+    if len(hosts) <= ONE_BY_ONE:
         return [_step(v, False, f"none of its hosts ({_names(v)}) is {quote(authority)}") for v in hosts]
-    return [Step(rule=f"{len(hosts)} other virtual hosts", matched=False, why=f"none of their hosts is {quote(authority)}")]
+    names = ", ".join(v.name for v in hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
+    return [Step(rule=f"{len(hosts)} other virtual hosts", matched=False, why=f"none of their hosts is {quote(authority)}: {names}")]
 
 
 def _names(host: VirtualHost) -> str:
-    more = len(host.domains) - 3
-    return ", ".join(host.domains[:3]) + (f" and {more} more" if more > 0 else "")
+    more = len(host.domains) - 2
+    return ", ".join(host.domains[:2]) + (f" and {more} more" if more > 0 else "")
 
 
 def _beaten(host: VirtualHost, domain: str, by: str) -> Step:

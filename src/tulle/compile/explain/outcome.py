@@ -66,6 +66,8 @@ def route(table: RouteTable, wire: Wire, backends: Backends) -> Trace:
 def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:
     steps = list(before)
     for candidate in host.routes:
+        if _is_own_tunnel(candidate) and seen.method != "CONNECT":
+            continue
         step = _try(candidate, seen)
         steps.append(step)
         if step.matched:
@@ -74,6 +76,11 @@ def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: See
     steps += _skipped(host)
     steps.append(Step(rule=f"virtual host {host.name}", matched=False, why="none of its routes takes the request: answered 404"))
     return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=tuple(steps))
+
+
+def _is_own_tunnel(candidate: Route) -> bool:
+    """What the mesh adds for CONNECT is no rule that a user would look for when other requests are explained."""
+    return candidate.source is None and isinstance(candidate.action, Forward) and candidate.action.connect
 
 
 def _try(candidate: Route, seen: Seen) -> Step:
