@@ -71,7 +71,7 @@ class Rejected:
     """The client's own words."""
     snapshot: Snapshot
     replaced: Mapping[str, Entry] = field(default_factory=dict)
-    """The entries, by name, that the client acknowledged before; absent where there were none."""
+    """The entries, by name, of the snapshot that the client acknowledged before; absent where there were none."""
 
 
 class Reminder(Enum):

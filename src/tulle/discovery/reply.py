@@ -84,8 +84,7 @@ def _let_go(track: Track, move: Move, gone: frozenset[str]) -> tuple[str, ...]:
         return (*(entry.name for entry in move.gone), *sorted(gone))
     for entry in move.gone:
         refused = track.refused.pop(entry.name, None)
-        if refused is None or refused.good:
-            track.stale[entry.name] = refused.good if refused else entry
+        track.stale[entry.name] = refused.good if refused else entry
     track.stale.update(dict.fromkeys(gone))
     return ()
 

@@ -154,18 +154,24 @@ class Stream:
             return list(self._confirm(track))
         names = named(error, (entry.name for entry in flight.entries))
         if not names and len(flight.entries) > 1:
-            middle = len(flight.entries) // 2
-            track.trials[:0] = [flight.entries[:middle], flight.entries[middle:]]
+            self._halve(track, flight.entries)
             return []
         guilty = tuple(entry for entry in flight.entries if not names or entry.name in names)
-        others = tuple(entry for entry in flight.entries if names and entry.name not in names)
+        others = tuple(entry for entry in flight.entries if names and entry.name not in names and track.interest.covers(entry.name))
         if others and track.type_url not in WHOLE:
             track.trials.insert(0, others)
         return [self._refuse(track, guilty, error)]
 
+    def _halve(self, track: Track, entries: tuple[Entry, ...]) -> None:
+        wanted = tuple(entry for entry in entries if track.interest.covers(entry.name))
+        middle = (len(wanted) + 1) // 2
+        track.trials[:0] = [half for half in (wanted[:middle], wanted[middle:]) if half]
+
     def _refuse(self, track: Track, guilty: tuple[Entry, ...], error: str) -> Rejected:
-        replaced = {entry.name: good for entry in guilty if (good := track.good(entry.name))}
-        track.refused.update({entry.name: Refused(version=entry.version, good=replaced.get(entry.name)) for entry in guilty})
+        replaced = {entry.name: good for entry in guilty if (good := track.good(entry))}
+        for entry in guilty:
+            if track.interest.covers(entry.name):
+                track.refused[entry.name] = Refused(version=entry.version, good=replaced.get(entry.name))
         track.excused = False
         return Rejected(type_url=track.type_url, entries=guilty, message=error, snapshot=track.sent, replaced=replaced)
 
@@ -284,7 +290,7 @@ class Stream:
         if user not in ROUTING:
             if track is None:
                 return True
-            gone = user == EDS or (track.flight is None and name not in track.stale)
+            gone = user == EDS or (track.flight is None and name not in track.stale and name not in track.withheld())
             return gone and track.sent.get(type_url, name) is None
         if track is None:
             return user == RDS or self._may_lack_listeners()

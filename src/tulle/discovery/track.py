@@ -74,14 +74,16 @@ class Track:
         """What the client has instead of entries of `sent`, by name."""
         out = {name: refused.good for name, refused in self.refused.items()}
         for group in self.trials:
-            out.update((entry.name, self.good(entry.name)) for entry in group)
+            out.update((entry.name, self.good(entry)) for entry in group)
         return out
 
-    def good(self, name: str) -> Entry | None:
-        """The last entry of that name that the client acknowledged."""
-        if refused := self.refused.get(name):
+    def good(self, entry: Entry) -> Entry | None:
+        """What the client acknowledged last under the name of this entry, which it has not taken."""
+        if refused := self.refused.get(entry.name):
             return refused.good
-        return self.acked.get(self.type_url, name) if self.acked else None
+        # The snapshot may have been acknowledged before this name was asked for.
+        before = self.acked.get(self.type_url, entry.name) if self.acked else None
+        return before if before and before.version != entry.version else None
 
     def subscribe(self, shared: Shared, names: frozenset[str]) -> None:
         """Adds names; `*` is everything. What was subscribed to already is answered again."""
