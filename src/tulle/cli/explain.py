@@ -57,7 +57,7 @@ def explain(
     if source:
         _check_source(source)
         err("note: --source has no bearing on the answer: no authorization policies are in force")
-    trace = _offline(filename, caller, question) if filename else Client(server).post("/api/v1/explain", {"from": caller, **question})
+    trace = _offline(filename, caller, question) if filename else _live(server, caller, question)
     if output is Form.JSON:
         out(json.dumps(trace, indent=2, ensure_ascii=False))
         return
@@ -75,6 +75,13 @@ def _offline(filename: list[str], caller: str, question: Mapping[str, Any]) -> M
         return explain_request(offline.mesh, offline.node(caller, "--from"), question)
     except UnusableRequestError as error:
         raise Failure(str(error), 2) from None
+
+
+def _live(server: str, caller: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    status, trace = Client(server).exchange("POST", "/api/v1/explain", {"from": caller, **question})
+    if status > 299:
+        raise Failure(str(trace.get("error", trace)), 2 if status < 500 else 1)
+    return trace  # type: ignore[no-any-return]
 
 
 def _header(text: str) -> list[str]:
