@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tulle.agent.guard import Guard
+import pytest
+
+from tulle.agent.guard import ENROL, Guard
 from tulle.agent.process import MAX_LINE, Program, Unit, launch
 from tulle.agent.supervise import Policy, Restart
 
@@ -85,7 +87,7 @@ def test_a_crashing_program_is_started_again_and_ends_when_told() -> None:
             crashing = unit("echo run; exit 3", guard, lines)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(crashing.run())
-                await until(lambda: crashing.starts >= 3)
+                await until(lambda: lines.count("run") >= 3)
                 crashing.stop()
         return lines
 
@@ -196,3 +198,69 @@ def test_a_guard_forgets_what_has_ended() -> None:
             guard.remove(other.pid)
         assert other.poll() is None
         other.kill()
+
+
+STARTING = """
+import asyncio, sys
+from tulle.agent.guard import Guard
+from tulle.agent.process import Program, launch
+
+async def main():
+    with Guard() as guard:
+        print("now", flush=True)
+        while True:
+            await launch(Program(args=("/bin/sleep", sys.argv[1])), guard, print)
+
+asyncio.run(main())
+"""
+
+
+def running(words: str) -> list[Path]:
+    """Processes with this command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().replace(b"\0", b" ").strip() == words.encode():
+                found.append(path)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("milliseconds", [2, 5, 9, 14, 30])
+def test_nothing_outlives_an_agent_that_is_killed_in_the_middle_of_a_start(milliseconds: int) -> None:
+    duration = f"{100_000 + os.getpid()}.{milliseconds}"
+    with subprocess.Popen([sys.executable, "-c", STARTING, duration], stdout=subprocess.PIPE) as agent:
+        assert agent.stdout
+        assert agent.stdout.readline() == b"now\n"
+        time.sleep(milliseconds / 1000)  # the moment is the point of the test
+        agent.kill()
+    deadline = time.monotonic() + 20
+    # A shell that is yet to become the program has another command line.
+    while (running(f"/bin/sleep {duration}") or guards(duration)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not running(f"/bin/sleep {duration}")
+
+
+def guards(duration: str) -> list[Path]:
+    return running(f"/bin/sh -c {ENROL} /bin/sleep /bin/sleep {duration}")
+
+
+def test_a_guard_that_was_ended_is_replaced_and_knows_what_runs() -> None:
+    async def run() -> int:
+        lines: list[str] = []
+        with Guard() as guard:
+            first = await launch(shell("sleep 1000"), guard, lines.append)
+            assert guard._shell
+            guard._shell.kill()
+            guard._shell.wait()
+            second = await launch(shell("echo hello; sleep 1000"), guard, lines.append)
+            await until(lambda: lines)
+        # At its end it ends what is left, as when the agent is gone.
+        codes = await first.wait(), await second.wait()
+        await first.finish()
+        await second.finish()
+        assert codes == (-signal.SIGTERM, -signal.SIGTERM)
+        return len(lines)
+
+    assert asyncio.run(run()) == 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -107,13 +109,14 @@ class Child:
 
 async def launch(program: Program, guard: Guard, lines: Lines) -> Child:
     """Starts a program in a session of its own. Raises OSError when it cannot be started."""
+    _check(program)
     loop = asyncio.get_running_loop()
     read, write = os.pipe()
     pipe, output = await loop.connect_read_pipe(lambda: _Output(lines), os.fdopen(read, "rb", 0))
     try:
         process = await asyncio.create_subprocess_exec(
-            *program.args,
-            stdin=asyncio.subprocess.DEVNULL,
+            *guard.enrolled(program.args),
+            stdin=guard.pipe,
             stdout=write,
             stderr=write,
             env=dict(program.env),
@@ -129,6 +132,14 @@ async def launch(program: Program, guard: Guard, lines: Lines) -> Child:
     if program.max_open_files:
         _raise_limit(process.pid)
     return Child(process, guard, output, pipe)
+
+
+def _check(program: Program) -> None:
+    """Raises OSError when there is no such program: the shell in between would say it less well."""
+    name = program.args[0]
+    path = None if "/" in name else program.env.get("PATH", os.defpath)
+    if not shutil.which(os.path.join(program.directory, name) if path is None else name, path=path):  # noqa: PTH118 - a Path drops `./`
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 def _raise_limit(pid: int) -> None:
