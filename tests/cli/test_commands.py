@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -305,12 +305,13 @@ def test_help_is_fast_and_loads_no_command() -> None:
     tulle("--help")
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = tulle("--help")
-        took.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.code == 0
     assert all(name in done.out for name in ("demo", "up", "run", "apply", "get", "explain", "completion"))
-    assert min(took) < 0.3, "0.08 s on an idle core"
+    assert min(took) < 0.3, "seconds of a core; 0.08 where nothing else runs"
     code = "import sys; sys.argv=['tulle','--help']; from tulle.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "print([m for m in sys.modules if m.split('.')[0] in ('yaml','pydantic','grpc','starlette','rich','asyncio','google')])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()[-1]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from support.api import Api, running_api
 from support.documents import BAD, destination_rule, together, virtual_service
+from tulle.model.resource import Condition, Key, Origin, Status, Violation
 from tulle.server.guard import is_loopback
 from tulle.server.http import ListenError, listen
 from tulle.settings import Address
@@ -101,6 +102,44 @@ def test_diff_and_validate_change_nothing(api: Api) -> None:
     assert api.request("POST", "/api/v1/validate", files) == (200, {"violations": [], "warnings": []})
     assert api.request("POST", "/api/v1/validate", {"files": [{"path": "x", "text": BAD}]})[0] == 422
     assert api.request("GET", "/api/v1/resources/vs/default/reviews")[1]["metadata"]["generation"] == 1
+
+
+def test_what_compiling_found_is_shown_on_the_document_and_told_to_who_waits(api: Api) -> None:
+    key = Key(kind="VirtualService", namespace="default", name="reviews")
+    found = Violation(origin=Origin(path="test.yaml", line=10), resource="VirtualService/reviews", field="spec", message="no such subset")
+    wrong = Condition(type="Accepted", status=False, reason="Conflict", message="another has this host")
+    address = Condition(type="Addresses", status=True, reason="Bound", message="80 on 8080")
+    api.mesh.compiled[key] = Status(conditions=(address, wrong), warnings=(found,))
+    report = api.apply(virtual_service(), wait="1s")[1]
+    assert [w["message"] for w in report["warnings"]] == ["no such subset"]
+    status = api.request("GET", "/api/v1/resources/vs/default/reviews")[1]["status"]
+    assert [w["message"] for w in status["warnings"]] == ["no such subset"]
+    assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
+        ("Accepted", "False", "Conflict"),
+        ("Programmed", "Unknown", "Pending"),
+        ("Addresses", "True", "Bound"),
+    ]
+    api.apply(BAD)
+    status = api.request("GET", "/api/v1/resources/vs/default/reviews")[1]["status"]
+    assert (status["conditions"][0]["reason"], len(status["conditions"])) == ("Invalid", 3)
+
+
+def test_documents_without_a_namespace_go_where_the_request_says(api: Api) -> None:
+    api.apply(together(virtual_service("a"), virtual_service("b", namespace="other")), namespace="shop")
+    api.apply(virtual_service("c", timeout="soon"), namespace="shop")
+    items = api.request("GET", "/api/v1/resources")[1]["items"]
+    assert [(i["metadata"]["namespace"], i["metadata"]["name"]) for i in items] == [("other", "b"), ("shop", "a"), ("shop", "c")]
+    body = {"files": [{"path": "x", "text": virtual_service("a")}], "namespace": "shop"}
+    assert api.request("POST", "/api/v1/diff", body)[1]["differences"] == []
+    assert api.request("POST", "/api/v1/delete", body)[1]["results"][0]["outcome"] == "deleted"
+    assert api.apply(virtual_service(), namespace="Not A Name")[0] == 400
+
+
+def test_a_mesh_file_is_not_applied_in_silence(api: Api) -> None:
+    mesh = "apiVersion: tulle.dev/v1\nkind: Mesh\nmetadata: {name: shop}\nspec: {}\n"
+    status, report = api.apply(together(mesh, virtual_service()), path="mesh.yaml")
+    assert (status, len(report["results"])) == (200, 1)
+    assert (report["warnings"][0]["line"], "started with `tulle up`" in report["warnings"][0]["message"]) == (1, True)
 
 
 def test_list_by_kind_and_namespace(api: Api) -> None:

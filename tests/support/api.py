@@ -34,13 +34,14 @@ class QuietMesh:
 
     waited: list[tuple[int, float]] = field(default_factory=list)
     why_not_ready: str = ""
+    compiled: dict[Key, Status] = field(default_factory=dict)
 
     def ready(self) -> str:
         return self.why_not_ready
 
     def status(self, key: Key) -> Status:
         programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
-        return Status(conditions=(programmed,))
+        return self.compiled.get(key, Status(conditions=(programmed,)))
 
     def proxies(self) -> Sequence[ProxyInfo]:
         since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

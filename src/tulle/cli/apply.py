@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from tulle.cli import client, files, report
+from tulle.cli import client, files, names, report
 
 
 def apply(
     filename: files.Filenames = None,
     paths: files.MorePaths = None,
+    namespace: names.DefaultNamespace = "default",
     dry_run: report.DryRun = False,
     force: bool = typer.Option(False, "--force", help="Write unchanged documents again, so that what the proxies refused is tried again."),
     wait: report.Wait = False,
@@ -30,5 +31,11 @@ def apply(
 
     Exit codes: 0 all taken, 1 violations, 2 unusable arguments or no control plane.
     """
-    body = {"files": files.forms(files.read_files(filename, paths)), "dryRun": dry_run, "force": force, "wait": timeout if wait else ""}
+    body = {
+        "files": files.forms(files.read_files(filename, paths)),
+        "namespace": namespace,
+        "dryRun": dry_run,
+        "force": force,
+        "wait": timeout if wait else "",
+    }
     raise typer.Exit(report.show(client.Client(server, 700.0 if wait else 60.0).post("/api/v1/apply", body)))

@@ -34,7 +34,11 @@ def delete(
 
     Exit codes: 0 deleted, 1 not there, 2 unusable arguments or no control plane.
     """
-    meant = {"files": files.forms(files.read_files(filename, words))} if filename else {"resources": _keys(words or (), namespace)}
+    meant = (
+        {"files": files.forms(files.read_files(filename, words)), "namespace": namespace}
+        if filename
+        else {"resources": _keys(words or (), namespace)}
+    )
     body = {**meant, "dryRun": dry_run, "wait": timeout if wait else ""}
     answer = client.Client(server, 700.0 if wait else 60.0).post("/api/v1/delete", body)
     code = report.show(answer)

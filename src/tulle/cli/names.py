@@ -10,6 +10,7 @@ import typer
 from tulle.cli.failure import Failure
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace that is meant.")]
+DefaultNamespace = Annotated[str, typer.Option("--namespace", "-n", help="For documents that name no namespace.")]
 
 
 def split(words: Iterable[str]) -> tuple[str, list[str]]:

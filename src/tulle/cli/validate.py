@@ -38,7 +38,7 @@ def validate(
     reads = [read(text, path) for path, text in files.read_files(filename, paths)]
     violations = [violation for one in reads for violation in one.violations]
     warnings = [warning for one in reads for warning in one.warnings]
-    good = sum(len(one.resources) for one in reads)
+    good = sum(len(one.resources) + len(one.meshes) for one in reads)
     if form is Report.JSON:
         out(json.dumps({"good": good, "violations": violations_json(violations), "warnings": violations_json(warnings)}, indent=2))
     else:

@@ -52,7 +52,9 @@ class DocumentsApi:
         form = await form_of(request, ApplyForm)
         wait = seconds(form.wait or "0", "wait")
         try:
-            report = await self._documents.apply(form.read(), dry_run=form.dry_run, force=form.force, expected=form.expected())
+            report = await self._documents.apply(
+                form.read(), namespace=form.namespace, dry_run=form.dry_run, force=form.force, expected=form.expected()
+            )
         except ConflictError as error:
             raise problem(409, f"{error}: somebody changed it since; get it again and decide again") from None
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
@@ -63,20 +65,20 @@ class DocumentsApi:
         if bool(form.files) == bool(form.resources):
             raise problem(400, "the body must hold either files or resources")
         if form.files:
-            report = await self._documents.delete_files([f.file() for f in form.files], dry_run=form.dry_run)
+            report = await self._documents.delete_files([f.file() for f in form.files], namespace=form.namespace, dry_run=form.dry_run)
         else:
             report = await self._documents.delete([f.key() for f in form.resources], dry_run=form.dry_run)
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
 
     async def diff(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
-        differences, report = await self._documents.diff(form.read())
+        differences, report = await self._documents.diff(form.read(), namespace=form.namespace)
         shown = [{"kind": d.key.kind, "namespace": d.key.namespace, "name": d.key.name, "diff": d.text} for d in differences]
         return await self._reported(report, {"differences": shown}, 0.0)
 
     async def validate(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
-        reading = await asyncio.to_thread(read_files, form.read())
+        reading = await asyncio.to_thread(read_files, form.read(), form.namespace)
         body = {"violations": violations_json(reading.violations), "warnings": violations_json(reading.warnings)}
         return answer(body | {"error": _count(len(reading.violations))} if reading.violations else body, 422 if reading.violations else 200)
 

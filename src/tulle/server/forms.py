@@ -24,6 +24,9 @@ WAIT_LIMIT = 600.0
 """Seconds that a request may ask to wait."""
 
 
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
@@ -40,6 +43,8 @@ class FilesForm(_Form):
     """The body of `diff` and `validate`."""
 
     files: Annotated[tuple[FileForm, ...], Field(min_length=1, max_length=20_000)]
+    namespace: Namespace = "default"
+    """Of documents that name none."""
 
     def read(self) -> tuple[File, ...]:
         return tuple(form.file() for form in self.files)
@@ -74,6 +79,7 @@ class DeleteForm(_Form):
 
     files: Annotated[tuple[FileForm, ...], Field(max_length=20_000)] = ()
     resources: Annotated[tuple[KeyForm, ...], Field(max_length=20_000)] = ()
+    namespace: Namespace = "default"
     dry_run: bool = False
     wait: str = ""
 

@@ -78,14 +78,21 @@ class Documents:
     # === writing
 
     async def apply(
-        self, files: Sequence[File], *, dry_run: bool = False, force: bool = False, expected: Mapping[Key, int] | None = None
+        self,
+        files: Sequence[File],
+        *,
+        namespace: str = "default",
+        dry_run: bool = False,
+        force: bool = False,
+        expected: Mapping[Key, int] | None = None,
     ) -> Report:
         """Puts every valid document into force, in one commit, and remembers what was wrong with the others.
 
-        `force` writes again what has not changed, so that what the proxies refused is tried again. `expected` gives the revisions
-        (0: does not exist) that documents must have: raises ConflictError, and changes nothing, where one is another.
+        `namespace` is for documents that name none. `force` writes again what has not changed, so that what the proxies refused is
+        tried again. `expected` gives the revisions (0: does not exist) that documents must have: raises ConflictError, and changes
+        nothing, where one is another.
         """
-        reading = await asyncio.to_thread(read_files, files)
+        reading = await asyncio.to_thread(read_files, files, namespace)
         for _ in range(_ATTEMPTS):
             plan = await self._plan(reading, expected or {}, force)
             if dry_run:
@@ -98,9 +105,9 @@ class Documents:
             return _report(reading, plan, revision)
         raise StoreError("other writers change the same documents all the time: try again")
 
-    async def diff(self, files: Sequence[File]) -> tuple[tuple[Difference, ...], Report]:
+    async def diff(self, files: Sequence[File], *, namespace: str = "default") -> tuple[tuple[Difference, ...], Report]:
         """What an apply of the files would change, and what it would say."""
-        reading = await asyncio.to_thread(read_files, files)
+        reading = await asyncio.to_thread(read_files, files, namespace)
         plan = await self._plan(reading, {}, force=False)
         differences = []
         for key in reading.keys:
@@ -121,9 +128,9 @@ class Documents:
         revision = await self._store.commit([] if dry_run else ops)
         return Report(results=tuple(results), revision=revision)
 
-    async def delete_files(self, files: Sequence[File], *, dry_run: bool = False) -> Report:
+    async def delete_files(self, files: Sequence[File], *, namespace: str = "default", dry_run: bool = False) -> Report:
         """Deletes the documents that the files name, valid or not."""
-        reading = await asyncio.to_thread(read_files, files)
+        reading = await asyncio.to_thread(read_files, files, namespace)
         report = await self.delete(reading.keys, dry_run=dry_run)
         nameless = tuple(v for v in reading.violations if not v.resource)
         return replace(report, violations=nameless)

@@ -27,26 +27,28 @@ class Reading:
     order: Mapping[Key, Origin]
     violations: tuple[Violation, ...] = ()
     warnings: tuple[Violation, ...] = ()
+    namespace: str = "default"
+    """Of documents that name none."""
 
     @property
     def keys(self) -> tuple[Key, ...]:
         return tuple(self.order)
 
 
-def read_files(files: Iterable[File]) -> Reading:
-    """Takes as long as there is text: not for the event loop."""
-    return _reading([read(file.text, file.path) for file in files])
+def read_files(files: Iterable[File], namespace: str = "default") -> Reading:
+    """Takes as long as there is text: not for the event loop. `namespace` is for documents that name none."""
+    return _reading([read(file.text, file.path, namespace=namespace) for file in files], namespace)
 
 
-def _reading(reads: Sequence[Read]) -> Reading:
+def _reading(reads: Sequence[Read], namespace: str) -> Reading:
     """Where a document is written twice, the last one holds, and a warning says so."""
     good: dict[Key, Resource[Any]] = {}
     bad: dict[Key, list[Violation]] = {}
     order: dict[Key, Origin] = {}
-    warnings = [warning for one in reads for warning in one.warnings]
+    warnings = [warning for one in reads for warning in (*one.warnings, *map(_not_applied, one.meshes))]
     for one in reads:
         for violation in one.violations:
-            if key := key_of(violation):
+            if key := key_of(violation, namespace):
                 bad.setdefault(key, []).append(violation)
                 order.setdefault(key, violation.origin)
         for resource in one.resources:
@@ -61,6 +63,7 @@ def _reading(reads: Sequence[Read]) -> Reading:
         order=dict(sorted(order.items(), key=lambda item: (files[item[1].path], item[1].line))),
         violations=tuple(violation for one in reads for violation in one.violations),
         warnings=tuple(warnings),
+        namespace=namespace,
     )
 
 
@@ -73,10 +76,15 @@ def _twice(first: Resource[Any], second: Resource[Any]) -> Violation:
     )
 
 
-def key_of(violation: Violation) -> Key | None:
+def _not_applied(mesh: Resource[Any]) -> Violation:
+    message = "is a mesh file, which is no part of the configuration: it is started with `tulle up`"
+    return Violation(origin=mesh.origin, resource=f"{mesh.key.kind}/{mesh.key.name}", message=message)
+
+
+def key_of(violation: Violation, namespace: str) -> Key | None:
     """The document that a violation is about, where it says so much."""
     kind, _, name = violation.resource.partition("/")
-    return Key(kind=kind, namespace=violation.namespace or "default", name=name) if name and kind_of(kind) else None
+    return Key(kind=kind, namespace=violation.namespace or namespace, name=name) if name and kind_of(kind) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +125,17 @@ class Planner:
         expected = self._expected.get(key)
         if expected is not None and expected != document.revision:
             raise ConflictError(str(key), expected, document.revision)
-        outcome = self._good(document, resource, reading.warnings) if resource else Outcome.REJECTED
+        outcome = self._good(document, resource, reading) if resource else Outcome.REJECTED
         if key in reading.bad:
             outcome = Outcome.REJECTED
         self._ops.extend(self._rejection(document, reading.bad.get(key)))
         return Result(key=key, outcome=outcome, origin=origin, revision=document.revision)
 
-    def _good(self, document: Document, resource: Resource[Any], warnings: Iterable[Violation]) -> Outcome:
+    def _good(self, document: Document, resource: Resource[Any], reading: Reading) -> Outcome:
         old = document.applied
         same = bool(old and _same(old.resource, resource))
         generation = (old.generation if old else 0) + (not same)
-        own = tuple(warning for warning in warnings if key_of(warning) == resource.key)
+        own = tuple(warning for warning in reading.warnings if key_of(warning, reading.namespace) == resource.key)
         record = Applied(resource=replace(resource, created=self._created(document)), generation=generation, warnings=own)
         if not old or self._force or not _identical(old, record):
             self._ops.append(Put(key=path(APPLIED, document.key), value=encode(record), expect=document.revision))
