@@ -21,6 +21,7 @@ START = 60.0
 """Seconds until every proxy must be there."""
 END = 30.0
 """Seconds that everything gets to end by itself."""
+LONGEST_PLACE = 40
 TAIL = 40
 """Lines of output shown when the mesh does not start."""
 
@@ -88,7 +89,7 @@ async def running_mesh(ports: Ports, hurry: asyncio.Event) -> AsyncIterator[Mesh
 
     Once `hurry` is set, it ends without patience.
     """
-    with tempfile.TemporaryDirectory(prefix="tulle-demo-") as name, Guard() as guard:
+    with tempfile.TemporaryDirectory(prefix="tulle-demo-", dir=_short()) as name, Guard() as guard:
         folder = Path(name)
         bookshop.save(folder, ports)
         with (folder / "up.log").open("wb") as log:
@@ -110,6 +111,11 @@ async def running_mesh(ports: Ports, hurry: asyncio.Event) -> AsyncIterator[Mesh
             mesh.api.close()
             await _end(process, hurry)
             guard.remove(process.pid)
+
+
+def _short() -> str | None:
+    """Where temporary directories go, unless that is too deep for the Unix sockets in there (their paths end at 107 bytes)."""
+    return "/tmp" if len(tempfile.gettempdir()) > LONGEST_PLACE else None  # noqa: S108 - the directory is made with a name of its own
 
 
 def _environment(folder: Path, ports: Ports) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Board:
 
 def hints(ports: Ports) -> str:
     """What to try while the mesh is up."""
-    api = "" if ports.api == Ports().api else f"TULLE_API=127.0.0.1:{ports.api} "
+    api = "" if ports.api == Ports().api else f"TULLE_SERVER=http://127.0.0.1:{ports.api} "
     page = f"http://127.0.0.1:{ports.gateway}/productpage"
     return "\n".join(
         (
