@@ -168,7 +168,14 @@ def _dialled(service: Service, answers: ByPort) -> tuple[Resolution, ByPort]:
     if service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not names.is_wildcard(service.host):
         by_name = {p.number: (Endpoint(address=service.host, port=_target(p)),) for p in service.ports}
         return service.resolution, {n: answers.get(n) or fallback for n, fallback in by_name.items()}
+    if service.resolution is Resolution.STATIC and any(_is_name(e.address) for found in answers.values() for e in found):
+        return Resolution.DNS, answers
     return service.resolution, answers
+
+
+def _is_name(address: str) -> bool:
+    """Several definitions of one service may bring both addresses and names; to look up an address does no harm."""
+    return not names.is_address(address) and not address.startswith(("/", "@"))
 
 
 def _target(port: Port) -> int:
