@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.eventually import eventually
 from support.load import load
 from support.running import Place, running
 
@@ -50,7 +51,8 @@ async def metric(place: Place, name: str) -> float:
 async def scenario(folder: Path) -> None:
     place = Place(folder=folder)
     place.write("documents.yaml", DOCUMENTS.format(port=place.gateway, answer="before"))
-    async with running(place, "gateway"), running(place, "run", "--service", "web", "--port", "9080", "--", *SERVER):
+    web = running(place, "run", "--service", "web", "--port", "9080", "--", *SERVER)
+    async with running(place, "gateway"), web:  # noqa: SIM117 - they outlive the control plane
         async with running(place, "control") as first:
             await place.until("/api/v1/services", lambda a: any(s["healthy"] for s in a["services"]))
             code, output = await place.tulle("apply", "-f", "documents.yaml", "--wait")
@@ -62,13 +64,11 @@ async def scenario(folder: Path) -> None:
                 assert code == 0, output
                 await first.kill()
                 alone = pulling.requests
-                while pulling.requests < alone + 500:
-                    await asyncio.sleep(0.01)
+                await eventually(lambda: pulling.requests >= alone + 500)
                 async with running(place, "control"):
                     await place.until("/api/v1/proxies", settled)
                     changed = pulling.answers["after"]
-                    while pulling.answers["after"] < changed + 200:
-                        await asyncio.sleep(0.01)
+                    await eventually(lambda: pulling.answers["after"] >= changed + 200)
                     conditions = await place.status("VirtualService", "web")
                     assert conditions["Programmed"]["status"] == "True"
                     assert (await place.get("/api/v1/services"))["services"][0]["healthy"] == 1

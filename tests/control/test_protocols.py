@@ -146,6 +146,10 @@ def test_grpc_through_the_forward_proxy_as_its_clients_do_it(mesh: Ports) -> Non
     assert done.stdout.split() == ["v1:x", "v2:x"], done.stderr
 
 
+def curl(*arguments: str) -> str:
+    return subprocess.run(["curl", "-s", *arguments], capture_output=True, text=True, timeout=20).stdout
+
+
 @pytest.mark.parametrize("option", ["--http1.1", "--http2", "--http2-prior-knowledge"])
 def test_each_version_of_http_at_the_gateway(mesh: Ports, option: str) -> None:
     done = subprocess.run(

@@ -84,16 +84,16 @@ class LiveMesh:
             yield f"{host}.svc.{domain}"
 
     def _node(self, said: object) -> Node:
-        members = self._running.fleet.members
-        if said == "gateway":
-            gateways = [m.node for _, m in sorted(members.items()) if m.node.role is Role.GATEWAY]
-            if not gateways:
-                raise LookupError("no gateway is connected")
-            return gateways[0]
+        """A proxy by its id, by what it stands beside, by its service, or the first `gateway`."""
+        members = dict(sorted(self._running.fleet.members.items()))
         for identifier in (said, f"sidecar~{said}", f"gateway~{said}"):
-            if isinstance(identifier, str) and identifier in members:
-                return members[identifier].node
-        known = ", ".join(sorted(members)) or "none"
+            if identifier in members:
+                return members[str(identifier)].node
+        nodes = [member.node for member in members.values()]
+        for node in nodes:
+            if (said == "gateway" and node.role is Role.GATEWAY) or (node.role is Role.SIDECAR and said and node.service == said):
+                return node
+        known = ", ".join(members) or "none"
         raise LookupError(f"no proxy {said!r} is connected; connected are: {known}")
 
     def _addresses(self, key: Key) -> Iterable[Condition]:
