@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from support.compiled import built, endpoints, gateway, hosts, instance, listener, problems, routes, shares, short, table, tcp, warnings
+from support.compiled import (
+    built,
+    cluster,
+    endpoints,
+    gateway,
+    hosts,
+    instance,
+    listener,
+    problems,
+    routes,
+    shares,
+    short,
+    table,
+    tcp,
+    warnings,
+)
 from tulle.compile import gateway_addresses, view
 from tulle.model.proxy import HttpConnections, ProxyView
 
@@ -201,3 +216,16 @@ def test_requests_for_https_only_hosts_are_redirected() -> None:
     server = HTTP.replace('"*"', "a.com, b.com")[:-1] + ", tls: {httpsRedirect: true}}"
     found = hosts(seen(edge(server) + rule(hosts="a.com")), "http.80")
     assert {name: (h.require_tls, len(h.routes)) for name, h in found.items()} == {"a.com:80": (True, 1), "b.com:80": (True, 0)}
+
+
+def test_a_gateway_speaks_http_1_where_nothing_is_said_of_a_port() -> None:
+    service = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {ports: [{port: 9080}]}
+"""
+    found = cluster(seen(edge() + rule() + service), "a:9080")
+    assert found.http
+    assert not found.policy.connection_pool.use_client_protocol

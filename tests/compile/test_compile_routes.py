@@ -164,6 +164,10 @@ def test_a_lone_destination_gets_everything() -> None:
     ("destination", "why"),
     [
         ("host: nowhere", "host nowhere.default.svc.cluster.local is not known in namespace default"),
+        (
+            "host: reviews.default",
+            "host reviews.default is not known in namespace default; its full name is reviews.default.svc.cluster.local",
+        ),
         ("host: reviews, subset: v9", 'host reviews.default.svc.cluster.local has no subset "v9" in a DestinationRule'),
         ("host: reviews, port: {number: 1}", "host reviews.default.svc.cluster.local has no port 1 (its ports: 9080)"),
     ],

@@ -220,3 +220,18 @@ spec:
     assert ports(view(mesh, sidecar("one")), "a.com:80") == [("1.1.1.1", 80)]
     assert ports(view(mesh, sidecar("two")), "a.com:80") == [("2.2.2.2", 80)]
     assert ports(view(mesh, sidecar("three")), "a.com:80") == [("1.1.1.1", 80)]
+
+
+def test_an_endpoint_may_be_a_unix_socket() -> None:
+    more = "resolution: STATIC\n  endpoints: [{address: 'unix:///run/x.sock'}]"
+    text = entry("a.com", more).replace(", {number: 9000, name: raw, protocol: TCP}", "")
+    seen = view(built(text).mesh, sidecar())
+    assert ports(seen, "a.com:80") == [("/run/x.sock", 0)]
+    assert cluster(seen, "a.com:80").resolution is Resolution.STATIC
+
+
+def test_instances_that_are_registered_by_name_are_looked_up() -> None:
+    one = Registration(id="x", service="a", address="host.example", ports=(RegisteredPort(number=80, target=1),))
+    found = cluster(view(built("", one).mesh, sidecar()), "a:80")
+    assert found.resolution is Resolution.DNS
+    assert [e.address for e in found.endpoints or ()] == ["host.example"]

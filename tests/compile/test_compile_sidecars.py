@@ -142,8 +142,9 @@ def upstream(host: str, port: int, bind_port: int = 16379) -> Node:
     return sidecar(upstreams=(Upstream(host=host, port=port, bind_port=bind_port),))
 
 
-def test_an_upstream_to_a_tcp_service() -> None:
-    found = listener(seen(node=upstream("redis", 6379)), "127.0.0.1_16379")
+@pytest.mark.parametrize("host", ["redis", "redis.default", "redis.default.svc", "redis.default.svc.cluster.local"])
+def test_an_upstream_to_a_tcp_service(host: str) -> None:
+    found = listener(seen(node=upstream(host, 6379)), "127.0.0.1_16379")
     assert [short(c.cluster) for c in tcp(found).clusters] == ["redis:6379"]
 
 

@@ -25,9 +25,10 @@ ALLOW_ANY_CLUSTER = Cluster(name=ALLOW_ANY, policy=DEFAULT, resolution=Resolutio
 CONNECT_CLUSTER = Cluster(name=CONNECT, policy=DEFAULT, internal_listener=CONNECT)
 
 
-def clusters(backend: Backend, tuning: Tuning | None, memo: Memo) -> tuple[Cluster, ...]:
-    name = ("clusters", backend.key, tuning.key if tuning else None)
-    return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning)))
+def clusters(backend: Backend, tuning: Tuning | None, memo: Memo, *, edge: bool = False) -> tuple[Cluster, ...]:
+    """`edge`: for a gateway, which never guesses what is spoken: it speaks HTTP/1.1 where nothing is said (BEHAVIOURS 14)."""
+    name = ("clusters", backend.key, tuning.key if tuning else None, edge)
+    return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning, edge)))
 
 
 def endpoint_groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, memo: Memo) -> tuple[EndpointGroup, ...]:
@@ -44,9 +45,10 @@ def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, s
         yield from ((port, subset) for subset in (tuning.subsets if tuning else ()))
 
 
-def _clusters(backend: Backend, tuning: Tuning | None) -> Iterator[Cluster]:
+def _clusters(backend: Backend, tuning: Tuning | None, edge: bool) -> Iterator[Cluster]:
     for port, subset in _variants(backend, tuning):
-        policy = _suited(tuning.traffic_policy(port.number, subset) if tuning else DEFAULT, port)
+        policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
+        policy = policy if edge else _suited(policy, port)
         resolution, endpoints = _found(backend, policy, port, tuning, subset)
         yield Cluster(
             name=names.cluster_name(backend.key.host, port.number, subset),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,6 +43,7 @@ class Outbound:
     scope: Scope
     backends: tuple[Backend, ...]
     """The services that it has clusters for."""
+    by_host: Mapping[str, Backend]
     clusters: Layer
     forward: Layer
 
@@ -63,6 +64,7 @@ def _outbound(scope: Scope, memo: Memo) -> Outbound:
     return Outbound(
         scope=scope,
         backends=reached,
+        by_host={b.key.host: b for b in reached},
         clusters=layer(("outbound clusters", scope.id), memo, clusters=tuple(found)),
         forward=_forward(scope, hosts, memo),
     )
@@ -93,12 +95,11 @@ def _hosts_without_service(scope: Scope) -> Iterator[tuple[str, Steering]]:
     """Hosts of VirtualServices that stand for no service: they are served on port 80 (BEHAVIOURS 15)."""
     mesh = scope.structure.rules.mesh
     for host, found in (*mesh.exact.items(), *mesh.wild):
+        if host in scope.backends or (names.is_wildcard(host) and any(names.covers(host, known) for known in scope.backends)):
+            continue
         first = next((s for s in found if scope.sees(s)), None)
-        if first is None or host in scope.backends:
-            continue
-        if names.is_wildcard(host) and any(names.covers(host, known) for known in scope.backends):
-            continue
-        yield host, first
+        if first is not None:
+            yield host, first
 
 
 def _service_hosts(scope: Scope, listed: Iterable[Backend], memo: Memo) -> Iterator[VirtualHost]:

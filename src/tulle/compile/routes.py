@@ -46,7 +46,9 @@ def target(scope: Scope, destination: Destination, namespace: str, port: int) ->
     host = names.resolve(destination.host, namespace, scope.domain)
     backend = scope.backends.get(host)
     if backend is None:
-        return Target(why=f"host {host} is not known in namespace {scope.namespace}")
+        full = f"{host}.svc.{scope.domain}"
+        hint = f"; its full name is {full}" if full in scope.backends else ""
+        return Target(why=f"host {host} is not known in namespace {scope.namespace}{hint}")
     return _target(scope, backend, destination, port)
 
 

@@ -119,9 +119,17 @@ class Scope:
         return (steering, *((self.backends.get(t), self.tuning(t)) for t in steering.targets))
 
 
-def scope_id(structure: Structure, node: Node) -> ScopeId:
+def scope_of(structure: Structure, node: Node, memo: Memo) -> Scope:
+    """The scope of a node: the same object for all nodes of that scope while the structure stays."""
+    rules = structure.rules
+    sidecars = (rules.sidecars.get(node.namespace), rules.sidecars.get(rules.root_namespace))
+    sidecar = memo.get(("sidecar of", node.id), (*sidecars, node), lambda: applicable(rules, node))
+    which = memo.get(("scope of", node.id), (structure, node), lambda: _scope_id(structure, sidecar, node))
+    return memo.get(("scope", which), (structure,), lambda: _scope(structure, which, sidecar, node, memo))
+
+
+def _scope_id(structure: Structure, sidecar: Resource[Sidecar] | None, node: Node) -> ScopeId:
     gateway = node.role is Role.GATEWAY
-    sidecar = None if gateway else applicable(structure.rules, node)
     return ScopeId(
         role=node.role,
         namespace=node.namespace,
@@ -133,14 +141,7 @@ def scope_id(structure: Structure, node: Node) -> ScopeId:
     )
 
 
-def scope_of(structure: Structure, node: Node, memo: Memo) -> Scope:
-    """The scope of a node: the same object for all nodes of that scope while the structure stays."""
-    which = memo.get(("scope of", node.id), (structure, node), lambda: scope_id(structure, node))
-    return memo.get(("scope", which), (structure,), lambda: _scope(structure, which, node, memo))
-
-
-def _scope(structure: Structure, which: ScopeId, node: Node, memo: Memo) -> Scope:
-    sidecar = applicable(structure.rules, node) if which.sidecar else None
+def _scope(structure: Structure, which: ScopeId, sidecar: Resource[Sidecar] | None, node: Node, memo: Memo) -> Scope:
     return Scope(
         id=which,
         structure=structure,
@@ -154,6 +155,8 @@ def _scope(structure: Structure, which: ScopeId, node: Node, memo: Memo) -> Scop
 
 def applicable(rules: Rules, node: Node) -> Resource[Sidecar] | None:
     """With a matching selector, else the namespace's, else the root namespace's; the oldest of equals (BEHAVIOURS 25)."""
+    if node.role is Role.GATEWAY:
+        return None
     own = rules.sidecars.get(node.namespace, ())
     for resource in own:
         selector = resource.spec.workload_selector

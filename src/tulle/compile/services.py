@@ -61,7 +61,7 @@ def workload_of_entry(id_: str, name: str, namespace: str, spec: WorkloadEntry, 
     """From a WorkloadEntry, or from an endpoint of a ServiceEntry, which has the same form."""
     labels = FrozenMap({**extra, **spec.labels})
     endpoint = Endpoint(
-        address=spec.address or "",
+        address=(spec.address or "").removeprefix("unix://"),
         labels=labels,
         locality=Locality.parse(spec.locality or ""),
         weight=max(1, spec.weight or 1),

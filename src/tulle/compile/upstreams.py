@@ -26,17 +26,25 @@ def _distinct(node: Node) -> list[Upstream]:
 
 def _upstream(upstream: Upstream, found: Outbound, memo: Memo, owner: str) -> tuple[Listener, RouteTable | None]:
     scope = found.scope
-    host = names.resolve(upstream.host, scope.namespace, scope.domain)
-    backend = next((b for b in found.backends if b.key.host == host), None)
+    host = _host(upstream, found)
+    backend = found.by_host.get(host)
     steering = scope.steering(host) if backend else None
     made_from = (upstream, backend, scope.tuning(host), *scope.footing(steering))
     name = ("upstream", owner, upstream.bind, upstream.bind_port, scope.id)
     return memo.get(name, made_from, lambda: _made(upstream, host, found))
 
 
+def _host(upstream: Upstream, found: Outbound) -> str:
+    """The full name of the service meant: people also write `name.namespace`."""
+    scope = found.scope
+    host = names.resolve(upstream.host, scope.namespace, scope.domain)
+    forms = (host, f"{host}.svc.{scope.domain}", f"{host}.{scope.domain}")
+    return next((form for form in forms if form in found.by_host), host)
+
+
 def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, RouteTable | None]:
     place = Place(scope=found.scope, port=upstream.port)
-    backend = next((b for b in found.backends if b.key.host == host), None)
+    backend = found.by_host.get(host)
     port = next((p for p in backend.ports if p.number == upstream.port), None) if backend else None
     if backend is None or port is None:
         return _listener(upstream, tcp_routes.connections(tcp_routes.NOWHERE, place)), None

@@ -75,5 +75,5 @@ def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...]]:
     backends = tuple(scope.backends[host] for host in hosts)
     made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
     for backend in backends:
-        made += clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo)
+        made += clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo, edge=True)
     return layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made)), backends

@@ -44,7 +44,7 @@ class Workload:
     def answer(self, port: Port) -> Endpoint | None:
         if self.endpoint.health is Health.CRITICAL:
             return None
-        if self.endpoint.address.startswith("unix:"):
+        if self.endpoint.address.startswith(("/", "@")):
             return self.endpoint
         number = self.port_for(port)
         return None if number is None else replace(self.endpoint, port=number)
