@@ -21,5 +21,5 @@ In both protocols an Envoy that refuses some of these takes the others, and says
 ROUTING = (LDS, RDS)
 """Kinds that use clusters: sent when those are known to be in place."""
 
-USERS = {CDS: (EDS, LDS, RDS), EDS: (CDS,), RDS: (LDS,)}
+USERS = {CDS: (EDS, LDS, RDS), EDS: (CDS,), RDS: (LDS, RDS)}
 """What must have let go of a resource before it may be removed. Kinds that are not here are removed at once."""

@@ -26,6 +26,7 @@ class Interest:
 
     wildcard: bool
     names: frozenset[str]
+    ordered: tuple[str, ...]
 
     def covers(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -93,7 +94,9 @@ class Shared:
 
     def interest(self, *, wildcard: bool, names: frozenset[str]) -> Interest:
         """The one object for this interest."""
-        return self._interests.setdefault((wildcard, names), Interest(wildcard, names))
+        if (found := self._interests.get((wildcard, names))) is None:
+            found = self._interests[wildcard, names] = Interest(wildcard, names, tuple(sorted(names)))
+        return found
 
     def move(
         self, type_url: str, old: Snapshot, new: Snapshot, interest: Interest, asked: frozenset[str] = NAMES, *, whole: bool = False
@@ -155,7 +158,7 @@ def resumed(
         if held.get(entry.name) != entry.version or entry.name in asked:
             changed.append(entry)
     gone = frozenset(name for name in held if name not in known and interest.covers(name))
-    unknown = tuple(sorted(name for name in interest.names if name not in known and name not in held))
+    unknown = tuple(name for name in interest.ordered if name not in known and name not in held)
     return Move(tuple(changed), (), unknown), gone
 
 
@@ -174,7 +177,7 @@ def _covered(bundles: tuple[Bundle, ...], type_url: str, interest: Interest) -> 
         if interest.wildcard:
             yield from table.values()
         else:
-            yield from (table[name] for name in interest.names if name in table)
+            yield from (table[name] for name in interest.ordered if name in table)
 
 
 def _difference(type_url: str, before: tuple[Bundle, ...], after: tuple[Bundle, ...], interest: Interest, asked: frozenset[str]) -> Move:

@@ -183,11 +183,13 @@ class Stream:
     # What to do next
 
     def _advance(self) -> Iterator[Command]:
-        self._blocked = False
+        # What was acknowledged until now lets routing go on, even if more is sent at once: else steady change would hold it up for good.
+        self._look_whether_ready()
         for track in self._order:
             if track.type_url not in ROUTING:
                 clusters = self._tracks.get(CDS) if track.type_url == EDS else None
                 yield from self._push(track, clusters.sent if clusters else self._target)
+        self._blocked = False
         self._look_whether_ready()
         for track in self._order:
             if track.type_url in ROUTING and self._ready is not None:
@@ -247,10 +249,7 @@ class Stream:
         if candidate is self._ready:
             return
         clusters, endpoints = self._tracks.get(CDS), self._tracks.get(EDS)
-        in_flight = (endpoints and (endpoints.flight or endpoints.trials)) or (
-            clusters and clusters.sent is candidate and (clusters.flight or clusters.trials)
-        )
-        if in_flight:
+        if (endpoints and endpoints.under_way) or (clusters and clusters.sent is candidate and clusters.under_way):
             return
         refused = any(track and track.refused and not track.excused for track in (clusters, endpoints))
         if refused or not self._endpoints_to_come(candidate) <= self._unasked_endpoints:

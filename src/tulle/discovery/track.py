@@ -61,9 +61,9 @@ class Track:
     """Groups of entries that are to be sent one after the other, to find out which of them is refused."""
 
     @property
-    def settled(self) -> bool:
-        """The client has answered all that was sent, and all refusals have been dealt with."""
-        return self.flight is None and not self.trials and (not self.refused or self.excused)
+    def under_way(self) -> bool:
+        """There is something to send, or an answer to come."""
+        return bool(self.flight or self.trials or self.asked or self.owed or self.anew or self.held)
 
     @property
     def clean(self) -> bool:
