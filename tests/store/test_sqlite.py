@@ -16,7 +16,7 @@ import pytest
 from store.contract import StoreContract
 from support.sqlite import SqliteHarness, sqlite_harness
 from tulle.store.database import StoreInUseError
-from tulle.store.port import Put, StoreError
+from tulle.store.port import LeaseNotFoundError, Put, StoreError
 from tulle.store.sqlite import open_sqlite
 
 
@@ -185,6 +185,29 @@ def test_a_caller_who_goes_away_leaves_nothing_half_done(tmp_path: Path) -> None
             assert revision == listing.revision == len(listing.entries)
 
     asyncio.run(run())
+
+
+def test_commits_of_one_transaction_see_each_other(tmp_path: Path) -> None:
+    """The first write keeps the disk busy, so that the others go together."""
+
+    async def run() -> None:
+        async with open_sqlite(tmp_path / "t.db", time.monotonic) as store:
+            lease, other = await store.grant(60), await store.grant(60)
+            await asyncio.gather(store.put("busy", b""), store.put("l", b"", lease=lease), store.revoke(lease))
+            assert await store.get("l") is None
+            results = await asyncio.gather(
+                store.put("busy", b""),
+                store.revoke(other),
+                store.put("l", b"", lease=other),
+                store.put("n", b"", expect=0),
+                return_exceptions=True,
+            )
+            assert isinstance(results[2], LeaseNotFoundError)
+            found = [entry.key for entry in (await store.range("")).entries]
+            assert found == ["busy", "n"]
+
+    asyncio.run(run())
+    assert asyncio.run(keys(tmp_path / "t.db")) == {"busy", "n"}
 
 
 def test_time_in_which_the_process_stood_still_ends_no_lease(tmp_path: Path) -> None:

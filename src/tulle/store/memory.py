@@ -46,8 +46,8 @@ class State:
             found.append(self._entries[self._keys[index]])
         return Listing(revision=self.revision, entries=tuple(found))
 
-    def keys_of(self, lease: int) -> list[str]:
-        return sorted(self._by_lease.get(lease, ()))
+    def keys_of(self, lease: int) -> set[str]:
+        return self._by_lease.get(lease, set())
 
     def since(self, prefix: str, after: int) -> tuple[Change, ...]:
         """Changes under the prefix later than `after`. Raises CompactedError."""
@@ -57,13 +57,14 @@ class State:
         return tuple(change for step in steps for change in step.changes if change.key.startswith(prefix))
 
     def apply(self, step: Step) -> None:
+        for change in step.changes:
+            self._write(change)
         for lease, ttl in step.leases.items():
             if ttl is None:
                 self.leases.pop(lease, None)
+                self._by_lease.pop(lease, None)
             else:
                 self.leases[lease] = ttl
-        for change in step.changes:
-            self._write(change)
         if step.changes:
             self.revision = step.revision
             self._history.append(step)
@@ -92,6 +93,8 @@ class Draft:
         self._revision = state.revision
         self._entries: dict[str, Entry | None] = {}
         self._leases: dict[int, float | None] = {}
+        self._leased: dict[int, set[str]] = {}
+        """Keys written here, by the lease they were written with."""
 
     def commit(self, ops: Sequence[Op]) -> Step:
         """Raises ConflictError, LeaseNotFoundError, or ValueError when one key is written twice."""
@@ -107,14 +110,17 @@ class Draft:
         return self._keep(Step(revision=self._revision, leases={lease: ttl}))
 
     def revoke(self, lease: int) -> Step:
-        keys = set(self._state.keys_of(lease)) | set(self._entries)
+        keys = self._state.keys_of(lease) | self._leased.get(lease, set())
         held = sorted(key for key in keys if (entry := self._get(key)) and entry.lease == lease)
         changes = tuple(Change(key=key, revision=self._revision + 1, entry=None) for key in held)
         return self._keep(Step(revision=self._revision + bool(changes), changes=changes, leases={lease: None}))
 
     def _keep(self, step: Step) -> Step:
         self._revision = step.revision
-        self._entries.update({change.key: change.entry for change in step.changes})
+        for change in step.changes:
+            self._entries[change.key] = change.entry
+            if change.entry:
+                self._leased.setdefault(change.entry.lease, set()).add(change.key)
         self._leases.update(step.leases)
         return step
 
