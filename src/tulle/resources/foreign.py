@@ -32,9 +32,7 @@ _REMOVED = {
     "rbac.istio.io": "was removed in Istio 1.6: AuthorizationPolicy (security.istio.io/v1) replaces it",
     "config.istio.io": "was removed with Mixer in Istio 1.8: Telemetry, AuthorizationPolicy and EnvoyFilter replace its kinds",
 }
-_ROUTE_RULE = (
-    "was removed before Istio 1.0: VirtualService (networking.istio.io/v1) replaces RouteRule, DestinationRule replaces its policies"
-)
+_ROUTE_RULE = "was removed before Istio 1.0: VirtualService and DestinationRule (networking.istio.io/v1) replace it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ def judge(api_version: str, kind: str) -> Foreign:
     """What to say of a document whose API version and kind are not in the table of kinds."""
     group = api_version.rpartition("/")[0]
     if _is_kubernetes(group, kind):
-        return Foreign(skip=True, message=_RUN if kind in _CONTAINERS else f"is skipped: Tulle has no use for a {kind} of Kubernetes")
+        return Foreign(skip=True, message=_RUN if kind in _CONTAINERS else "is skipped: Tulle has no use for it")
     if kind in ("RouteRule", "DestinationPolicy") and group == "config.istio.io":
         return Foreign(message=_ROUTE_RULE)
     if group in _REMOVED:

@@ -1,0 +1,114 @@
+"""What is valid but not in force is said, with its place."""
+
+from __future__ import annotations
+
+from warnings import catch_warnings, simplefilter
+
+import pytest
+
+from support.reading import document, good, warned
+from tulle.resources.pending import PENDING, warnings
+
+ROUTE = "route: [{destination: {host: a}}]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        ("VirtualService", "hosts: [a]\ntls: [{match: [{sniHosts: [a]}], " + ROUTE + "}]",
+         "spec.tls: not in force: connections are not routed by server name"),
+        ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {abort: {http2Error: X, percentage: {value: 1}}}}]",
+         "spec.http[0].fault.abort.http2Error: not in force: no request is aborted by it"),
+        ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {exponential_delay: 1s, percent: 1}}}]",
+         "spec.http[0].fault.delay.exponential_delay: not in force: no request is delayed by it"),
+        ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {abort: {percentage: {value: 1}}}}]",
+         "spec.http[0].fault.abort: sets no httpStatus and no grpcStatus: nothing is aborted"),
+        ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {fixedDelay: 1s}}}]",
+         "spec.http[0].fault.delay: sets no percentage: nothing is delayed"),
+        ("VirtualService", "hosts: [a]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {exact: x}}}], " + ROUTE + "}]",
+         "spec.http[0].match[0].headers: not in force: tokens are not looked at, so claims of theirs never match"),
+        ("VirtualService", "hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], " + ROUTE + "}]",
+         "spec.tcp[0].match[0].sourceSubnet: not in force: the match is left out"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: SIMPLE}}",
+         "spec.trafficPolicy.tls: not in force: connections are made in plain text"),
+        ("DestinationRule", "host: a\nsubsets: [{name: b, trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: 1}}]}}]",
+         "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls: not in force: connections are made in plain text"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {localityLbSetting: {}}}",
+         "spec.trafficPolicy.loadBalancer.localityLbSetting: not in force: endpoints are not chosen by locality"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {retryBudget: {percent: 20}}",
+         "spec.trafficPolicy.retryBudget: not in force: retries are limited by connectionPool.http.maxRetries alone"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {}}}",
+         "spec.trafficPolicy.loadBalancer.consistentHash: names nothing to hash: callers are told apart by their address"),
+        ("ServiceEntry", "hosts: [a]\naddresses: [1.1.1.1]",
+         "spec.addresses[0]: not in force: connections to addresses are not intercepted; call the hosts by name"),
+        ("WorkloadEntry", "network: n", "spec.network: not in force: the workload is dialled directly"),
+        ("Sidecar", "ingress: [{port: {number: 1}}]", "spec.ingress: not in force: the workload receives on the ports of its services"),
+    ],
+)  # fmt: skip
+def test_warnings(kind: str, spec: str, said: str) -> None:
+    assert warned(kind, spec) == [said]
+
+
+def test_services_of_kubernetes() -> None:
+    spec = "type: LoadBalancer\nports: [{port: 1, nodePort: 30000}]\nexternalTrafficPolicy: Local"
+    assert warned("Service", spec, api_version="v1") == [
+        "spec.type: has no effect outside Kubernetes: a Gateway makes services reachable",
+        "spec.ports[0].nodePort: has no effect outside Kubernetes",
+        "spec.externalTrafficPolicy: has no effect outside Kubernetes",
+    ]
+
+
+def test_a_gateway_that_serves_tls() -> None:
+    spec = "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}]"
+    assert warned("Gateway", spec) == [
+        "spec.servers[0].port.protocol: not in force: the server is left out until Tulle serves TLS",
+        "spec.servers[0].tls: not in force: nothing is encrypted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: DISABLE}}"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: 0}}"),
+        ("Gateway", "servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}]"),
+        ("Sidecar", "egress: [{hosts: [./*], captureMode: DEFAULT}]"),
+        ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {fixedDelay: 1s, percent: 1}}}]"),
+    ],
+)
+def test_what_is_in_force_is_not_warned_of(kind: str, spec: str) -> None:
+    assert warned(kind, spec) == []
+
+
+def test_the_warnings_of_a_resource_can_be_told_again() -> None:
+    resource = good(document("WorkloadEntry", "address: 1.1.1.1\nnetwork: n"))
+    assert [str(w) for w in warnings(resource)] == [
+        "f.yaml:6: WorkloadEntry/a: spec.network: not in force: the workload is dialled directly"
+    ]
+
+
+def test_every_entry_names_a_field_of_its_kind() -> None:
+    """A path that no document can have would be a promise that nobody keeps."""
+    from tulle.resources.kinds import kind_of
+
+    for kind, entries in PENDING.items():
+        known = kind_of(kind)
+        assert known is not None
+        with catch_warnings():
+            simplefilter("ignore")  # of defaults that JSON cannot say
+            schema = known.spec.model_json_schema()
+        for entry in entries:
+            assert _has(schema, schema, entry.path.replace("[]", ".[]").split("."), known.spec.tolerated), entry.path
+
+
+def _has(root: dict, schema: dict, path: list[str], tolerated: frozenset[str]) -> bool:
+    choices = [schema, *schema.get("anyOf", [])]
+    choices = [root["$defs"][c["$ref"].rpartition("/")[2]] if "$ref" in c else c for c in choices]
+    if not path:
+        return True
+    head, *rest = path
+    for choice in choices:
+        inner = choice.get("items") if head == "[]" else choice.get("properties", {}).get(head)
+        if inner is not None and _has(root, inner, rest, tolerated):
+            return True
+    return head in tolerated or (head, *rest) == ("nodePort",)
