@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -300,6 +301,24 @@ def test_a_body_that_is_too_large_is_not_read(shared: Api, said: bool) -> None:
     assert response.status == 413
     assert "larger than" in json.loads(response.read())["error"]
     connection.close()
+
+
+def test_a_defect_is_told_without_its_inside(api: Api) -> None:
+    status, answer = api.request("POST", "/api/v1/explain", {"url": "http://a", "from": "defect"})
+    assert (status, answer) == (500, {"error": "the control plane failed to answer; its log says why", "violations": []})
+    assert api.request("GET", "/healthz")[0] == 200
+
+
+def test_a_store_that_cannot_be_written_is_told(api: Api, tmp_path: Any) -> None:
+    assert api.request("GET", "/healthz")[0] == 200
+    other = sqlite3.connect(tmp_path / "tulle.db")
+    other.execute("ALTER TABLE entries RENAME TO elsewhere")
+    status, answer = api.apply(virtual_service())
+    assert (status, "cannot be written: no such table: entries" in answer["error"]) == (503, True)
+    assert api.request("GET", "/api/v1/resources") == (200, {"items": []})
+    other.execute("ALTER TABLE elsewhere RENAME TO entries")
+    other.close()
+    assert api.apply(virtual_service())[0] == 200
 
 
 JSON = st.recursive(

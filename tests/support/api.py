@@ -63,6 +63,8 @@ class QuietMesh:
     def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         if "url" not in question:
             raise ValueError("url: required")
+        if question.get("from") == "defect":
+            raise RuntimeError("the secret of the house")
         if question.get("from") == "nobody":
             raise LookupError("no proxy is called 'nobody'")
         return {"route": "default"}
