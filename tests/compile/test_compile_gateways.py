@@ -201,11 +201,19 @@ def test_where_each_server_is_served_at_a_proxy() -> None:
     mesh = built(text, A).mesh
     low, upper, tls = gateway_addresses(mesh, gateway())
     assert (upper.port, upper.dropped) == (8080, "")
-    assert (low.declared_port, low.port, low.dropped) == (80, 8080, "port 8080 of Gateway default/edge is served on 8080 already")
+    assert (low.declared_port, low.port, low.dropped) == (80, 8080, ""), "HTTP joins HTTP where both must have the same port"
     assert tls.dropped == "HTTPS is not in force yet, so port 443 is not served"
     low, upper, _ = gateway_addresses(mesh, gateway(privileged=True))
     assert [(s.port, s.dropped) for s in (low, upper)] == [(80, ""), (8080, "")]
     assert gateway_addresses(mesh, gateway(istio="other")) == ()
+
+
+def test_a_port_that_is_served_higher_shares_with_the_one_that_was_declared_there() -> None:
+    both = edge(f"{HTTP}, {HTTP.replace('80, name: http', '8080, name: high')}")
+    assert [x.name for x in seen(both).listeners] == ["0.0.0.0_8080"]
+    tcp = HTTP.replace("80, name: http, protocol: HTTP", "8080, name: tcp, protocol: TCP")
+    mesh = built(edge(f"{HTTP}, {tcp}"), A).mesh
+    assert [s.dropped for s in gateway_addresses(mesh, gateway())] == ["port 8080 of Gateway default/edge is served on 8080 already", ""]
 
 
 def test_a_server_binds_where_it_is_told() -> None:

@@ -119,7 +119,8 @@ def clash(first: Server, other: Server) -> str:
 
 
 def _clash(first: Served, other: Served) -> str:
-    if first.declared_port != other.declared_port:
+    joined = first.protocol.is_http and other.protocol.is_http
+    if first.declared_port != other.declared_port and not joined:
         return f"port {first.declared_port} of Gateway {first.name} is served on {first.port} already"
     why = clash(first.spec, other.spec)
     return f"{why} of Gateway {first.name} ({first.source.origin})" if why else ""
@@ -193,14 +194,20 @@ def _table(scope: Scope, port: int, group: list[Served]) -> RouteTable:
 
 
 def _parts(scope: Scope, port: int, group: list[Served]) -> dict[str, list[Parts]]:
-    """By host, the routes of each VirtualService that is bound to one of the servers, from the oldest."""
-    bound_to: defaultdict[str, set[Steering]] = defaultdict(set)
+    """By host, the routes of each VirtualService that is bound to one of the servers, from the oldest.
+
+    A rule knows the port that its own Gateway declares, though a proxy that may not bind it serves it together with another.
+    """
+    bound_to: defaultdict[str, defaultdict[Steering, set[int]]] = defaultdict(lambda: defaultdict(set))
     for server in group:
         for host, steering in bound(scope, server):
-            bound_to[host].add(steering)
+            bound_to[host][steering].add(server.declared_port)
     own = frozenset(s.name for s in group)
     return {
-        host: [http_routes(s, Place(scope=scope, port=port, gateways=own & s.gateways)) for s in sorted(found, key=lambda s: s.age)]
+        host: [
+            http_routes(s, Place(scope=scope, port=port if port in found[s] else min(found[s]), gateways=own & s.gateways))
+            for s in sorted(found, key=lambda s: s.age)
+        ]
         for host, found in bound_to.items()
     }
 
