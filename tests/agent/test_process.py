@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tulle.agent.guard import ENROL, Guard
+from tulle.agent.guard import Guard
 from tulle.agent.process import MAX_LINE, Program, Unit, launch
 from tulle.agent.supervise import Policy, Restart
 
@@ -207,7 +207,7 @@ from tulle.agent.process import Program, launch
 
 async def main():
     with Guard() as guard:
-        print("now", flush=True)
+        print(guard._shell.pid, flush=True)
         while True:
             await launch(Program(args=("/bin/sleep", sys.argv[1])), guard, print)
 
@@ -232,30 +232,26 @@ def test_nothing_outlives_an_agent_that_is_killed_in_the_middle_of_a_start(milli
     duration = f"{100_000 + os.getpid()}.{milliseconds}"
     with subprocess.Popen([sys.executable, "-c", STARTING, duration], stdout=subprocess.PIPE) as agent:
         assert agent.stdout
-        assert agent.stdout.readline() == b"now\n"
+        guard = int(agent.stdout.readline())
         time.sleep(milliseconds / 1000)  # the moment is the point of the test
         agent.kill()
     deadline = time.monotonic() + 20
-    # A shell that is yet to become the program has another command line.
-    while (running(f"/bin/sleep {duration}") or guards(duration)) and time.monotonic() < deadline:
+    while alive(guard) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not running(f"/bin/sleep {duration}")
-
-
-def guards(duration: str) -> list[Path]:
-    return running(f"/bin/sh -c {ENROL} /bin/sleep /bin/sleep {duration}")
 
 
 def test_a_guard_that_was_ended_is_replaced_and_knows_what_runs() -> None:
     async def run() -> int:
         lines: list[str] = []
         with Guard() as guard:
-            first = await launch(shell("sleep 1000"), guard, lines.append)
+            first = await launch(shell("echo hello; sleep 1000"), guard, lines.append)
+            await until(lambda: lines)
             assert guard._shell
             guard._shell.kill()
             guard._shell.wait()
             second = await launch(shell("echo hello; sleep 1000"), guard, lines.append)
-            await until(lambda: lines)
+            await until(lambda: len(lines) == 2)
         # At its end it ends what is left, as when the agent is gone.
         codes = await first.wait(), await second.wait()
         await first.finish()
@@ -263,4 +259,4 @@ def test_a_guard_that_was_ended_is_replaced_and_knows_what_runs() -> None:
         assert codes == (-signal.SIGTERM, -signal.SIGTERM)
         return len(lines)
 
-    assert asyncio.run(run()) == 1
+    assert asyncio.run(run()) == 2

@@ -25,9 +25,15 @@ while read -r verb group; do
     -) case $groups in *" $group "*) groups="${{groups%% $group *}} ${{groups#* $group }}" ;; esac ;;
   esac
 done
-[ "$groups" = ' ' ] && exit 0
 for group in $groups; do kill -TERM "-$group" 2>/dev/null; done
-sleep {PATIENCE}
+tenths=0
+while [ $tenths -lt {PATIENCE * 10} ]; do
+  left=
+  for group in $groups; do kill -0 "-$group" 2>/dev/null && left=1; done
+  [ "$left" ] || exit 0
+  sleep 0.1
+  tenths=$((tenths + 1))
+done
 for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
 exit 0
 """
