@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +25,8 @@ SERVER_NAME = "istio-envoy"
 """The `server` header that users of Istio know (BEHAVIOURS.md, 13)."""
 
 _BACKLOG = 4096
+_HEADERS_TIMEOUT = timedelta(seconds=60)
+"""At the edge, callers that send their headers one byte at a time are cut off."""
 _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
 
 
@@ -106,6 +109,8 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         "upgrade_configs": [{"upgrade_type": kind} for kind in _upgrades(serve)],
         "internal_address_config": {},
     }
+    if serve.edge:
+        fields["request_headers_timeout"] = duration(_HEADERS_TIMEOUT)
     return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
 
 
