@@ -61,6 +61,8 @@ class Rules:
     first_sidecars: Mapping[tuple[str, tuple[tuple[str, str], ...]], Resource[Sidecar]]
     """By namespace and selector, the oldest."""
     gateways: tuple[Resource[Gateway], ...]
+    gateways_by_name: Mapping[str, Resource[Gateway]]
+    """By `namespace/name`."""
     delegates: frozenset[Key]
     """The VirtualServices that others delegate to."""
     selectors: tuple[Mapping[str, str], ...]
@@ -78,6 +80,12 @@ class Rules:
                     if _applies(tuning, namespace, client, labels):
                         return tuning
         return None
+
+    def tunings_of(self, namespace: str, host: str) -> tuple[Tuning, ...]:
+        """Those that a namespace has for this very host or pattern."""
+        if names.is_wildcard(host):
+            return tuple(t for t in self.wild_tunings.get(namespace, ()) if t.host == host)
+        return self.tunings_by_host.get((namespace, host), ())
 
     def _candidates(self, namespace: str, host: str) -> Iterator[Tuning]:
         yield from self.tunings_by_host.get((namespace, host), ())
@@ -108,7 +116,7 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         memo.get(("steering", r.key), (r, delegates_of(r, by_key), domain), partial(steering, r, by_key, domain)) for r in virtual
     )
     tunings = _tunings(of_kind(documents, DestinationRule), domain, memo)
-    sidecars = of_kind(documents, Sidecar)
+    sidecars, gateways = of_kind(documents, Sidecar), tuple(of_kind(documents, Gateway))
     return Rules(
         root_namespace=root_namespace,
         steerings=steerings,
@@ -119,7 +127,8 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         wild_tunings=_grouped((t.key.namespace, t) for t in tunings if names.is_wildcard(t.host)),
         sidecars=_grouped((r.key.namespace, r) for r in sidecars),
         first_sidecars={(r.key.namespace, _picked(r.spec)): r for r in reversed(sidecars)},
-        gateways=tuple(of_kind(documents, Gateway)),
+        gateways=gateways,
+        gateways_by_name={f"{g.key.namespace}/{g.key.name}": g for g in gateways},
         delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
         selectors=_selectors(steerings, tunings),
     )

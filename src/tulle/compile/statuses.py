@@ -19,7 +19,7 @@ from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
 from tulle.resources.networking.destination_rule import DestinationRule
 from tulle.resources.networking.gateway import Gateway, Server
-from tulle.resources.networking.service_entry import Resolution, ServiceEntry
+from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, TrafficPolicy
 from tulle.resources.networking.virtual_service import VirtualService
@@ -73,7 +73,7 @@ def _warned(resource: Resource[object], found: Iterable[Found]) -> Status:
 
 def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
     rules = scope.structure.rules
-    known = tuple(g for g in rules.gateways if f"{g.key.namespace}/{g.key.name}" in steering.gateways)
+    known = tuple(g for name in sorted(steering.gateways) if (g := rules.gateways_by_name.get(name)))
     written = [names.resolve(h, steering.namespace, scope.domain) for h in steering.resource.spec.hosts]
     rivals = tuple((h, written.index(h), rules.mesh.of(h)) for h in steering.hosts) if names.MESH in steering.gateways else ()
     idle = not steering.hosts and steering.key not in rules.delegates
@@ -98,7 +98,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
 def _of_destination_rule(scope: Scope, resource: Resource[object], spec: DestinationRule, memo: Memo) -> Status:
     host = names.resolve(spec.host, resource.key.namespace, scope.domain)
     known = any(names.covers(host, h) for h in scope.backends) if names.is_wildcard(host) else host in scope.backends
-    siblings = tuple(t for t in scope.structure.rules.tunings.get(resource.key.namespace, ()) if t.host == host)
+    siblings = scope.structure.rules.tunings_of(resource.key.namespace, host)
 
     def make() -> Status:
         found: list[Found] = []
@@ -165,15 +165,6 @@ def _of_service(resource: Resource[object]) -> Status:
             (resource.at(f"spec.ports[{i}]"), f"UDP is not in force yet: port {p.number} is left out")
             for i, p in enumerate(spec.ports)
             if protocols.named(p.protocol or "") is Protocol.UDP
-        )
-        by_name = spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not spec.endpoints and not spec.workload_selector
-        found += (
-            (
-                resource.at(f"spec.hosts[{i}]"),
-                f"{host} has no endpoints and cannot be looked up by name: give endpoints, or resolution NONE",
-            )
-            for i, host in enumerate(spec.hosts)
-            if by_name and names.is_wildcard(host)
         )
     return _warned(resource, found)
 
