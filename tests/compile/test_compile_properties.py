@@ -209,7 +209,7 @@ NODES = (
     Node(id="edge", role=Role.GATEWAY, namespace="istio-system", labels=FrozenMap({"istio": "ingressgateway"})),
     Node(id="root", role=Role.GATEWAY, namespace="other", labels=FrozenMap({"app": "a"}), privileged_ports=True),
 )
-run = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+run = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
 @run
