@@ -181,6 +181,7 @@ def shell(folder: Path) -> Iterator[Shell]:
     page, home = folder / "page", folder / "home"
     page.mkdir(parents=True)
     home.mkdir()
+    (page / ".venv").symlink_to(sys.prefix)  # as it is beside the README
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TULLE_", "XDG_", "PYTEST_")) and not k.lower().endswith("_proxy")}
     environment = {
         **kept,
