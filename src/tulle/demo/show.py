@@ -48,7 +48,7 @@ class Board:
             self._live.update(self.table(), refresh=True)
 
     def table(self) -> Table:
-        table = Table(title="A tour of the mesh", title_justify="left", show_lines=False)
+        table = Table()
         for heading in ("station", "asked", "measured"):
             table.add_column(heading, overflow="fold")
         table.add_column("ok", no_wrap=True)

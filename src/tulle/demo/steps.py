@@ -47,7 +47,7 @@ async def header_routing(places: Places) -> Finding:
     others = await places.gateway.many(20, "/productpage")
     black = sum("stars black" in sample.text for sample in jason)
     plain = sum("Reviews served by" in sample.text and "stars" not in sample.text for sample in others)
-    return Finding(measured=f"black stars: {black} of 20 for jason; none: {plain} of 20 for others", ok=black == plain == 20)
+    return Finding(measured=f"{black} of 20 for jason, {plain} of 20 for others", ok=black == plain == 20)
 
 
 async def traffic_split(places: Places) -> Finding:
@@ -55,28 +55,28 @@ async def traffic_split(places: Places) -> Finding:
     versions = Counter(sample.text.partition(",")[0].removeprefix("Hello version: ") for sample in samples)
     low, high = bounds(1000, 0.1)
     ok = low <= versions["v2"] <= high and versions["v1"] + versions["v2"] == 1000
-    return Finding(measured=f"v1 {versions['v1']}, v2 {versions['v2']} of 1000 (chance allows {low} to {high})", ok=ok)
+    return Finding(measured=f"{versions['v1']} and {versions['v2']} of 1000 (chance: {low} to {high})", ok=ok)
 
 
 async def retries(places: Places) -> Finding:
     run = uuid.uuid4().hex
     samples = await gather(50, lambda index: places.gateway.one(f"/echo/flaky/{run}-{index}?times=1"))
     good = statuses(samples)[200]
-    return Finding(measured=f"{good} of 50 answered 200, each after an error that nobody saw", ok=good == 50)
+    return Finding(measured=f"{good} of 50 answered 200", ok=good == 50)
 
 
 async def timeouts(places: Places) -> Finding:
     samples = await places.gateway.many(10, "/echo/delay/5")
     late = statuses(samples)[504]
     ok = late == 10 and all(0.45 <= sample.seconds < 1.5 for sample in samples)
-    return Finding(measured=f"{late} of 10 answered 504 after {span(samples)}", ok=ok)
+    return Finding(measured=f"{late} of 10 answered 504, after {span(samples)}", ok=ok)
 
 
 async def delay(places: Places) -> Finding:
     samples = await places.ratings.many(10, "/ratings/0")
     good = statuses(samples)[200]
     ok = good == 10 and all(0.95 <= sample.seconds < 2.5 for sample in samples)
-    return Finding(measured=f"{good} of 10 answered 200 after {span(samples)}", ok=ok)
+    return Finding(measured=f"{good} of 10 answered 200, after {span(samples)}", ok=ok)
 
 
 async def abort(places: Places) -> Finding:
@@ -84,7 +84,7 @@ async def abort(places: Places) -> Finding:
     counted = statuses(await places.ratings.many(500, "/ratings/0"))
     low, high = bounds(500, 0.1)
     ok = jason == 50 and low <= counted[500] <= high and counted[200] + counted[500] == 500
-    return Finding(measured=f"{jason} of 50 fail for jason; {counted[500]} of 500 for others (chance allows {low} to {high})", ok=ok)
+    return Finding(measured=f"{jason} of 50; {counted[500]} of 500 (chance: {low} to {high})", ok=ok)
 
 
 async def outlier_ejection(places: Places) -> Finding:
@@ -99,7 +99,7 @@ async def outlier_ejection(places: Places) -> Finding:
     good = statuses(after)[200]
     instances = {json.loads(sample.answer.body)["instance"] for sample in after if sample.answer.status == 200}
     ok = bool(sick) and errors >= 3 and good == 200 and sick not in instances
-    return Finding(measured=f"{errors} errors until one of two was out; then {200 - good} in 200 requests", ok=ok)
+    return Finding(measured=f"{errors} errors, then {200 - good} in 200 requests", ok=ok)
 
 
 async def until_ejected(gateway: Traffic, patience: float = 10.0) -> int:
@@ -123,13 +123,13 @@ STEPS: tuple[Step, ...] = (
     Step(
         name="header routing",
         file="header-routing.yaml",
-        asked="who signs in as jason gets reviews v2, all others v1",
+        asked="jason sees reviews v2, all others v1",
         measure=header_routing,
     ),
     Step(name="traffic split", file="traffic-split.yaml", asked="90 % to v1, 10 % to v2", measure=traffic_split),
-    Step(name="retries", file="retries.yaml", asked="3 retries; echo fails each first try", measure=retries),
+    Step(name="retries", file="retries.yaml", asked="3 retries; every first try fails", measure=retries),
     Step(name="timeout", file="timeouts.yaml", asked="504 after 0.5 s; echo takes 5 s", measure=timeouts),
-    Step(name="delay", file="delay.yaml", asked="1 s more for each call to ratings", measure=delay),
-    Step(name="abort", file="abort.yaml", asked="ratings fail for jason, for others 10 %", measure=abort),
+    Step(name="delay", file="delay.yaml", asked="calls to ratings take 1 s longer", measure=delay),
+    Step(name="abort", file="abort.yaml", asked="ratings fail for jason, else 10 %", measure=abort),
     Step(name="outlier ejection", file="outlier-ejection.yaml", asked="out after 3 errors in a row", measure=outlier_ejection),
 )
