@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -14,6 +14,9 @@ from tulle.resources.codec import dump, restore, to_document
 from tulle.resources.kinds import KINDS, MESH_FILE
 from tulle.resources.read import read
 from tulle.resources.spec import Spec
+from tulle.resources.yaml import load, write
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z0-9]", fullmatch=True)
 hosts = st.one_of(names, names.map(lambda n: f"{n}.example.com"), names.map(lambda n: f"{n}.default.svc.cluster.local"))
@@ -100,18 +103,14 @@ documents = st.one_of(
 )
 
 
-def to_yaml(document: dict[str, Any], *, flow: bool | None = False) -> str:
-    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, default_flow_style=flow)
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(documents, st.sampled_from([False, True, None]))
-def test_what_was_read_can_be_written_and_read_again(document: dict[str, Any], flow: bool | None) -> None:
-    found = read(to_yaml(document, flow=flow), "f.yaml")
+@unhurried
+@given(documents, st.booleans())
+def test_what_was_read_can_be_written_and_read_again(document: dict[str, Any], as_json: bool) -> None:
+    found = read(json.dumps(document) if as_json else write(document), "f.yaml")
     assert [str(v) for v in found.violations] == []
     (resource,) = found.resources
     assert to_document(resource)["spec"] == document["spec"]
-    again = read(to_yaml(to_document(resource)), "f.yaml").resources[0]
+    again = read(write(to_document(resource)), "f.yaml").resources[0]
     assert (again.key, again.spec, again.annotations, again.document) == (
         resource.key, resource.spec, resource.annotations, resource.document)  # fmt: skip
     assert hash(again.spec) == hash(resource.spec)
@@ -119,16 +118,18 @@ def test_what_was_read_can_be_written_and_read_again(document: dict[str, Any], f
     assert restore(dump(resource), created=0, revision=0) == resource
 
 
+@unhurried
 @given(documents)
 def test_the_place_of_every_field_is_known(document: dict[str, Any]) -> None:
-    text = to_yaml(document)
+    text = write(document)
     lines = text.split("\n")
     for path, line in read(text, "f.yaml").resources[0].lines.items():
         key = path.rpartition(".")[2]
-        if path.count('"') == 0 and "[" not in key and "." in path:
-            assert f"{key}:" in lines[line - 1] or f"? {key}" in lines[line - 1]
+        if path.startswith("spec.") and '"' not in path and "[" not in key:
+            assert key in lines[line - 1]
 
 
+@unhurried
 @given(documents, st.data())
 def test_a_wrong_field_is_told_where_it_stands(document: dict[str, Any], data: st.DataObject) -> None:
     """Whatever is wrong elsewhere, an unknown field is told, at its line."""
@@ -136,7 +137,7 @@ def test_a_wrong_field_is_told_where_it_stands(document: dict[str, Any], data: s
     path, mapping = data.draw(st.sampled_from(spots))
     assume("zzqq" not in mapping)
     mapping["zzqq"] = 1
-    text = to_yaml(document)
+    text = write(document)
     line = next(number for number, text_line in enumerate(text.split("\n"), start=1) if "zzqq" in text_line)
     assert (f"{path}.zzqq", line) in [(v.field, v.origin.line) for v in read(text, "f.yaml").violations]
 
@@ -180,10 +181,10 @@ odder = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@unhurried
 @given(st.sampled_from([*KINDS, MESH_FILE]), st.dictionaries(st.sampled_from(FIELDS), odder, max_size=6), odder)
 def test_no_document_raises(kind: Any, spec: dict[str, Any], metadata: Any) -> None:
-    text = to_yaml({"apiVersion": kind.api_versions[0], "kind": kind.name, "metadata": metadata, "spec": spec})
+    text = write({"apiVersion": kind.api_versions[0], "kind": kind.name, "metadata": metadata, "spec": spec})
     found = read(text, "f.yaml")
     for violation in (*found.violations, *found.warnings):
         assert "\n" not in str(violation)
@@ -192,7 +193,7 @@ def test_no_document_raises(kind: Any, spec: dict[str, Any], metadata: Any) -> N
         assert restore(dump(resource), created=0, revision=0) == resource
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@unhurried
 @given(documents, st.data())
 def test_no_broken_document_raises(document: dict[str, Any], data: st.DataObject) -> None:
     """One place of a good document is replaced by something odd."""
@@ -204,15 +205,25 @@ def test_no_broken_document_raises(document: dict[str, Any], data: st.DataObject
             break
         target = target[key]
     target[key] = data.draw(odder)
-    found = read(to_yaml(document), "f.yaml")
+    found = read(write(document), "f.yaml")
     assert found.resources or found.violations
 
 
+@unhurried
 @given(st.binary())
 def test_no_bytes_raise(data: bytes) -> None:
     read(data, "f.yaml")
 
 
+@unhurried
 @given(st.text())
 def test_no_text_raises(text: str) -> None:
     read(text, "f.yaml")
+
+
+@unhurried
+@given(st.recursive(odd, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20))
+def test_what_is_written_is_read_the_same(value: Any) -> None:
+    assume("nan" not in repr(value) and "\\ud" not in ascii(value))
+    found = [document.value for document in load(write(value))]
+    assert repr(found) == repr([] if value is None else [value])

@@ -12,14 +12,14 @@ _NAMES = {
     "\N{HORIZONTAL BAR}": "a horizontal bar",
     "\N{MINUS SIGN}": "a minus sign",
 }
-_DASHES = "".join(_NAMES)
-_ITEM = re.compile(rf"[^\S\n]*(?:-[^\S\n]+)*([{_DASHES}])(?:\s|\Z)")
+DASHES = "".join(_NAMES)
+_ITEM = re.compile(rf"[^\S\n]*(?:-[^\S\n]+)*([{DASHES}])(?:\s|\Z)")
 _BLOCK = re.compile(r"((?:[^\S\n]*-)*[^\S\n]*)(?:[^#]*:[^\S\n]+)?[|>][-+0-9]*[^\S\n]*(?:#.*)?\r?")
 
 
 def suspicious(text: str) -> bool:
     """Whether a look at the lines is worthwhile."""
-    return not text.isascii() and any(dash in text for dash in _DASHES)
+    return not text.isascii() and any(dash in text for dash in DASHES)
 
 
 def dash_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, ScalarNode, dump
 from yaml._yaml import CParser
+from yaml.cyaml import CSafeDumper
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -28,7 +29,7 @@ from yaml.events import (
 )
 from yaml.reader import ReaderError
 
-from tulle.resources.dashes import dash_lines, suspicious
+from tulle.resources.dashes import DASHES, dash_lines, suspicious
 from tulle.resources.paths import item, member
 
 MAX_CHARACTERS = 8 * 1024 * 1024
@@ -36,8 +37,8 @@ MAX_VALUES = 500_000
 """In one document, those that aliases repeat included."""
 MAX_DEPTH = 100
 
-_INTEGER = re.compile(r"[-+]?[0-9]{1,40}")
-_BASED = re.compile(r"0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
+_BASED = re.compile(r"0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -315,3 +316,22 @@ def resolve(text: str) -> Any:
     if _FLOAT.fullmatch(text):
         return float(text)
     return _INFINITE.get(text.lower(), text)
+
+
+class _Writer(CSafeDumper):
+    """Writes so that `load` reads the same: PyYAML's own idea of plain texts is that of YAML 1.1."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+    def text(self, data: str) -> ScalarNode:
+        plain = isinstance(resolve(data), str) and not data.startswith(tuple(DASHES))
+        return self.represent_scalar(_TEXT_TAGS[1], data, style=None if plain else "'")
+
+
+_Writer.add_representer(str, _Writer.text)
+
+
+def write(value: Any) -> str:
+    """One document, in block style, that `load` reads as the same value. Keys keep their order."""
+    return str(dump(value, Dumper=_Writer, allow_unicode=True, sort_keys=False, default_flow_style=False, width=120))
