@@ -30,6 +30,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.entries: dict[str, tuple[bytes, int, int, int]] = {}
         self.history: list[tuple[int, str, bytes | None]] = []
         self.leases: dict[int, tuple[float, float]] = {}
+        self.looked_at: list[int] = []
+        """Leases in the order in which the store looks whether they are over: as granted, and by id after a restart."""
 
     def teardown(self) -> None:
         self.runner.run(self.harness.close())
@@ -73,33 +75,40 @@ class StoreMachine(RuleBasedStateMachine):
         self.write({key: None if value is None else (value, 0) for key, value, _ in ops})
         assert result == self.revision
 
+    def any_lease(self, data: st.DataObject) -> int:
+        """By its place, as ids are another in every run."""
+        return list(self.leases)[data.draw(st.integers(0, len(self.leases) - 1))]
+
     @rule(ttl=st.integers(2, 10))
     def grant(self, ttl: int) -> None:
-        self.leases[self.runner.run(self.store.grant(ttl))] = (ttl, self.harness.clock() + ttl)
+        lease = self.runner.run(self.store.grant(ttl))
+        self.leases[lease] = (ttl, self.harness.clock() + ttl)
+        self.looked_at.append(lease)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), key=KEYS, value=VALUES)
     def put_leased(self, data: st.DataObject, key: str, value: bytes) -> None:
-        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        lease = self.any_lease(data)
         self.runner.run(self.store.put(key, value, lease=lease))
         self.write({key: (value, lease)})
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def keep_alive(self, data: st.DataObject) -> None:
-        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        lease = self.any_lease(data)
         self.runner.run(self.store.keep_alive(lease))
         ttl, _ = self.leases[lease]
         self.leases[lease] = (ttl, self.harness.clock() + ttl)
 
     def end(self, lease: int) -> None:
         del self.leases[lease]
+        self.looked_at.remove(lease)
         self.write({key: None for key, entry in sorted(self.entries.items()) if entry[3] == lease})
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
-        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        lease = self.any_lease(data)
         self.runner.run(self.store.revoke(lease))
         self.end(lease)
         with pytest.raises(LeaseNotFoundError):
@@ -109,13 +118,14 @@ class StoreMachine(RuleBasedStateMachine):
     def advance(self, seconds: int) -> None:
         for _ in range(seconds):
             self.runner.run(self.harness.advance(1))
-            for lease in [lease for lease, (_, deadline) in self.leases.items() if deadline <= self.harness.clock()]:
+            for lease in [lease for lease in self.looked_at if self.leases[lease][1] <= self.harness.clock()]:
                 self.end(lease)
 
     @rule()
     def restart(self) -> None:
         self.runner.run(self.harness.reopen())
         self.oldest = self.revision
+        self.looked_at.sort()
         self.leases = {lease: (ttl, self.harness.clock() + ttl) for lease, (ttl, _) in self.leases.items()}
 
     @rule(prefix=st.sampled_from(["", "a", "a/", "b/"]), back=st.integers(0, 6))
