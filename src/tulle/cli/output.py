@@ -43,9 +43,9 @@ def document(value: Any, form: Format) -> None:
     if form is Format.JSON:
         out(json.dumps(value, indent=2, ensure_ascii=False))
         return
-    import yaml
+    from tulle.resources.yaml import write
 
-    sys.stdout.write(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120))
+    sys.stdout.write(write(value))
 
 
 def violation(item: Mapping[str, Any]) -> str:

@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tulle.resources.spec import camel
-
 _PLAIN = re.compile(r"[A-Za-z0-9_/-]+")
+
+
+def camel(name: str) -> str:
+    """`http2_max_requests` as documents write it: `http2MaxRequests`."""
+    head, *rest = name.strip("_").split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
 def member(path: str, key: str) -> str:

@@ -13,15 +13,11 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from tulle.resources.paths import camel
+
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 """Where, from the object that reports it, and what is wrong."""
-
-
-def camel(name: str) -> str:
-    """`http2_max_requests` as documents write it: `http2MaxRequests`."""
-    head, *rest = name.strip("_").split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
 from tulle.logs import Log
 from tulle.model.resource import Key, Origin, Resource, Violation
 from tulle.resources import codec
+from tulle.resources.yaml import write
 from tulle.store import records
 from tulle.store.document import Document, File, Outcome, Report, Result, Update
 from tulle.store.plan import Plan, Planner, Reading, read_files
@@ -229,7 +228,7 @@ def _unified(key: Key, old: Resource[Any] | None, new: Resource[Any]) -> str:
 
 
 def _yaml(resource: Resource[Any] | None) -> str:
-    return yaml.safe_dump(codec.to_document(resource), sort_keys=False, allow_unicode=True, width=120) if resource else ""
+    return write(codec.to_document(resource)) if resource else ""
 
 
 def _unreadable(key: Key, error: Exception) -> Violation:

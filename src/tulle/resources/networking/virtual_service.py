@@ -21,8 +21,9 @@ from tulle.resources.networking.http_actions import (
     Rewrite,
     WithHeaders,
 )
+from tulle.resources.paths import camel
 from tulle.resources.scalars import NO_TEXTS, Duration, Flag, FloatPercent, Int32, Map, Percentage, Port, Text
-from tulle.resources.spec import Problem, Spec, camel, is_set, problem_error, shown
+from tulle.resources.spec import Problem, Spec, is_set, problem_error, shown
 
 _NO_MATCHES: Mapping[str, PresenceMatch] = FrozenMap()
 
