@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from support.shell import busy
+from support.shell import alone
 from tulle.agent.ports import may_bind_low
 from tulle.demo import bookshop
 from tulle.demo.apps.http import Headers
@@ -139,12 +140,18 @@ spec:
 """
 
 
+@pytest.fixture(autouse=True)
+def named_ports() -> Iterator[None]:
+    """The documents name their ports."""
+    with alone((80, 8080, 31400)):
+        yield
+
+
 @asynccontextmanager
 async def mesh() -> AsyncIterator[tuple[Mesh, Traffic]]:
     """The bookshop with the published bookinfo documents in force, and its gateway."""
-    assert busy((8080, 31400)) == [], "the documents name these ports: another program has taken them"
     ports, _ = choose(Ports(api=0, xds=0))
-    async with running_mesh(ports, asyncio.Event()) as running:
+    async with running_mesh(replace(ports, gateway=8080), asyncio.Event()) as running:
         await running.until_ready(bookshop.instances(), lambda _what, _there: None)
         await running.api.apply({"bookinfo.yaml": PUBLISHED})
         gateway = Traffic(running.gateway)

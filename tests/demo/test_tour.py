@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from support.shell import leftovers
+from support.shell import alone, leftovers
 from tulle.demo import bookshop
 from tulle.demo.ports import Ports, choose
 from tulle.demo.process import MeshError, running_mesh
@@ -25,6 +25,13 @@ from tulle.demo.walk import walk
 
 pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("ports")]
 COMMAND = [sys.executable, "-m", "tulle.cli.main", "demo"]
+
+
+@pytest.fixture(autouse=True)
+def usual_ports() -> Iterator[None]:
+    """A demo takes the usual ports where it can, from under the nose of a test that needs them."""
+    with alone(()):
+        yield
 
 
 @pytest.fixture

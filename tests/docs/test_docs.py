@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.pages import blocks, links, makefile_targets
-from support.shell import busy, shell
+from support.shell import alone, busy, shell
 from tulle.resources.read import read
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +68,8 @@ def test_what_is_run_by_ci_is_in_the_makefile(page: Path) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", running_pages, ids=[str(page.relative_to(ROOT)) for page in running_pages])
 def test_every_shell_block_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    assert busy(PORTS) == [], "the pages use the default ports: these are taken by another program"
-    with shell(tmp_path) as session:
-        for block in blocks(page.read_text()):
-            session.run(block)
-    assert busy(PORTS) == [], "the page leaves ports taken"
+    with alone(PORTS):
+        with shell(tmp_path) as session:
+            for block in blocks(page.read_text()):
+                session.run(block)
+        assert busy(PORTS) == [], "the page leaves ports taken"

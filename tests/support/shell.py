@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,6 +174,23 @@ def busy(ports: tuple[int, ...]) -> list[int]:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 taken.append(port)
+    return taken
+
+
+@contextmanager
+def alone(ports: tuple[int, ...]) -> Iterator[None]:
+    """Holds off all other tests, of this run and of others on this machine, that need fixed ports; fails when a port is taken all the same."""
+    with (Path(tempfile.gettempdir()) / "tulle-tests-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert busy_still(ports) == [], "taken by another program"
+        yield
+
+
+def busy_still(ports: tuple[int, ...], patience: float = 30.0) -> list[int]:
+    """Which of the ports are taken even after a while: another program's, not those of something that is just ending."""
+    deadline = time.monotonic() + patience
+    while (taken := busy(ports)) and time.monotonic() < deadline:
+        time.sleep(0.1)  # there is no event for a port that becomes free
     return taken
 
 
