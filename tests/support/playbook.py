@@ -76,7 +76,7 @@ class Playbook:
     def __init__(self, mode: Mode, *, shared: Shared | None = None, **snapshots: Snapshot) -> None:
         """The first snapshot is what the stream begins with."""
         self._mode, self._snapshots = mode, snapshots
-        self.stream = Stream(mode, next(iter(snapshots.values())), shared or Shared())
+        self.stream = Stream(mode, next(iter(snapshots.values())), Shared() if shared is None else shared)
         self._wanted: list[str] = []
         self._said: list[str] = []
         OPEN.append(self)

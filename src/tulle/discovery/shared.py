@@ -139,6 +139,10 @@ class Shared:
         """Names of route tables to which the client has not subscribed."""
         return self._gaps.get(snapshot.bundles, (RDS, routes), lambda: frozenset(_missing(snapshot, RDS, routes)))
 
+    def __len__(self) -> int:
+        """How many differences are kept."""
+        return len(self._moves)
+
     def _trim(self) -> None:
         while self._bytes > self._limit and len(self._moves) > 1:
             self._moves.drop_oldest()
