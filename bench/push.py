@@ -52,11 +52,18 @@ class ControlPlane:
         self._connection = http.client.HTTPConnection("127.0.0.1", api, timeout=60)
 
     def call(self, method: str, path: str, body: Any) -> None:
-        self._connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
-        answer = self._connection.getresponse()
+        try:
+            answer = self._ask(method, path, body)
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # closed by the server since the last request
+            self._connection.close()
+            answer = self._ask(method, path, body)
         text = answer.read().decode()
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:500]}")
+
+    def _ask(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
+        self._connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        return self._connection.getresponse()
 
     def apply(self, text: str) -> None:
         self.call("POST", "/api/v1/apply", {"files": [{"path": "bench.yaml", "text": text}]})
