@@ -107,7 +107,7 @@ class LocalMesh:
         for server in gateway_addresses(self.control.built.mesh, node):
             if not server.dropped:
                 moved = f" (port {server.declared_port}; ports below 1024 need more rights)" if server.port != server.declared_port else ""
-                yield f"{node.ip}:{server.port}{moved}"
+                yield f"{'http' if server.protocol.is_http else 'tcp'}://{node.ip}:{server.port}{moved}"
 
     async def _until_ready(self) -> None:
         units: Iterable[Sidecar | GatewayProxy] = (unit for unit in (self.gateway, *self.sidecars) if unit)
