@@ -123,6 +123,18 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalityGroup:
+    """Endpoints of one place, for one caller's place."""
+
+    locality: Locality
+    endpoints: tuple[Endpoint, ...]
+    priority: int = 0
+    """Those of the next priority are used as those before become too few."""
+    weight: int | None = None
+    """None: the sum of its endpoints' weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """A group of endpoints with one policy."""
 
@@ -131,6 +143,8 @@ class Cluster:
     resolution: Resolution = Resolution.STATIC
     endpoints: tuple[Endpoint, ...] | None = None
     """Part of the cluster itself (inbound, DNS); None where the view sends them apart."""
+    localities: tuple[LocalityGroup, ...] = ()
+    """The same endpoints as seen from the proxy's place; empty where all places are alike."""
     http: bool = False
     http2: bool = False
     internal_listener: str = ""
@@ -144,6 +158,8 @@ class EndpointGroup:
 
     name: str
     endpoints: tuple[Endpoint, ...]
+    localities: tuple[LocalityGroup, ...] = ()
+    """The same endpoints as seen from the proxy's place; empty where all places are alike."""
     sources: tuple[Source, ...] = ()
 
 

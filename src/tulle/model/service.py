@@ -88,6 +88,8 @@ class Service:
     labels: Labels = NO_LABELS
     source: Source | None = None
     created: int = 0
+    traffic_distribution: str = ""
+    """`PreferClose` and the like: which endpoints are near to a caller (Kubernetes' word)."""
 
     def port(self, number: int) -> Port | None:
         return next((p for p in self.ports if p.number == number), None)
