@@ -179,7 +179,7 @@ def busy(ports: tuple[int, ...]) -> list[int]:
 
 @contextmanager
 def alone(ports: tuple[int, ...]) -> Iterator[None]:
-    """Holds off all other tests, of this run and of others on this machine, that need fixed ports; fails when a port is taken all the same."""
+    """Holds off all other tests that need fixed ports, those of other runs too. Fails when a port is taken all the same."""
     with (Path(tempfile.gettempdir()) / "tulle-tests-ports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert busy_still(ports) == [], "taken by another program"
