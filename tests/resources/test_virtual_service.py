@@ -397,6 +397,14 @@ http:
 =>
 8: spec.http[0].headers.response.set.host: a response has no host
 ====
+hosts: [a]
+http:
+- route: [{destination: {host: a}}]
+  rewrite: {uriRegexRewrite: {match: '(a)', rewrite: '\\1 \\2 \\\\ \\x'}}
+=>
+8: spec.http[0].rewrite.uriRegexRewrite.rewrite: refers to group 2, but match has 1
+8: spec.http[0].rewrite.uriRegexRewrite.rewrite: uses \\x; write \\\\ for a backslash, \\1 for the first group
+====
 hosts: [a.example.com]
 tls:
 - match: [{sniHosts: [b.example.com], port: 70000}]

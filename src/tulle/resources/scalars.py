@@ -163,6 +163,11 @@ def check_regex(pattern: str) -> str:
     return pattern
 
 
+def count_groups(pattern: str) -> int:
+    """How many groups a valid pattern has."""
+    return int(re2.compile(pattern, options=_QUIET).groups)
+
+
 Regex = Annotated[Text, AfterValidator(check_regex)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
@@ -25,6 +26,7 @@ from tulle.resources.scalars import (
     Status,
     Text,
     choice,
+    count_groups,
     text_that,
     whole,
 )
@@ -34,6 +36,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS
 _BIGGEST_BODY = 1024 * 1024
 
 _HOST = ("host", ":authority")
+
+_REFERENCE = re.compile(r"\\(.|\Z)", re.DOTALL)
 
 GRPC_STATUS = (
     "OK",
@@ -199,6 +203,12 @@ class RegexRewrite(Spec):
     def check(self) -> Iterable[Problem]:
         if not self.match:
             yield ("match",), "must not be empty"
+        groups = count_groups(self.match)
+        for reference in _REFERENCE.findall(self.rewrite):
+            if not reference.isdecimal() and reference != "\\":
+                yield ("rewrite",), f"uses \\{reference}; write \\\\ for a backslash, \\1 for the first group"
+            elif reference.isdecimal() and int(reference) > groups:
+                yield ("rewrite",), f"refers to group {reference}, but match has {groups}"
 
 
 class Rewrite(Spec):
