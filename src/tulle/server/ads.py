@@ -263,9 +263,9 @@ class _Session:
             if not self._outbox:
                 return
             message = self._outbox.popleft()
-            await context.write(message)
             self._ads.counters.pushes += 1
             self._ads.counters.bytes += len(message)
+            await context.write(message)
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
         try:
