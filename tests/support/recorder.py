@@ -17,11 +17,16 @@ class Recorder:
 
     def __init__(self, view: ProxyView) -> None:
         self._translator = Translator()
-        self.snapshot = self._translator.snapshot(view)
+        self.snapshot = self.translate(view)
         self.nodes: dict[str, Node] = {}
         self.acked: dict[tuple[str, str], Snapshot] = {}
         self.rejections: list[Rejected] = []
         self._news = asyncio.Event()
+
+    def translate(self, view: ProxyView) -> Snapshot:
+        made = self._translator.snapshot(view)
+        assert not made.problems()
+        return made
 
     def connected(self, node: Node) -> Snapshot:
         self.nodes[node.id] = node
@@ -41,8 +46,7 @@ class Recorder:
         self._news.set()
 
     def offer(self, ads: Ads, view: ProxyView) -> Snapshot:
-        self.snapshot = self._translator.snapshot(view)
-        assert not self.snapshot.problems()
+        self.snapshot = self.translate(view)
         for node_id in self.nodes:
             ads.offer(node_id, self.snapshot)
         return self.snapshot
