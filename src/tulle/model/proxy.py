@@ -10,6 +10,7 @@ from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, Resolution
+from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
 from tulle.model.traffic import HashPolicy, TrafficPolicy
 
 
@@ -101,6 +102,8 @@ class FilterChain:
     application_protocols: tuple[str, ...] = ()
     destination_cidrs: tuple[str, ...] = ()
     source_cidrs: tuple[str, ...] = ()
+    tls: DownstreamTls | None = None
+    """TLS is ended here; None where the bytes are passed on as they come."""
     source: Source | None = None
 
 
@@ -149,6 +152,8 @@ class Cluster:
     http2: bool = False
     internal_listener: str = ""
     """Dials this listener of the same proxy instead of an address."""
+    tls: UpstreamTls | None = None
+    """None: in plain text."""
     sources: tuple[Source, ...] = ()
 
 
@@ -171,6 +176,8 @@ class Layer:
     route_tables: tuple[RouteTable, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     endpoints: tuple[EndpointGroup, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    """Only those that listeners and clusters of the layer name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,3 +201,7 @@ class ProxyView:
     @property
     def endpoints(self) -> tuple[EndpointGroup, ...]:
         return tuple(x for layer in self.layers for x in layer.endpoints)
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return tuple(x for layer in self.layers for x in layer.secrets)
