@@ -100,6 +100,8 @@ class Stream:
         track.subscribe(self._shared, names)
         if request.held:
             track.held, track.asked = request.held, NAMES
+        if request.type_url == CDS:
+            self._ready = None
         if request.type_url == EDS:
             track.asked |= self._warming & track.interest.names
             self._warming = NAMES
