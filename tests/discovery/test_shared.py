@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.playbook import entry, snapshot
 from tulle.discovery import CDS, EDS, Mode, Shared
-from tulle.discovery.shared import STAY
+from tulle.discovery.shared import STAY, Move
 from tulle.discovery.wire import encode
 from tulle.translate.snapshot import Bundle, Entry, Snapshot
 
@@ -55,7 +55,7 @@ def test_a_body_is_encoded_once() -> None:
     old, new = snapshot(*of({"a": 1})), snapshot(*of({"a": 2}))
     times = []
 
-    def make() -> bytes:
+    def make(_: Move) -> bytes:
         times.append(1)
         return encode(Mode.DELTA, CDS, of({"a": 2}))
 
@@ -74,7 +74,7 @@ def test_bundles_are_not_kept_alive_and_old_results_are_swept_out() -> None:
     for version in range(1, 200):
         after = snapshot(*of({"a": version}))
         move = shared.move(CDS, before, after, everything)
-        shared.encoded(move, Mode.DELTA, lambda: b"x" * 1000)
+        shared.encoded(move, Mode.DELTA, lambda _: b"x" * 1000)
         before = after
     gc.collect()
     assert watched() is None
@@ -86,5 +86,5 @@ def test_bodies_are_kept_up_to_the_limit() -> None:
     everything = shared.interest(wildcard=True, names=frozenset())
     kept = [snapshot(*of({"a": version})) for version in range(20)]
     for old, new in itertools.pairwise(kept):
-        shared.encoded(shared.move(CDS, old, new, everything), Mode.DELTA, lambda: b"x" * 1000)
+        shared.encoded(shared.move(CDS, old, new, everything), Mode.DELTA, lambda _: b"x" * 1000)
     assert len(shared) == 5

@@ -38,12 +38,12 @@ def advance(mode: Mode, shared: Shared, track: Track, goal: Snapshot) -> Reply:
         return Reply(entries=move.changed, body=_whole(shared, track, move) if news else None)
     if mode is Mode.SOTW:
         removed, unknown, owed = (), (), False
-    entries = (*move.changed, *kept)
+    entries = (*move.changed, *kept) if kept else move.changed
     if not (owed or entries or removed or unknown):
         return Reply()
     if resuming or kept or unknown != move.unknown:
         return Reply(entries=entries, body=encode(mode, track.type_url, entries, (*removed, *unknown)))
-    body = shared.encoded(move, mode, lambda: encode(mode, track.type_url, entries, (*removed, *unknown)))
+    body = shared.encoded(move, mode, lambda part: encode(mode, track.type_url, part.changed, (*removed, *unknown)))
     return Reply(entries=entries, body=body)
 
 
@@ -95,7 +95,7 @@ def _whole(shared: Shared, track: Track, move: Move) -> bytes:
         frozenset((name, entry.version if entry else "") for name, entry in track.stale.items()),
         frozenset((name, entry.version if entry else "") for name, entry in withheld.items()),
     )
-    return shared.encoded(move, key, lambda: encode(Mode.SOTW, track.type_url, _all(track)))
+    return shared.encoded(move, key, lambda _: encode(Mode.SOTW, track.type_url, _all(track)))
 
 
 def _all(track: Track) -> list[Entry]:

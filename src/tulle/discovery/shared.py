@@ -41,6 +41,8 @@ class Move:
     gone: tuple[Entry, ...] = ()
     unknown: tuple[str, ...] = ()
     """Asked for, and not there."""
+    parts: tuple[Move, ...] = ()
+    """Moves that together are this one, and that others may share."""
     encodings: dict[Hashable, bytes] = field(default_factory=dict)
 
 
@@ -110,14 +112,24 @@ class Shared:
             before, after = tuple(b for b in before if b not in after), tuple(b for b in after if b not in before)
             if not before and not after:
                 return STAY
+            if not before and len(after) > 1:
+                parts = tuple(self._move(type_url, (), (bundle,), interest, asked) for bundle in after)
+                return Move(changed=tuple(entry for part in parts for entry in part.changed), parts=parts)
+        return self._move(type_url, before, after, interest, asked)
+
+    def _move(
+        self, type_url: str, before: tuple[Bundle, ...], after: tuple[Bundle, ...], interest: Interest, asked: frozenset[str]
+    ) -> Move:
         key = (len(before), type_url, interest, asked)
         return self._moves.get((*before, *after), key, lambda: _difference(type_url, before, after, interest, asked))
 
-    def encoded(self, move: Move, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """A body that belongs to a move, made at first use."""
+    def encoded(self, move: Move, key: Hashable, make: Callable[[Move], bytes]) -> bytes:
+        """A body that belongs to a move, made at first use. Bodies that follow each other are one (protobuf concatenates)."""
+        if move.parts:
+            return b"".join(self.encoded(part, key, make) for part in move.parts)
         if (found := move.encodings.get(key)) is not None:
             return found
-        body = make()
+        body = make(move)
         if move is not STAY:
             move.encodings[key] = body
             self._bytes += len(body)
@@ -126,18 +138,20 @@ class Shared:
 
     def unsubscribed_endpoints(self, snapshot: Snapshot, clusters: Interest, endpoints: Interest) -> frozenset[str]:
         """Names of clusters whose endpoints the snapshot sends apart, and to whose endpoints the client has not subscribed."""
-        key = (EDS, clusters, endpoints)
-        return self._gaps.get(
-            snapshot.bundles,
-            key,
-            lambda: frozenset(
-                name for name in _missing(snapshot, EDS, endpoints) if clusters.covers(name) and snapshot.get(CDS, name) is not None
-            ),
-        )
+        missing = self._missing(snapshot, EDS, endpoints)
+        return frozenset(name for name in missing if clusters.covers(name) and snapshot.get(CDS, name) is not None)
 
     def unsubscribed_routes(self, snapshot: Snapshot, routes: Interest) -> frozenset[str]:
         """Names of route tables to which the client has not subscribed."""
-        return self._gaps.get(snapshot.bundles, (RDS, routes), lambda: frozenset(_missing(snapshot, RDS, routes)))
+        return self._missing(snapshot, RDS, routes)
+
+    def _missing(self, snapshot: Snapshot, type_url: str, interest: Interest) -> frozenset[str]:
+        bundles = _parts(snapshot, type_url)
+
+        def find() -> frozenset[str]:
+            return frozenset(name for bundle in bundles for name in bundle.entries[type_url] if not interest.covers(name))
+
+        return self._gaps.get(bundles, (type_url, interest), find)
 
     def __len__(self) -> int:
         """How many differences are kept."""
@@ -195,7 +209,3 @@ def _difference(type_url: str, before: tuple[Bundle, ...], after: tuple[Bundle, 
     if not (changed or old or unknown):
         return STAY
     return Move(tuple(changed), tuple(old.values()), tuple(sorted(unknown)))
-
-
-def _missing(snapshot: Snapshot, type_url: str, interest: Interest) -> Iterator[str]:
-    return (name for name in snapshot.names(type_url) if not interest.covers(name))

@@ -221,9 +221,12 @@ class Stream:
 
     def _warm(self, clusters: tuple[Entry, ...], goal: Snapshot, *, resuming: bool) -> None:
         """A changed cluster waits for its endpoints to be sent again, even if those did not change."""
+        endpoints = self._tracks.get(EDS)
+        if endpoints is None and not resuming and not self._ripe:
+            return
         names = frozenset(entry.name for entry in clusters)
         self._ripe -= names
-        if endpoints := self._tracks.get(EDS):
+        if endpoints:
             wanted = names if endpoints.interest.wildcard else names & endpoints.interest.names
             endpoints.asked |= {name for name in wanted if goal.get(EDS, name)}
         elif resuming:

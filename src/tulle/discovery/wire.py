@@ -49,17 +49,16 @@ def parse(raw: bytes, mode: Mode) -> tuple[Request, Any | None]:
 
 def encode(mode: Mode, type_url: str, entries: Iterable[Entry], removed: Iterable[str] = ()) -> bytes:
     """A response but for its nonce. State-of-the-world responses cannot say `removed`."""
-    digest = hashlib.blake2b(digest_size=8)
-    parts: list[bytes] = []
-    for entry in entries:
-        digest.update(f"{entry.name}={entry.version}\n".encode())
-        packed = _any(entry)
-        parts.append(_delimited(2, packed if mode is Mode.SOTW else _resource(entry, packed)))
     if mode is Mode.DELTA:
-        for name in removed:
-            digest.update(f"-{name}\n".encode())
-            parts.append(_delimited(6, name.encode()))
-    parts.append(_delimited(1, digest.hexdigest().encode()))
+        parts = [_delimited(2, _resource(entry)) for entry in entries]
+        parts.extend(_delimited(6, name.encode()) for name in removed)
+    else:
+        digest = hashlib.blake2b(digest_size=8)
+        parts = []
+        for entry in entries:
+            digest.update(f"{entry.name}={entry.version}\n".encode())
+            parts.append(_delimited(2, _any(entry)))
+        parts.append(_delimited(1, digest.hexdigest().encode()))
     parts.append(_delimited(4, type_url.encode()))
     return b"".join(parts)
 
@@ -73,9 +72,9 @@ def _any(entry: Entry) -> bytes:
     return _delimited(1, entry.type_url.encode()) + _delimited(2, entry.body)
 
 
-def _resource(entry: Entry, packed: bytes) -> bytes:
+def _resource(entry: Entry) -> bytes:
     """A `envoy.service.discovery.v3.Resource`."""
-    return _delimited(3, entry.name.encode()) + _delimited(1, entry.version.encode()) + _delimited(2, packed)
+    return _delimited(3, entry.name.encode()) + _delimited(1, entry.version.encode()) + _delimited(2, _any(entry))
 
 
 def _delimited(field: int, content: bytes) -> bytes:
