@@ -75,6 +75,7 @@ def node(name: str, fields: Mapping[str, Any]) -> Node:
         upstreams=tuple(upstream(text) for text in fields.get("upstreams", ())),
         privileged_ports=fields.get("privileged_ports", False),
         bind=fields.get("bind", "0.0.0.0"),
+        locality=Locality.parse(fields.get("locality", "")),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tulle.compile import names
 from tulle.compile.catalog import Backend, EndpointSet
+from tulle.compile.locality import ANYWHERE, Standpoint, asked_labels, grouped, in_force
 from tulle.compile.memo import Memo
 from tulle.compile.policies import DEFAULT, Tuning
 from tulle.compile.routes import BLACK_HOLE
@@ -14,7 +15,7 @@ from tulle.model.identity import selects
 from tulle.model.proxy import Cluster, EndpointGroup
 from tulle.model.resource import Source
 from tulle.model.service import Endpoint, Port, Protocol, Resolution
-from tulle.model.traffic import Algorithm, TrafficPolicy
+from tulle.model.traffic import Algorithm, LocalityRules, TrafficPolicy
 
 ALLOW_ANY = "AllowAnyDynamicDNSCluster"
 CONNECT = "connect_http"
@@ -25,18 +26,51 @@ ALLOW_ANY_CLUSTER = Cluster(name=ALLOW_ANY, policy=DEFAULT, resolution=Resolutio
 CONNECT_CLUSTER = Cluster(name=CONNECT, policy=DEFAULT, internal_listener=CONNECT)
 
 
-def clusters(backend: Backend, tuning: Tuning | None, memo: Memo, *, edge: bool = False) -> tuple[Cluster, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The services whose endpoints look different from different places."""
+
+    hosts: frozenset[str] = frozenset()
+    inline: frozenset[str] = frozenset()
+    """Those whose endpoints are part of their clusters."""
+    labels: frozenset[str] = frozenset()
+    """What of a caller's labels their rules ask for."""
+
+
+def placed(found: Iterable[tuple[Backend, Tuning | None]]) -> Placed:
+    rules = {b: r for b, tuning in found if (r := tuple(_locality_rules(b, tuning)))}
+    return Placed(
+        hosts=frozenset(b.key.host for b in rules),
+        inline=frozenset(b.key.host for b in rules if b.inline is not None),
+        labels=asked_labels(rule for group in rules.values() for rule in group),
+    )
+
+
+def _locality_rules(backend: Backend, tuning: Tuning | None) -> Iterator[LocalityRules]:
+    if tuning is None and not backend.service.traffic_distribution:
+        return
+    for port, subset in _variants(backend, tuning):
+        policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
+        if rules := in_force(policy, backend.service):
+            yield rules
+
+
+def clusters(
+    backend: Backend, tuning: Tuning | None, memo: Memo, *, edge: bool = False, caller: Standpoint = ANYWHERE
+) -> tuple[Cluster, ...]:
     """`edge`: for a gateway, which never guesses what is spoken: it speaks HTTP/1.1 where nothing is said (BEHAVIOURS 14)."""
-    name = ("clusters", backend.key, tuning.key if tuning else None, edge)
-    return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning, edge)))
+    name = ("clusters", backend.key, tuning.key if tuning else None, edge, caller)
+    return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning, edge, caller)))
 
 
-def endpoint_groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, memo: Memo) -> tuple[EndpointGroup, ...]:
+def endpoint_groups(
+    backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, memo: Memo, caller: Standpoint = ANYWHERE
+) -> tuple[EndpointGroup, ...]:
     """Empty where the endpoints are part of the clusters."""
     if backend.resolution is not Resolution.STATIC:
         return ()
-    name = ("endpoints", backend.key, tuning.key if tuning else None)
-    return memo.get(name, (backend, endpoints, tuning), lambda: tuple(_groups(backend, endpoints, tuning)))
+    name = ("endpoints", backend.key, tuning.key if tuning else None, caller)
+    return memo.get(name, (backend, endpoints, tuning), lambda: tuple(_groups(backend, endpoints, tuning, caller)))
 
 
 def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, str]]:
@@ -45,17 +79,19 @@ def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, s
         yield from ((port, subset) for subset in (tuning.subsets if tuning else ()))
 
 
-def _clusters(backend: Backend, tuning: Tuning | None, edge: bool) -> Iterator[Cluster]:
+def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Standpoint) -> Iterator[Cluster]:
     for port, subset in _variants(backend, tuning):
         policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
         policy = policy if edge else _suited(policy, port)
         resolution, endpoints = _found(backend, policy, port, tuning, subset)
+        rules = in_force(policy, backend.service)
         yield Cluster(
             name=names.cluster_name(backend.key.host, port.number, subset),
-            policy=_balanced(policy),
+            policy=_balanced(policy, rules),
             resolution=resolution,
             endpoints=endpoints,
-            http=port.protocol.is_http or port.protocol is Protocol.AUTO,
+            localities=grouped(endpoints, rules, caller) if endpoints else (),
+            http=port.protocol.is_http or port.protocol is Protocol.AUTO or policy.tunnel is not None,
             http2=port.protocol.is_http2 or policy.connection_pool.upgrade_to_http2,
             sources=tuple(_sources(backend, tuning, subset)),
         )
@@ -80,14 +116,16 @@ def _found(
     return (Resolution.DNS_ROUND_ROBIN if one_name else Resolution.DNS), chosen
 
 
-def _balanced(policy: TrafficPolicy) -> TrafficPolicy:
+def _balanced(policy: TrafficPolicy, rules: LocalityRules | None) -> TrafficPolicy:
     """PASSTHROUGH sends to the address that the caller dialled. A caller that names a service without such an address gets any endpoint,
 
-    as behind a virtual address on Kubernetes.
+    as behind a virtual address on Kubernetes. Of locality only what is in force is left.
     """
-    if policy.load_balancer.algorithm is not Algorithm.PASSTHROUGH:
+    balancer = policy.load_balancer
+    algorithm = Algorithm.RANDOM if balancer.algorithm is Algorithm.PASSTHROUGH else balancer.algorithm
+    if algorithm is balancer.algorithm and rules is balancer.locality:
         return policy
-    return replace(policy, load_balancer=replace(policy.load_balancer, algorithm=Algorithm.RANDOM))
+    return replace(policy, load_balancer=replace(balancer, algorithm=algorithm, locality=rules))
 
 
 def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[Source]:
@@ -97,11 +135,15 @@ def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[S
         yield tuning.source(subset)
 
 
-def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None) -> Iterator[EndpointGroup]:
+def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, caller: Standpoint) -> Iterator[EndpointGroup]:
     for port, subset in _variants(backend, tuning):
+        policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
+        picked = _picked(endpoints.by_port.get(port.number, ()), tuning, subset)
+        localities = grouped(picked, in_force(policy, backend.service), caller)
         yield EndpointGroup(
             name=names.cluster_name(backend.key.host, port.number, subset),
-            endpoints=_picked(endpoints.by_port.get(port.number, ()), tuning, subset),
+            endpoints=tuple(e for group in localities for e in group.endpoints) or picked,
+            localities=localities,
             sources=tuple(_sources(backend, tuning, subset)),
         )
 

@@ -9,6 +9,7 @@ from functools import partial
 from tulle.compile import clusters, names
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.catalog import Backend
+from tulle.compile.clusters import Placed
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place, default_route, http_routes
 from tulle.compile.scope import Scope
@@ -45,6 +46,8 @@ class Outbound:
     """The services that it has clusters for."""
     by_host: Mapping[str, Backend]
     clusters: Layer
+    """Without those that look different from different places."""
+    placed: Placed
     forward: Layer
 
 
@@ -58,7 +61,8 @@ def _outbound(scope: Scope, memo: Memo) -> Outbound:
     own_hosts = tuple(_hosts_without_service(scope))
     reached = _reached(scope, listed, [*steered, *(s for _, s in own_hosts)])
     found: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
-    for backend in reached:
+    placed = clusters.placed((b, scope.tuning(b.key.host)) for b in reached)
+    for backend in (b for b in reached if b.key.host not in placed.inline):
         found += clusters.clusters(backend, scope.tuning(backend.key.host), memo)
     hosts = _distinct([*_service_hosts(scope, listed, memo), *(_bare_host(scope, h, s, memo) for h, s in own_hosts)])
     return Outbound(
@@ -66,6 +70,7 @@ def _outbound(scope: Scope, memo: Memo) -> Outbound:
         backends=reached,
         by_host={b.key.host: b for b in reached},
         clusters=layer(("outbound clusters", scope.id), memo, clusters=tuple(found)),
+        placed=placed,
         forward=_forward(scope, hosts, memo),
     )
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tulle.model.resource import Key, Source
-from tulle.model.traffic import Algorithm, ConnectionPool, HashOn, HashPolicy, LoadBalancer, OutlierDetection, TcpKeepalive, TrafficPolicy
+from tulle.model.traffic import (
+    Algorithm,
+    ConnectionPool,
+    Distribution,
+    HashOn,
+    HashPolicy,
+    LoadBalancer,
+    LocalityRules,
+    OutlierDetection,
+    Pings,
+    RetryBudget,
+    TcpKeepalive,
+    TrafficPolicy,
+    Tunnel,
+    Utilization,
+)
 from tulle.resources.networking import traffic_policy as spec
 from tulle.resources.networking.destination_rule import Subset
 
@@ -18,7 +33,7 @@ _ALGORITHMS = {
     spec.SimpleLb.RANDOM: Algorithm.RANDOM,
     spec.SimpleLb.PASSTHROUGH: Algorithm.PASSTHROUGH,
 }
-_WARMED = frozenset({Algorithm.ROUND_ROBIN, Algorithm.LEAST_REQUEST})
+_WARMED = frozenset({Algorithm.ROUND_ROBIN, Algorithm.LEAST_REQUEST, Algorithm.BACKEND_UTILIZATION})
 _ZERO = timedelta(0)
 DEFAULT = TrafficPolicy()
 
@@ -30,6 +45,9 @@ class Blocks:
     load_balancer: spec.LoadBalancer | None = None
     connection_pool: spec.ConnectionPool | None = None
     outlier_detection: spec.OutlierDetection | None = None
+    tunnel: spec.Tunnel | None = None
+    proxy_protocol: spec.ProxyProtocol | None = None
+    retry_budget: spec.RetryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,19 +83,26 @@ def _for_port(base: Blocks, policy: spec.TrafficPolicy | None, port: int) -> Blo
     """Blocks that are set override; settings of the very port replace all blocks, so what they lack goes back to its default."""
     if policy is None:
         return base
+    base = replace(
+        base,
+        tunnel=policy.tunnel or base.tunnel,
+        proxy_protocol=policy.proxy_protocol or base.proxy_protocol,
+        retry_budget=policy.retry_budget or base.retry_budget,
+    )
     for own in policy.port_level_settings:
         if own.port.number == port:
-            return _blocks(own)
-    mine = _blocks(policy)
-    return Blocks(
-        load_balancer=mine.load_balancer or base.load_balancer,
-        connection_pool=mine.connection_pool or base.connection_pool,
-        outlier_detection=mine.outlier_detection or base.outlier_detection,
+            return _with(base, own, Blocks())
+    return _with(base, policy, base)
+
+
+def _with(base: Blocks, own: spec.PolicyBlocks, rest: Blocks) -> Blocks:
+    """`base` with the blocks that can be set for a port, those that are not set from `rest`."""
+    return replace(
+        base,
+        load_balancer=own.load_balancer or rest.load_balancer,
+        connection_pool=own.connection_pool or rest.connection_pool,
+        outlier_detection=own.outlier_detection or rest.outlier_detection,
     )
-
-
-def _blocks(policy: spec.PolicyBlocks) -> Blocks:
-    return Blocks(load_balancer=policy.load_balancer, connection_pool=policy.connection_pool, outlier_detection=policy.outlier_detection)
 
 
 def compiled(blocks: Blocks) -> TrafficPolicy:
@@ -85,21 +110,73 @@ def compiled(blocks: Blocks) -> TrafficPolicy:
         load_balancer=load_balancer(blocks.load_balancer),
         connection_pool=connection_pool(blocks.connection_pool),
         outlier_detection=outlier_detection(blocks.outlier_detection),
+        retry_budget=_retry_budget(blocks.retry_budget),
+        proxy_protocol=_PROXY_VERSIONS[blocks.proxy_protocol.version] if blocks.proxy_protocol else None,
+        tunnel=_tunnel(blocks.tunnel),
     )
 
 
-def load_balancer(rule: spec.LoadBalancer | None) -> LoadBalancer:
+_PROXY_VERSIONS = {spec.ProxyProtocolVersion.V1: 1, spec.ProxyProtocolVersion.V2: 2}
+
+
+def _retry_budget(rule: spec.RetryBudget | None) -> RetryBudget | None:
     if rule is None:
-        return LoadBalancer()
+        return None
+    return RetryBudget(
+        percent=20.0 if rule.percent is None else rule.percent,
+        interval=rule.budget_interval,
+        min_concurrency=3 if rule.min_retry_concurrency is None else rule.min_retry_concurrency,
+    )
+
+
+def _tunnel(rule: spec.Tunnel | None) -> Tunnel | None:
+    if rule is None:
+        return None
+    return Tunnel(host=rule.target_host, port=rule.target_port, post=rule.protocol is spec.TunnelProtocol.POST)
+
+
+def load_balancer(rule: spec.LoadBalancer | None) -> LoadBalancer:
+    return replace(_algorithm(rule), locality=_locality(rule.locality_lb_setting)) if rule else LoadBalancer()
+
+
+def _locality(rule: spec.LocalityLb | None) -> LocalityRules | None:
+    if rule is None:
+        return None
+    return LocalityRules(
+        enabled=rule.enabled is not False,
+        distribute=tuple(Distribution(caller=d.from_ or "*", shares=tuple(d.to.items())) for d in rule.distribute),
+        failover=tuple((f.from_, f.to) for f in rule.failover),
+        failover_priority=rule.failover_priority,
+    )
+
+
+def _algorithm(rule: spec.LoadBalancer) -> LoadBalancer:
     if rule.consistent_hash is not None:
         return _hashed(rule.consistent_hash)
+    if rule.backend_utilization is not None:
+        return _by_utilization(rule.backend_utilization, rule.warmup)
     algorithm = _ALGORITHMS.get(rule.simple, Algorithm.LEAST_REQUEST) if rule.simple else Algorithm.LEAST_REQUEST
-    if rule.warmup is None or algorithm not in _WARMED:
+    return _warmed(algorithm, rule.warmup)
+
+
+def _by_utilization(rule: spec.BackendUtilization, warmup: spec.Warmup | None) -> LoadBalancer:
+    found = Utilization(
+        metrics=rule.metric_names_for_computing_utilization,
+        error_penalty_percent=rule.error_utilization_penalty_percent,
+        blackout=rule.weight_stabilization_period,
+        expiration=rule.weight_expiration_period,
+        update=rule.weight_update_period,
+    )
+    return replace(_warmed(Algorithm.BACKEND_UTILIZATION, warmup), utilization=found)
+
+
+def _warmed(algorithm: Algorithm, rule: spec.Warmup | None) -> LoadBalancer:
+    if rule is None or algorithm not in _WARMED:
         return LoadBalancer(algorithm=algorithm)
-    percent, aggression = rule.warmup.minimum_percent, rule.warmup.aggression
+    percent, aggression = rule.minimum_percent, rule.aggression
     return LoadBalancer(
         algorithm=algorithm,
-        warmup=rule.warmup.duration,
+        warmup=rule.duration,
         warmup_minimum_percent=10.0 if percent is None else percent,
         warmup_aggression=1.0 if aggression is None else aggression,
     )
@@ -119,7 +196,10 @@ def _hash_policy(rule: spec.ConsistentHash) -> HashPolicy:
     if rule.http_query_parameter_name:
         return HashPolicy(on=HashOn.QUERY, name=rule.http_query_parameter_name)
     if cookie := rule.http_cookie:
-        return HashPolicy(on=HashOn.COOKIE, name=cookie.name, cookie_path=cookie.path or "", cookie_ttl=cookie.ttl)
+        attributes = tuple((a.name, a.value or "") for a in cookie.attributes)
+        return HashPolicy(
+            on=HashOn.COOKIE, name=cookie.name, cookie_path=cookie.path or "", cookie_ttl=cookie.ttl, cookie_attributes=attributes
+        )
     return HashPolicy(on=HashOn.SOURCE_IP)
 
 
@@ -128,7 +208,7 @@ def connection_pool(rule: spec.ConnectionPool | None) -> ConnectionPool:
     if rule is None:
         return ConnectionPool()
     tcp, http = rule.tcp or spec.TcpPool(), rule.http or spec.HttpPool()
-    keepalive = tcp.tcp_keepalive
+    keepalive, pings = tcp.tcp_keepalive, http.http2_keep_alive
     return ConnectionPool(
         max_connections=tcp.max_connections or None,
         connect_timeout=tcp.connect_timeout or timedelta(seconds=10),
@@ -143,6 +223,7 @@ def connection_pool(rule: spec.ConnectionPool | None) -> ConnectionPool:
         max_concurrent_streams=http.max_concurrent_streams or None,
         use_client_protocol=http.use_client_protocol,
         upgrade_to_http2=http.h2_upgrade_policy is spec.H2UpgradePolicy.UPGRADE,
+        pings=Pings(interval=pings.interval, timeout=pings.timeout) if pings else None,
     )
 
 
@@ -160,4 +241,5 @@ def outlier_detection(rule: spec.OutlierDetection | None) -> OutlierDetection | 
         base_ejection_time=rule.base_ejection_time or timedelta(seconds=30),
         max_ejection_percent=rule.max_ejection_percent or 10,
         min_health_percent=rule.min_health_percent or 0,
+        error_codes=rule.outlier_detection_http_error_codes,
     )

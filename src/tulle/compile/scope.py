@@ -116,7 +116,9 @@ class Scope:
         """All that routes made from a VirtualService depend on, by identity."""
         if steering is None:
             return ()
-        return (steering, *((self.backends.get(t), self.tuning(t)) for t in steering.targets))
+        # A host that is not known may be short for one that is, which is then hinted at.
+        found = ((self.backends.get(t) or self.backends.get(f"{t}.svc.{self.domain}"), self.tuning(t)) for t in steering.targets)
+        return (steering, *found)
 
 
 def scope_of(structure: Structure, node: Node, memo: Memo) -> Scope:

@@ -107,23 +107,34 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
         for tuning in siblings:
             if resource.key in tuning.members:
                 found += tuning.overruled.get(resource.key, ())
-        found += _passthrough(resource, "spec.trafficPolicy", spec.traffic_policy)
+        found += _policy_found(resource, "spec.trafficPolicy", spec.traffic_policy, None)
         for i, subset in enumerate(spec.subsets):
-            found += _passthrough(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy)
+            found += _policy_found(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy, spec.traffic_policy)
         return _warned(resource, found)
 
     return memo.get(("status", resource.key), (resource, known, siblings), make)
 
 
-def _passthrough(resource: Resource[object], place: str, policy: TrafficPolicy | None) -> Iterator[Found]:
-    why = "PASSTHROUGH: callers that name the service get any of its endpoints; an address is dialled only where a caller names it"
+_PASSTHROUGH = "PASSTHROUGH: callers that name the service get any of its endpoints; an address is dialled only where a caller names it"
+_NO_OUTLIERS = "not in force: needs outlierDetection, which tells when to turn to endpoints that are farther"
+
+
+def _policy_found(resource: Resource[object], place: str, policy: TrafficPolicy | None, base: TrafficPolicy | None) -> Iterator[Found]:
     if policy is None:
         return
-    parts: list[tuple[str, PolicyBlocks]] = [(place, policy)]
-    parts += ((f"{place}.portLevelSettings[{i}]", p) for i, p in enumerate(policy.port_level_settings))
-    for path, blocks in parts:
-        if blocks.load_balancer and blocks.load_balancer.simple is SimpleLb.PASSTHROUGH:
-            yield resource.at(f"{path}.loadBalancer.simple"), why
+    judged = policy.outlier_detection or (base and base.outlier_detection)
+    yield from _blocks_found(resource, place, policy, judged=bool(judged))
+    for i, own in enumerate(policy.port_level_settings):
+        yield from _blocks_found(resource, f"{place}.portLevelSettings[{i}]", own, judged=bool(own.outlier_detection))
+
+
+def _blocks_found(resource: Resource[object], path: str, blocks: PolicyBlocks, *, judged: bool) -> Iterator[Found]:
+    balancer = blocks.load_balancer
+    if balancer and balancer.simple is SimpleLb.PASSTHROUGH:
+        yield resource.at(f"{path}.loadBalancer.simple"), _PASSTHROUGH
+    locality = balancer.locality_lb_setting if balancer else None
+    if locality and locality.enabled is not False and not locality.distribute and not judged:
+        yield resource.at(f"{path}.loadBalancer.localityLbSetting"), _NO_OUTLIERS
 
 
 def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> Iterator[Found]:

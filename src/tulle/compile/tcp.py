@@ -53,6 +53,7 @@ def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConne
         clusters=clusters,
         idle_timeout=policy.connection_pool.tcp_idle_timeout,
         hash_policy=by_source if by_source and by_source.on is HashOn.SOURCE_IP else None,
+        tunnel=policy.tunnel,
     )
 
 

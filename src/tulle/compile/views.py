@@ -6,6 +6,8 @@ import itertools
 
 from tulle.compile import clusters, gateways, inbound, upstreams
 from tulle.compile.catalog import Backend
+from tulle.compile.clusters import Placed
+from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.mesh import Mesh
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.scope import Scope, scope_of
@@ -16,10 +18,12 @@ def view(mesh: Mesh, node: Node) -> ProxyView:
     """All that a proxy is to do. Proxies of one scope share their layers, and so do meshes while nothing in a layer changes."""
     scope = scope_of(mesh.structure, node, mesh.memo)
     if node.role is Role.GATEWAY:
-        return _gateway(mesh, scope)
+        return _gateway(mesh, scope, node)
     found = outbound(scope, mesh.memo)
     forward = (found.forward,) if node.http_proxy else ()
-    return ProxyView(layers=(_own(mesh, node, found), *forward, found.clusters, _endpoints(mesh, scope, found.backends)))
+    return ProxyView(
+        layers=(_own(mesh, node, found), *forward, found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))
+    )
 
 
 def gateway_addresses(mesh: Mesh, node: Node) -> tuple[gateways.Served, ...]:
@@ -45,27 +49,41 @@ def _forward_listener(node: Node) -> tuple[Listener, ...]:
     return (Listener(name=f"{address}_{port}", address=address, port=port, direction=Direction.OUTBOUND, chains=(chain,)),)
 
 
-def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...]) -> Layer:
-    """The endpoints of all clusters of a scope that do not hold their own."""
-    return mesh.memo.get(("endpoint layer", scope.id), (scope, mesh.catalog), lambda: _gathered(mesh, scope, backends))
+def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, node: Node) -> Layer:
+    """The endpoints of all clusters of a scope that do not hold their own, and the clusters that depend on the proxy's place."""
+    caller = standpoint(node.locality, node.labels, node.ip, placed.labels) if placed.hosts else ANYWHERE
+    return mesh.memo.get(
+        ("endpoint layer", scope.id, caller), (scope, mesh.catalog), lambda: _gathered(mesh, scope, backends, placed, caller)
+    )
 
 
-def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...]) -> Layer:
+def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, caller: Standpoint) -> Layer:
     """The same layer as before if no endpoint of the scope changed."""
+    memo, edge = mesh.memo, scope.id.role is Role.GATEWAY
+
+    def place(backend: Backend) -> Standpoint:
+        return caller if backend.key.host in placed.hosts else ANYWHERE
+
     parts = tuple(
-        clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), mesh.memo)
+        clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), memo, place(backend))
         for backend in backends
         if (found := mesh.endpoint_set(backend.key))
     )
-    return mesh.memo.get(("endpoints of", scope.id), parts, lambda: Layer(endpoints=tuple(itertools.chain.from_iterable(parts))))
+    inline = tuple(
+        clusters.clusters(b, scope.tuning(b.key.host), memo, edge=edge, caller=caller) for b in backends if b.key.host in placed.inline
+    )
+    flat = itertools.chain.from_iterable
+    return memo.get(
+        ("endpoints of", scope.id, caller), (parts, inline), lambda: Layer(endpoints=tuple(flat(parts)), clusters=tuple(flat(inline)))
+    )
 
 
-def _gateway(mesh: Mesh, scope: Scope) -> ProxyView:
-    shared, backends = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
-    return ProxyView(layers=(shared, _endpoints(mesh, scope, backends)))
+def _gateway(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
+    shared, backends, placed = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
+    return ProxyView(layers=(shared, _endpoints(mesh, scope, backends, placed, node)))
 
 
-def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...]]:
+def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Placed]:
     """A gateway has clusters only for what its rules send to."""
     which = scope.id
     served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
@@ -73,7 +91,9 @@ def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...]]:
     bound = {steering for server in served if not server.dropped for _, steering in gateways.bound(scope, server)}
     hosts = sorted({t for steering in bound for t in steering.targets if t in scope.backends})
     backends = tuple(scope.backends[host] for host in hosts)
+    placed = clusters.placed((b, scope.tuning(b.key.host)) for b in backends)
     made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
-    for backend in backends:
+    for backend in (b for b in backends if b.key.host not in placed.inline):
         made += clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo, edge=True)
-    return layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made)), backends
+    shared = layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made))
+    return shared, backends, placed

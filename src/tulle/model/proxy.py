@@ -11,7 +11,7 @@ from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, Resolution
 from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
-from tulle.model.traffic import HashPolicy, TrafficPolicy
+from tulle.model.traffic import HashPolicy, TrafficPolicy, Tunnel
 
 
 class Role(Enum):
@@ -89,6 +89,8 @@ class TcpConnections:
     clusters: tuple[WeightedCluster, ...]
     idle_timeout: timedelta | None = None
     hash_policy: HashPolicy | None = None
+    tunnel: Tunnel | None = None
+    """Connections are carried inside HTTP requests to the cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ from typing import Any
 from tulle.protos.library import message
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
+_LB = "envoy.extensions.load_balancing_policies"
 
 NAMES = {
     "Any": "google.protobuf.Any",
     "Bootstrap": "envoy.config.bootstrap.v3.Bootstrap",
+    "ClientSideWeightedRoundRobin": f"{_LB}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
     "Cluster": "envoy.config.cluster.v3.Cluster",
     "ClusterLoadAssignment": "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "Cors": "envoy.extensions.filters.http.cors.v3.Cors",
@@ -30,6 +32,8 @@ NAMES = {
     "Listener": "envoy.config.listener.v3.Listener",
     "PreviousHosts": "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     "PreviousPriorities": "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    "ProxyProtocol": "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+    "ProxyProtocolUpstreamTransport": "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
     "RBAC": "envoy.extensions.filters.http.rbac.v3.RBAC",
     "RawBuffer": "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "Resource": "envoy.service.discovery.v3.Resource",

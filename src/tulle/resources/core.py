@@ -27,7 +27,6 @@ CLUSTER_FIELDS = (
     "publishNotReadyAddresses",
     "sessionAffinity",
     "sessionAffinityConfig",
-    "trafficDistribution",
 )
 """Fields that are only about the way through a Kubernetes cluster."""
 
@@ -36,6 +35,15 @@ def _target(value: object) -> int | str:
     if (type(value) is int and 1 <= value <= 65535) or (isinstance(value, str) and value):
         return value
     raise ValueError(f"must be a port number or the name of a port, not {shown(value)}")
+
+
+DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+
+
+def _distribution(value: object) -> str:
+    if value in DISTRIBUTIONS:
+        return str(value)
+    raise ValueError(f"must be one of {', '.join(DISTRIBUTIONS)}, not {shown(value)}")
 
 
 class Transport(Enum):
@@ -72,6 +80,8 @@ class KubernetesService(Spec):
     cluster_ip: Annotated[Text | None, Field(alias="clusterIP")] = None
     """`None` (the text) for a headless service."""
     external_name: Host | None = None
+    traffic_distribution: Annotated[str, PlainValidator(_distribution)] | None = None
+    """Which endpoints are near to a caller."""
 
     def check(self) -> Iterable[Problem]:
         if self.type is ServiceType.EXTERNAL_NAME and not self.external_name:

@@ -61,27 +61,16 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 
 _BLOCKS = (
     _off("tls", "connections are made in plain text", _mutual),
-    _off("loadBalancer.localityLbSetting", "endpoints are not chosen by locality"),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
-    _off("loadBalancer.backendUtilization", "requests go to the endpoint with the fewest open requests"),
     Pending(
         path="loadBalancer.consistentHash",
         message="names nothing to hash: callers are told apart by their address",
         when=_lacks("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"),
     ),
-    _off("loadBalancer.consistentHash.httpCookie.attributes", "the cookie is made without them"),
-    _off("connectionPool.http.http2KeepAlive", "no HTTP/2 pings are sent"),
-    _off("outlierDetection.outlierDetectionHttpErrorCodes", "only 5xx answers count as errors"),
     Pending(
         path="outlierDetection.consecutiveErrors",
         message="is an old spelling: it counts 5xx answers and failed connections in a row; write consecutive5xxErrors",
     ),
-)
-_POLICY = (
-    *_BLOCKS,
-    _off("tunnel", "connections are not tunnelled"),
-    _off("proxyProtocol", "no PROXY header is sent"),
-    _off("retryBudget", "retries are limited by connectionPool.http.maxRetries alone"),
 )
 
 
@@ -90,7 +79,7 @@ def _under(prefix: str, entries: Iterable[Pending]) -> tuple[Pending, ...]:
 
 
 def _policies(prefix: str) -> tuple[Pending, ...]:
-    return (*_under(prefix, _POLICY), *_under(f"{prefix}.portLevelSettings[]", _BLOCKS))
+    return (*_under(prefix, _BLOCKS), *_under(f"{prefix}.portLevelSettings[]", _BLOCKS))
 
 
 PENDING: Mapping[str, tuple[Pending, ...]] = {

@@ -121,6 +121,8 @@ def hash_policy(of: HashPolicy) -> Fields:
     if of.on is HashOn.SOURCE_IP:
         return {"connection_properties": {"source_ip": True}}
     cookie: Fields = {"name": of.name, "path": of.cookie_path}
+    if of.cookie_attributes:
+        cookie["attributes"] = [{"name": name, "value": value} for name, value in of.cookie_attributes]
     return {"cookie": cookie if of.cookie_ttl is None else cookie | {"ttl": duration(of.cookie_ttl)}}
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from tulle.model.proxy import Cluster
 from tulle.model.service import Resolution
-from tulle.model.traffic import Algorithm, ConnectionPool, LoadBalancer, OutlierDetection, TcpKeepalive
+from tulle.model.traffic import (
+    Algorithm,
+    ConnectionPool,
+    LoadBalancer,
+    OutlierDetection,
+    RetryBudget,
+    TcpKeepalive,
+    TrafficPolicy,
+    Utilization,
+)
 from tulle.protos import any_, pb
 from tulle.translate import dns
 from tulle.translate.endpoints import assignment
@@ -18,6 +28,8 @@ NO_LIMIT = 4_294_967_295
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MAX_STREAMS = 1_073_741_824
+_PONG = timedelta(seconds=20)
+"""How long the answer to a PING may take where nothing is said of it, as in gRPC."""
 
 
 def cluster(of: Cluster) -> Any:
@@ -27,8 +39,8 @@ def cluster(of: Cluster) -> Any:
     fields: Fields = {
         "name": of.name,
         "connect_timeout": duration(pool.connect_timeout),
-        "circuit_breakers": {"thresholds": [_thresholds(pool)]},
-        "common_lb_config": _common_lb(policy.outlier_detection),
+        "circuit_breakers": {"thresholds": [_thresholds(pool, policy.retry_budget)]},
+        "common_lb_config": _common_lb(policy),
         # A host that leaves takes no new requests; those that it has run to their end, and its connections then close.
         "ignore_health_on_host_removal": True,
     }
@@ -37,11 +49,20 @@ def cluster(of: Cluster) -> Any:
         fields |= _balancing(policy.load_balancer)
     if policy.outlier_detection:
         fields["outlier_detection"] = _outlier(policy.outlier_detection)
+    if policy.proxy_protocol:
+        fields["transport_socket"] = _announced(policy.proxy_protocol, fields.get("transport_socket"))
     if pool.keepalive:
         fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool.keepalive)}
     if options := _http_options(of):
         fields["typed_extension_protocol_options"] = {HTTP_OPTIONS: any_(pb.HttpProtocolOptions(**options))}
     return pb.Cluster(**fields)
+
+
+def _announced(version: int, inner: Fields | None) -> Fields:
+    """The transport socket that tells the endpoint of the caller's address before anything else."""
+    plain = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": any_(pb.RawBuffer())}
+    config = pb.ProxyProtocolUpstreamTransport(config={"version": f"V{version}"}, transport_socket=inner or plain)
+    return {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": any_(config)}
 
 
 def _discovery(of: Cluster) -> Fields:
@@ -58,7 +79,7 @@ def _discovery(of: Cluster) -> Fields:
         return _dns(of)
     if of.endpoints is None:
         return {"type": "EDS", "eds_cluster_config": {"eds_config": ADS, "service_name": of.name}}
-    return {"type": "STATIC", "load_assignment": assignment(of.name, of.endpoints)}
+    return {"type": "STATIC", "load_assignment": assignment(of.name, of.endpoints, of.localities)}
 
 
 def _internal(name: str, listener: str) -> Fields:
@@ -82,26 +103,35 @@ def _dns(of: Cluster) -> Fields:
     )
     return {
         "cluster_type": {"name": "envoy.clusters.dns", "typed_config": any_(config)},
-        "load_assignment": assignment(of.name, of.endpoints or ()),
+        "load_assignment": assignment(of.name, of.endpoints or (), of.localities),
     }
 
 
-def _common_lb(outlier: OutlierDetection | None) -> Fields:
+def _common_lb(policy: TrafficPolicy) -> Fields:
     """Endpoints known to be bad get no traffic, however many they are, unless the user says so (Envoy's panic mode begins at 50 %)."""
-    return {
+    outlier, locality = policy.outlier_detection, policy.load_balancer.locality
+    fields: Fields = {
         "healthy_panic_threshold": {"value": float(outlier.min_health_percent if outlier else 0)},
         "update_merge_window": duration(ZERO),
     }
+    return fields | {"locality_weighted_lb_config": {}} if locality and locality.distribute else fields
 
 
-def _thresholds(pool: ConnectionPool) -> Fields:
+def _thresholds(pool: ConnectionPool, budget: RetryBudget | None) -> Fields:
     limits = {
         "max_connections": pool.max_connections,
         "max_pending_requests": pool.max_pending_requests,
         "max_requests": pool.max_requests,
         "max_retries": pool.max_retries,
     }
-    return {name: number(NO_LIMIT if limit is None else limit) for name, limit in limits.items()}
+    fields: Fields = {name: number(NO_LIMIT if limit is None else limit) for name, limit in limits.items()}
+    return fields | {"retry_budget": _budget(budget)} if budget else fields
+
+
+def _budget(of: RetryBudget) -> Fields:
+    """Takes the place of `max_retries`."""
+    interval = {"budget_interval": duration(of.interval)} if of.interval else {}
+    return {"budget_percent": {"value": of.percent}, "min_retry_concurrency": number(of.min_concurrency)} | interval
 
 
 def _keepalive(of: TcpKeepalive) -> Fields:
@@ -141,9 +171,25 @@ def _local_errors(of: OutlierDetection) -> Fields:
 
 
 def _balancing(of: LoadBalancer) -> Fields:
+    if of.utilization:
+        return {"load_balancing_policy": _by_utilization(of, of.utilization)}
     more = _CONFIGS.get(of.algorithm)
     policy: Fields = {"lb_policy": of.algorithm.value}
     return policy | more(of) if more else policy
+
+
+def _by_utilization(of: LoadBalancer, by: Utilization) -> Fields:
+    fields = present(
+        {
+            "blackout_period": None if by.blackout is None else duration(by.blackout),
+            "weight_expiration_period": None if by.expiration is None else duration(by.expiration),
+            "weight_update_period": None if by.update is None else duration(by.update),
+            "error_utilization_penalty": None if by.error_penalty_percent is None else {"value": by.error_penalty_percent / 100},
+        }
+    )
+    config = pb.ClientSideWeightedRoundRobin(**fields, metric_names_for_computing_utilization=by.metrics, **_slow_start(of))
+    name = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+    return {"policies": [{"typed_extension_config": {"name": name, "typed_config": any_(config)}}]}
 
 
 def _slow_start(of: LoadBalancer) -> Fields:
@@ -172,8 +218,20 @@ def _http_options(of: Cluster) -> Fields:
         # Envoy wants these of a cluster whose hosts are the caller's choice, even where it speaks no TLS.
         checks = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
         return _common_http(pool) | _version(of, pool) | checks
-    common = _common_http(pool)
+    common = _common_http(pool) | _errors(of.policy.outlier_detection)
     return common | _version(of, pool) if of.http or common else {}
+
+
+def _errors(of: OutlierDetection | None) -> Fields:
+    """Which answers count as errors, where they are not all of 5xx."""
+    if of is None or not of.error_codes:
+        return {}
+    rules = [{"http_response_headers_match": {"headers": [_status(code)]}} for code in of.error_codes]
+    return {"outlier_detection": {"error_matcher": rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}}}
+
+
+def _status(code: int) -> Fields:
+    return {"name": ":status", "string_match": {"exact": str(code)}}
 
 
 def _common_http(pool: ConnectionPool) -> Fields:
@@ -189,7 +247,9 @@ def _common_http(pool: ConnectionPool) -> Fields:
 
 
 def _version(of: Cluster, pool: ConnectionPool) -> Fields:
-    http2 = {"max_concurrent_streams": number(pool.max_concurrent_streams or _MAX_STREAMS)}
+    http2: Fields = {"max_concurrent_streams": number(pool.max_concurrent_streams or _MAX_STREAMS)}
+    if pool.pings and pool.pings.interval:
+        http2["connection_keepalive"] = {"interval": duration(pool.pings.interval), "timeout": duration(pool.pings.timeout or _PONG)}
     if pool.use_client_protocol:
         return {"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": http2}}
     if of.http2 or pool.upgrade_to_http2:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tulle.model.identity import Locality
-from tulle.model.proxy import EndpointGroup
+from tulle.model.proxy import EndpointGroup, LocalityGroup
 from tulle.model.service import Endpoint, Health
 from tulle.protos import pb
 from tulle.translate.values import Fields, number
@@ -19,21 +19,28 @@ _NOWHERE = Locality()
 
 def load_assignment(group: EndpointGroup) -> Any:
     """The message for endpoints that are sent apart from their cluster."""
-    return pb.ClusterLoadAssignment(**assignment(group.name, group.endpoints))
+    return pb.ClusterLoadAssignment(**assignment(group.name, group.endpoints, group.localities))
 
 
-def assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Fields:
-    """The fields of the message, endpoints grouped by locality in the order of their first endpoint."""
+def assignment(cluster: str, endpoints: Iterable[Endpoint], localities: Iterable[LocalityGroup] = ()) -> Fields:
+    """The fields of the message: as grouped by `localities`, else by locality in the order of their first endpoint."""
+    groups = tuple(localities) or _by_locality(endpoints)
+    return {"cluster_name": cluster, "endpoints": [_place(group) for group in groups]}
+
+
+def _by_locality(endpoints: Iterable[Endpoint]) -> tuple[LocalityGroup, ...]:
     places: dict[Locality, list[Endpoint]] = {}
     for endpoint in endpoints:
         places.setdefault(endpoint.locality, []).append(endpoint)
-    return {"cluster_name": cluster, "endpoints": [_place(locality, there) for locality, there in places.items()]}
+    return tuple(LocalityGroup(locality=locality, endpoints=tuple(there)) for locality, there in places.items())
 
 
-def _place(locality: Locality, endpoints: list[Endpoint]) -> Fields:
-    where = {} if locality == _NOWHERE else {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
-    weight = sum(max(endpoint.weight, 1) for endpoint in endpoints)
-    return {"locality": where, "lb_endpoints": [_lb_endpoint(endpoint) for endpoint in endpoints], "load_balancing_weight": number(weight)}
+def _place(group: LocalityGroup) -> Fields:
+    at = group.locality
+    where = {} if at == _NOWHERE else {"region": at.region, "zone": at.zone, "sub_zone": at.subzone}
+    weight = sum(max(endpoint.weight, 1) for endpoint in group.endpoints) if group.weight is None else group.weight
+    made: Fields = {"locality": where, "lb_endpoints": [_lb_endpoint(e) for e in group.endpoints], "load_balancing_weight": number(weight)}
+    return made | {"priority": group.priority} if group.priority else made
 
 
 def _lb_endpoint(endpoint: Endpoint) -> Fields:

@@ -130,6 +130,9 @@ def _tcp_proxy(serve: TcpConnections) -> Any:
         fields["idle_timeout"] = duration(serve.idle_timeout)
     if serve.hash_policy:
         fields["hash_policy"] = [{"source_ip": {}}]
+    if tunnel := serve.tunnel:
+        host = f"[{tunnel.host}]" if ":" in tunnel.host else tunnel.host
+        fields["tunneling_config"] = {"hostname": f"{host}:{tunnel.port}", "use_post": tunnel.post}
     return pb.TcpProxy(**fields)
 
 
