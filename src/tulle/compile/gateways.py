@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tulle.compile import names, protocols
 from tulle.compile import tcp as tcp_routes
@@ -17,6 +17,7 @@ from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener
 from tulle.model.resource import Key, Resource, Source
 from tulle.model.routing import Route, RouteTable, Skipped, VirtualHost
 from tulle.model.service import Protocol
+from tulle.resources.annotations import NO_TOPOLOGY, ForwardCertificate, Topology, proxy_annotation
 from tulle.resources.networking.gateway import Gateway, Server
 
 OFFSET = 8000
@@ -36,6 +37,8 @@ class Served:
     port: int
     """Where the proxy listens."""
     protocol: Protocol
+    topology: Topology = NO_TOPOLOGY
+    """What stands in front of the gateway."""
     dropped: str = ""
     """Why it is not served; empty where it is."""
 
@@ -83,6 +86,7 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
         address=spec.bind or bind,
         port=declared if privileged or declared >= _FIRST_FREE else declared + OFFSET,
         protocol=protocol,
+        topology=proxy_annotation(gateway.annotations).topology,
         dropped=unsupported(spec, protocol),
     )
 
@@ -98,16 +102,7 @@ def unsupported(spec: Server, protocol: Protocol) -> str:
 
 
 def _dropped(server: Served, why: str) -> Served:
-    return Served(
-        gateway=server.gateway,
-        index=server.index,
-        spec=server.spec,
-        source=server.source,
-        address=server.address,
-        port=server.port,
-        protocol=server.protocol,
-        dropped=why,
-    )
+    return replace(server, dropped=why)
 
 
 def clash(first: Server, other: Server) -> str:
@@ -137,13 +132,24 @@ def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, .
         declared = group[0].declared_port
         if group[0].protocol.is_http:
             tables[declared] += group
-            serve = HttpConnections(stat_prefix=f"{address}_{port}", routes=f"http.{declared}", edge=True)
+            serve = _http(f"{address}_{port}", declared, group)
             chains: tuple[FilterChain, ...] = (FilterChain(name=f"http.{declared}", serve=serve, source=group[0].source),)
         else:
             chains = _tcp_chains(scope, group[0])
         if chains:
             found.append(_listener(address, port, declared, chains, group))
     return tuple(found), tuple(_table(scope, port, group) for port, group in sorted(tables.items()))
+
+
+def _http(stat_prefix: str, declared: int, group: list[Served]) -> HttpConnections:
+    details = next((d for s in group if (d := s.topology.forward_client_cert_details) is not ForwardCertificate.UNDEFINED), None)
+    return HttpConnections(
+        stat_prefix=stat_prefix,
+        routes=f"http.{declared}",
+        edge=True,
+        trusted_hops=next((n for s in group if (n := s.topology.num_trusted_proxies)), 0),
+        forward_client_cert=details.value if details else "",
+    )
 
 
 def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:
@@ -155,6 +161,7 @@ def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain,
         chains=chains,
         declared_port=declared if declared != port else 0,
         sources=tuple(s.source for s in group),
+        proxy_protocol=any(s.topology.proxy_protocol is not None for s in group),
     )
 
 

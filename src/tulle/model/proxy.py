@@ -79,6 +79,10 @@ class HttpConnections:
     edge: bool = False
     """Callers are not trusted: forwarding headers are the proxy's own to write."""
     fixed_destination: Source | None = None
+    trusted_hops: int = 0
+    """How many proxies in front are believed in what they append to X-Forwarded-For."""
+    forward_client_cert: str = ""
+    """What becomes of x-forwarded-client-cert (Istio's word); empty for the default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +129,10 @@ class Listener:
     declared_port: int = 0
     """The port that the user asked for, where the proxy had to take another."""
     sources: tuple[Source, ...] = ()
+    proxy_protocol: bool = False
+    """Callers begin with a header of the PROXY protocol, version 1 or 2, which says who they speak for."""
+    udp: bool = False
+    """Datagrams instead of connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Key, Origin, Resource, Violation
+from tulle.resources.annotations import found_in
 from tulle.resources.foreign import judge
 from tulle.resources.kinds import MESH_FILE, Kind, kind_of
 from tulle.resources.meshfile import Mesh
@@ -169,12 +170,15 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     wrong = list(_top_level(written))
     metadata = _validated(written, "metadata", Metadata, wrong)
     spec = _validated(written, "spec", kind.spec, wrong)
+    broken, idle = found_in(kind.name, metadata.annotations) if metadata else ((), ())
+    wrong.extend(written.says(field, message) for field, message in broken)
     findings.violations.extend(wrong)
     if not wrong and metadata is not None and spec is not None:
         found = findings.meshes if kind is MESH_FILE else findings.resources
         found.append(_resource(written, kind, metadata, spec, namespace))
         places = pending(kind.name, written.value.get("spec") or {})
         findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
+        findings.warnings.extend(written.says(field, message) for field, message in idle)
 
 
 def _top_level(written: _Written) -> Iterator[Violation]:

@@ -19,6 +19,7 @@ from tulle.translate.values import ADS, YES, ZERO, Fields, duration, number
 
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
+PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 SERVER_NAME = "istio-envoy"
@@ -27,6 +28,8 @@ SERVER_NAME = "istio-envoy"
 _BACKLOG = 4096
 _HEADERS_TIMEOUT = timedelta(seconds=60)
 """At the edge, callers that send their headers one byte at a time are cut off."""
+_SETTING = ("APPEND_FORWARD", "SANITIZE_SET")
+"""Of what becomes of x-forwarded-client-cert: those that write the caller's own certificate into it."""
 _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
 
 
@@ -38,9 +41,19 @@ def listener(of: Listener) -> Any:
         "traffic_direction": _DIRECTIONS[of.direction],
     }
     fields |= _bound(of) if of.address else {"internal_listener": {}}
-    if any(_looks_at_tls(chain) for chain in of.chains):
-        fields["listener_filters"] = [{"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())}]
+    if filters := _listener_filters(of):
+        fields["listener_filters"] = filters
     return pb.Listener(**fields)
+
+
+def _listener_filters(of: Listener) -> list[Fields]:
+    """The PROXY header comes before all else that a caller says."""
+    filters: list[Fields] = []
+    if of.proxy_protocol:
+        filters.append({"name": PROXY_PROTOCOL, "typed_config": any_(pb.ProxyProtocol())})
+    if any(_looks_at_tls(chain) for chain in of.chains):
+        filters.append({"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())})
+    return filters
 
 
 def references(of: Listener) -> tuple[Reference, ...]:
@@ -111,6 +124,12 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     }
     if serve.edge:
         fields["request_headers_timeout"] = duration(_HEADERS_TIMEOUT)
+    if serve.trusted_hops:
+        fields["xff_num_trusted_hops"] = serve.trusted_hops
+    if serve.forward_client_cert:
+        fields["forward_client_cert_details"] = serve.forward_client_cert
+    if serve.forward_client_cert in _SETTING:
+        fields["set_current_client_cert_details"] = {"subject": YES, "cert": True, "dns": True, "uri": True}
     return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
 
 
