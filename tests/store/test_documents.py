@@ -206,7 +206,7 @@ async def test_delete_by_file_also_deletes_what_is_not_valid(documents: Document
 @on_documents
 async def test_list_selects(documents: Documents, _: SqliteHarness) -> None:
     await apply(documents, together(virtual_service("z"), virtual_service("a"), destination_rule(), virtual_service(namespace="shop")))
-    assert [str(d.key) for d in await documents.list("VirtualService", "default")] == [
+    assert [str(d.key) for d in await documents.list(("VirtualService",), "default")] == [
         "VirtualService/default/a",
         "VirtualService/default/z",
     ]

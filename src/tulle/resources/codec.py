@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tulle.model.resource import Origin, Resource
-from tulle.resources.kinds import kind_of
+from tulle.resources.kinds import kind_in
 from tulle.resources.read import Metadata, build
 
 
@@ -27,10 +27,10 @@ def restore(data: bytes, *, created: int, revision: int) -> Resource[Any]:
     """The resource that `dump` wrote. Raises ValueError for a document that is not valid (any more)."""
     document = json.loads(data)
     origin = document.pop("origin")
-    kind = kind_of(document["kind"])
+    kind = kind_in(document["apiVersion"], document["kind"])
     if kind is None:
-        raise ValueError(f"unknown kind {document['kind']}")
+        raise ValueError(f"unknown kind {document['kind']} in {document['apiVersion']}")
     metadata = Metadata.model_validate(document["metadata"])
-    spec = kind.spec.model_validate(document["spec"])
+    spec = kind.spec.model_validate(document["spec"] if kind.body == ("spec",) else {k: document[k] for k in kind.body if k in document})
     place = Origin(path=origin["path"], line=origin["line"])
-    return replace(build(document, metadata, spec, origin=place, lines=origin["lines"]), created=created, revision=revision)
+    return replace(build(kind, document, metadata, spec, origin=place, lines=origin["lines"]), created=created, revision=revision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from tulle.resources.kinds import KINDS, MESH_FILE, Kind, kind_of
+from tulle.resources.kinds import KINDS, MESH_FILE, Kind, kinds_called
 
 _CONTAINERS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job", "CronJob"})
 _CORE = frozenset(
@@ -53,8 +53,8 @@ def judge(api_version: str, kind: str) -> Foreign:
         return Foreign(message=_ROUTE_RULE)
     if group in _REMOVED:
         return Foreign(field="apiVersion", message=f"{group} {_REMOVED[group]}")
-    known = MESH_FILE if kind == MESH_FILE.name else kind_of(kind)
-    if known is not None:
+    known = (MESH_FILE,) if kind == MESH_FILE.name else kinds_called(kind)
+    if known:
         return Foreign(field="apiVersion", message=_wrong_version(api_version, known))
     return Foreign(message=_unknown(kind))
 
@@ -64,12 +64,13 @@ def _is_kubernetes(group: str, kind: str) -> bool:
     return in_group or (not group and (kind in _CORE or kind in _CONTAINERS))
 
 
-def _wrong_version(api_version: str, kind: Kind) -> str:
-    return f'{kind.name} has no API version "{api_version}"; it has {", ".join(kind.api_versions)}'
+def _wrong_version(api_version: str, kinds: tuple[Kind, ...]) -> str:
+    versions = ", ".join(version for kind in kinds for version in kind.api_versions)
+    return f'{kinds[0].kind} has no API version "{api_version}"; it has {versions}'
 
 
 def _unknown(kind: str) -> str:
-    names = [known.name for known in KINDS]
+    names = list(dict.fromkeys(known.kind for known in KINDS))
     near = difflib.get_close_matches(kind, names, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"the kinds are {', '.join(names)}"
     return f'unknown kind "{kind}"; {hint}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tulle.model.resource import Key
 from tulle.resources.core import KubernetesService
 from tulle.resources.meshfile import KIND, Mesh
 from tulle.resources.networking import DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
@@ -15,6 +16,7 @@ class Kind:
     """A kind of document that users write."""
 
     name: str
+    """As in keys: `VirtualService`, or `Gateway.gateway.networking.k8s.io` for one whose plain name is another group's already."""
     plural: str
     short: tuple[str, ...] = ()
     group: str = ""
@@ -22,6 +24,15 @@ class Kind:
     versions: tuple[str, ...]
     """All versions have the same schema; the first is today's."""
     spec: type[Spec]
+    body: tuple[str, ...] = ("spec",)
+    """The fields of a document that say something. What the specification models, where that is not `spec` alone."""
+    cluster: bool = False
+    """Its documents belong to no namespace; their keys have an empty one."""
+
+    @property
+    def kind(self) -> str:
+        """As documents write it."""
+        return self.name.partition(".")[0]
 
     @property
     def api_versions(self) -> tuple[str, ...]:
@@ -29,7 +40,10 @@ class Kind:
 
     def names(self) -> tuple[str, ...]:
         """All that a user may call the kind, in lower case."""
-        return (self.name.lower(), self.plural, *self.short)
+        return (self.kind.lower(), self.plural, *self.short)
+
+    def key(self, namespace: str, name: str) -> Key:
+        return Key(kind=self.name, namespace="" if self.cluster else namespace, name=name)
 
 
 _ISTIO = "networking.istio.io"
@@ -50,16 +64,29 @@ MESH_FILE = Kind(name=KIND, plural="meshes", group="tulle.dev", versions=("v1",)
 """What `tulle up` starts; it is not applied."""
 
 _BY_KIND = {kind.name: kind for kind in KINDS}
-_BY_NAME = {name: kind for kind in KINDS for name in kind.names()}
 
 
 def kind_of(name: str) -> Kind | None:
-    """The kind with exactly this name, as in a document."""
+    """The kind with exactly this name, as in a key."""
     return _BY_KIND.get(name)
 
 
-def find_kind(word: str) -> Kind | None:
-    """The kind that a user means by `vs`, `virtualservices`, `VirtualService` or `virtualservices.networking.istio.io`."""
+def kind_in(api_version: str, kind: str) -> Kind | None:
+    """The kind of a document, by what it says of itself."""
+    return next((known for known in kinds_called(kind) if api_version in known.api_versions), None)
+
+
+def kinds_called(kind: str) -> tuple[Kind, ...]:
+    """All kinds with a plain name, in whatever group."""
+    return tuple(known for known in KINDS if known.kind == kind)
+
+
+def find_kinds(word: str) -> tuple[Kind, ...]:
+    """The kinds that a user means by `vs`, `virtualservices`, `VirtualService` or `virtualservices.networking.istio.io`."""
     name, _, group = word.lower().partition(".")
-    kind = _BY_NAME.get(name)
-    return kind if kind and group in ("", kind.group) else None
+    return tuple(kind for kind in KINDS if name in kind.names() and group in ("", kind.group))
+
+
+def find_kind(word: str) -> Kind | None:
+    """The one kind that a user means; the first in the table where there are more."""
+    return next(iter(find_kinds(word)), None)

@@ -11,10 +11,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ValidationError
 
 from tulle.model.frozen import FrozenMap
-from tulle.model.resource import Key, Origin, Resource, Violation
+from tulle.model.resource import Origin, Resource, Violation
 from tulle.resources.annotations import found_in
 from tulle.resources.foreign import judge
-from tulle.resources.kinds import MESH_FILE, Kind, kind_of
+from tulle.resources.kinds import MESH_FILE, Kind, kind_in
 from tulle.resources.meshfile import Mesh
 from tulle.resources.names import Label, LabelMap, dns_name
 from tulle.resources.paths import locate, nearest_line
@@ -25,7 +25,7 @@ from tulle.resources.yaml import Document, load
 
 M = TypeVar("M", bound=Spec)
 
-_TOP = ("apiVersion", "kind", "metadata", "spec")
+_TOP = ("apiVersion", "kind", "metadata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,8 @@ class Metadata(Spec):
     annotations: TextMap = NO_TEXTS
 
     def document(self, namespace: str) -> dict[str, Any]:
-        """As documents are kept; `namespace` is for one that names none."""
-        kept: dict[str, Any] = {"name": self.name, "namespace": self.namespace or namespace}
+        """As documents are kept; `namespace` is for one that names none, and empty for one that belongs to none."""
+        kept: dict[str, Any] = {"name": self.name, **({"namespace": self.namespace or namespace} if namespace else {})}
         for key, texts in (("labels", self.labels), ("annotations", self.annotations)):
             if texts:
                 kept[key] = dict(texts)
@@ -99,7 +99,12 @@ class _Written:
         return value if isinstance(value, str) else ""
 
     def title(self) -> str:
-        return "/".join(part for part in (self.text("kind"), self.named("name")) if part)
+        kind = kind_in(self.text("apiVersion"), self.text("kind"))
+        return "/".join(part for part in (kind.name if kind else self.text("kind"), self.named("name")) if part)
+
+    def body(self, kind: Kind) -> dict[str, Any]:
+        """What it says, apart from what it is called."""
+        return {key: self.value[key] for key in kind.body if self.value.get(key) is not None}
 
     def says(self, path: str, message: str) -> Violation:
         origin = replace(self.origin, line=nearest_line(self.lines, path, self.origin.line))
@@ -162,58 +167,68 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     if missing:
         findings.violations.extend(missing)
         return
-    kind = MESH_FILE if written.text("kind") == MESH_FILE.name else kind_of(written.text("kind"))
-    if kind is None or written.text("apiVersion") not in kind.api_versions:
+    is_mesh = written.text("kind") == MESH_FILE.name and written.text("apiVersion") in MESH_FILE.api_versions
+    kind = MESH_FILE if is_mesh else kind_in(written.text("apiVersion"), written.text("kind"))
+    if kind is None:
         foreign = judge(written.text("apiVersion"), written.text("kind"))
         (findings.warnings if foreign.skip else findings.violations).append(written.says(foreign.field, foreign.message))
         return
-    wrong = list(_top_level(written))
-    metadata = _validated(written, "metadata", Metadata, wrong)
-    spec = _validated(written, "spec", kind.spec, wrong)
+    wrong = list(_top_level(written, kind))
+    metadata = _validated(written, ("metadata",), Metadata, wrong)
+    spec = _validated(written, ("spec",) if kind.body == ("spec",) else (), kind.spec, wrong, written.body(kind))
     broken, idle = found_in(kind.name, metadata.annotations) if metadata else ((), ())
     wrong.extend(written.says(field, message) for field, message in broken)
     findings.violations.extend(wrong)
     if not wrong and metadata is not None and spec is not None:
         found = findings.meshes if kind is MESH_FILE else findings.resources
-        found.append(_resource(written, kind, metadata, spec, namespace))
+        found.append(_resource(written, kind, metadata, spec, "" if kind.cluster else namespace))
+        if kind.cluster and metadata.namespace:
+            findings.warnings.append(written.says("metadata.namespace", f"has no effect: a {kind.kind} belongs to no namespace"))
         places = pending(kind.name, written.value.get("spec") or {})
         findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
         findings.warnings.extend(written.says(field, message) for field, message in idle)
 
 
-def _top_level(written: _Written) -> Iterator[Violation]:
+def _top_level(written: _Written, kind: Kind) -> Iterator[Violation]:
+    known = (*_TOP, *kind.body)
     for key in written.value:
-        if key not in (*_TOP, "status"):
-            near = difflib.get_close_matches(key, _TOP, n=1)
+        if key not in (*known, "status"):
+            near = difflib.get_close_matches(key, known, n=1)
             yield written.says(key, f'unknown field "{key}"' + (f'; did you mean "{near[0]}"?' if near else ""))
 
 
-def _validated(written: _Written, key: str, model: type[M], wrong: list[Violation]) -> M | None:
-    if key not in written.value:
-        wrong.append(written.says(key, "required"))
+def _validated(
+    written: _Written, at: tuple[str, ...], model: type[M], wrong: list[Violation], body: Mapping[str, Any] | None = None
+) -> M | None:
+    """The part of a document that stands under the key `at`; with an empty one, `body`."""
+    if at and at[0] not in written.value:
+        wrong.append(written.says(at[0], "required"))
         return None
-    value = written.value[key]
+    value = written.value[at[0]] if at else body
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        wrong.extend(written.says(locate(written.value, (key, *place)), message) for place, message in problems_of(error))
+        wrong.extend(written.says(locate(written.value, (*at, *place)), message) for place, message in problems_of(error))
         return None
 
 
 def _resource(written: _Written, kind: Kind, metadata: Metadata, spec: Spec, namespace: str) -> Resource[Any]:
     document = {
         "apiVersion": written.text("apiVersion"),
-        "kind": kind.name,
+        "kind": kind.kind,
         "metadata": metadata.document(namespace),
-        "spec": written.value.get("spec") or {},
+        **({"spec": {}} if "spec" in kind.body else {}),
+        **written.body(kind),
     }
-    return build(document, metadata, spec, origin=written.origin, lines=written.lines)
+    return build(kind, document, metadata, spec, origin=written.origin, lines=written.lines)
 
 
-def build(document: Mapping[str, Any], metadata: Metadata, spec: Spec, *, origin: Origin, lines: Mapping[str, int]) -> Resource[Any]:
+def build(
+    kind: Kind, document: Mapping[str, Any], metadata: Metadata, spec: Spec, *, origin: Origin, lines: Mapping[str, int]
+) -> Resource[Any]:
     """The resource of a document whose metadata and spec were found valid."""
     return Resource(
-        key=Key(kind=document["kind"], namespace=document["metadata"]["namespace"], name=metadata.name),
+        key=kind.key(document["metadata"].get("namespace", ""), metadata.name),
         api_version=document["apiVersion"],
         spec=spec,
         labels=FrozenMap(metadata.labels),

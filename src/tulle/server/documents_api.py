@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tulle.model.resource import Condition, Key, Status, Violation
+from tulle.model.resource import Condition, Status, Violation
 from tulle.resources import codec
 from tulle.resources.kinds import kind_of
 from tulle.server.forms import (
@@ -23,6 +23,7 @@ from tulle.server.forms import (
     report_json,
     seconds,
     the_kind,
+    the_kinds,
 )
 from tulle.server.ports import Live
 from tulle.store.document import Document, Report
@@ -83,13 +84,13 @@ class DocumentsApi:
         return answer(body | {"error": _count(len(reading.violations))} if reading.violations else body, 422 if reading.violations else 200)
 
     async def list(self, request: Request) -> Response:
-        kind = the_kind(request.path_params["kind"]).name if "kind" in request.path_params else ""
-        documents = await self._documents.list(kind, request.query_params.get("namespace", ""))
+        kinds = the_kinds(request.path_params["kind"]) if "kind" in request.path_params else ()
+        documents = await self._documents.list(kinds, request.query_params.get("namespace", ""))
         return answer({"items": [self.shown(document) for document in documents]})
 
     async def get(self, request: Request) -> Response:
         params = request.path_params
-        key = Key(kind=the_kind(params["kind"]).name, namespace=params["namespace"], name=params["name"])
+        key = the_kind(params["kind"]).key(params["namespace"], params["name"])
         document = await self._documents.get(key)
         if not document:
             raise problem(404, f"there is no {key.kind} {key.name!r} in namespace {key.namespace!r}")
@@ -105,7 +106,11 @@ class DocumentsApi:
         else:
             kind = kind_of(key.kind)
             versions = kind.api_versions if kind else ("",)
-            body = {"apiVersion": versions[0], "kind": key.kind, "metadata": {"name": key.name, "namespace": key.namespace}}
+            body = {
+                "apiVersion": versions[0],
+                "kind": kind.kind if kind else key.kind,
+                "metadata": {"name": key.name, "namespace": key.namespace},
+            }
         return body | {"status": self._status(document)}
 
     def _status(self, document: Document) -> dict[str, Any]:

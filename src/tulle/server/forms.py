@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tulle.model.resource import Condition, Key, Violation
-from tulle.resources.kinds import KINDS, Kind, find_kind
+from tulle.resources.kinds import KINDS, Kind, find_kind, find_kinds
 from tulle.resources.scalars import parse_duration
 from tulle.store.document import File, Report, Result
 from tulle.store.records import violations_json
@@ -71,7 +71,7 @@ class KeyForm(_Form):
     name: Annotated[str, Field(min_length=1)]
 
     def key(self) -> Key:
-        return Key(kind=the_kind(self.kind).name, namespace=self.namespace, name=self.name)
+        return the_kind(self.kind).key(self.namespace, self.name)
 
 
 class DeleteForm(_Form):
@@ -136,12 +136,17 @@ def the_kind(word: str) -> Kind:
     raise problem(404, f"there is no kind {word!r}; kinds are {', '.join(kind.name for kind in KINDS)}")
 
 
+def the_kinds(word: str) -> tuple[str, ...]:
+    """The names of all kinds that are meant: a plain name may be that of several groups. Raises 404."""
+    return tuple(kind.name for kind in find_kinds(word)) or (the_kind(word).name,)
+
+
 def key_of(text: str) -> Key:
     """Reads `Kind/namespace/name`."""
     parts = text.split("/")
     if len(parts) != 3:
         raise problem(400, f"{text!r} does not name a document: write Kind/namespace/name")
-    return Key(kind=the_kind(parts[0]).name, namespace=parts[1], name=parts[2])
+    return the_kind(parts[0]).key(parts[1], parts[2])
 
 
 def seconds(text: str, name: str, least: float = 0.0, most: float = WAIT_LIMIT) -> float:

@@ -47,10 +47,13 @@ class Documents:
         document = await self._find(key)
         return document if document.exists else None
 
-    async def list(self, kind: str = "", namespace: str = "") -> tuple[Document, ...]:
-        """In the order of kind, namespace and name; empty arguments select all."""
+    async def list(self, kinds: Sequence[str] = (), namespace: str = "") -> tuple[Document, ...]:
+        """In the order of kind, namespace and name; empty arguments select all.
+
+        Documents that belong to no namespace are shown wherever their kind is asked for.
+        """
         documents, _ = await self._all()
-        chosen = (d for d in documents.values() if kind in ("", d.key.kind) and namespace in ("", d.key.namespace) and d.exists)
+        chosen = (d for d in documents.values() if d.exists and _is_meant(d.key, kinds, namespace))
         return tuple(sorted(chosen, key=lambda document: document.key))
 
     async def in_force(self) -> Mapping[Key, Resource[Any]]:
@@ -205,6 +208,11 @@ class Documents:
             record = Rejected(violations=(_unreadable(key, error),))
         self._decoded[entry.key] = (entry.revision, record)
         return record
+
+
+def _is_meant(key: Key, kinds: Sequence[str], namespace: str) -> bool:
+    here = namespace in ("", key.namespace) or (not key.namespace and bool(kinds))
+    return here and (not kinds or key.kind in kinds)
 
 
 def _in_force(documents: Mapping[Key, Document]) -> Mapping[Key, Resource[Any]]:

@@ -84,7 +84,8 @@ def _not_applied(mesh: Resource[Any]) -> Violation:
 def key_of(violation: Violation, namespace: str) -> Key | None:
     """The document that a violation is about, where it says so much."""
     kind, _, name = violation.resource.partition("/")
-    return Key(kind=kind, namespace=violation.namespace or namespace, name=name) if name and kind_of(kind) else None
+    known = kind_of(kind)
+    return known.key(violation.namespace or namespace, name) if name and known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
