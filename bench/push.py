@@ -1,7 +1,8 @@
 """From a change to the last proxy's acknowledgement: 10, 100 and 1000 simulated proxies, 1000 services with 5 endpoints each.
 
 Drives the real control plane, `tulle control`, over its HTTP API: the time includes storing, compiling, translating and sending.
-Scoped: a Sidecar resource in each of 50 namespaces shows its proxies the 20 services of that namespace; unscoped: all see all.
+Scoped: a Sidecar resource in each of 50 namespaces shows its proxies the 20 services of that namespace. Unscoped: the proxies of one
+namespace see all.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def settle(control: ControlPlane) -> None:
 
 
 def one_size(control: ControlPlane, count: int, *, scoped: bool) -> list[object]:
-    namespaces = NAMESPACES
+    namespaces = NAMESPACES if scoped else 1
     touched = len(range(0, count, namespaces)) if scoped else count
     command = [sys.executable, "-m", "bench.fleet", "127.0.0.1", str(control.xds), str(count), str(namespaces)]
     cpu = control.cpu()

@@ -35,6 +35,9 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.server_max_unrequested_time_in_server", 120),  # seconds in line when a whole fleet comes back at once
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
