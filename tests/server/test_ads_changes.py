@@ -38,6 +38,8 @@ class Mesh:
     timeouts: Counter[str] = field(default_factory=Counter)
     extras: dict[str, str] = field(default_factory=dict)
     """Listeners besides the one under load, and the cluster of each."""
+    edge: bool = False
+    """Of the listener under load."""
     made: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +86,9 @@ class Mesh:
             self.extras[self.dice.choice(sorted(self.extras))] = self.new_cluster()
         self.drop_unused()
 
+    def change_main(self) -> None:
+        self.edge = not self.edge
+
     def view(self) -> ProxyView:
         main = table("main", host("*", *(route(path, to(name)) for path, name in self.routes.items())))
         extras = [table(name, host("*", route(None, to(target)))) for name, target in self.extras.items()]
@@ -91,7 +96,7 @@ class Mesh:
             n: TrafficPolicy(connection_pool=ConnectionPool(connect_timeout=timedelta(seconds=5 + self.timeouts[n]))) for n in self.clusters
         }
         return view(
-            http_listener("main", "main"),
+            http_listener("main", "main", edge=self.edge),
             *(http_listener(name, name) for name in self.extras),
             main,
             *extras,
@@ -109,6 +114,7 @@ KINDS = (
     Mesh.add_listener,
     Mesh.remove_listener,
     Mesh.change_listener,
+    Mesh.change_main,
 )
 
 

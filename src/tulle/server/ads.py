@@ -23,6 +23,7 @@ from tulle.discovery.events import Event
 from tulle.discovery.node import from_envoy
 from tulle.discovery.wire import parse
 from tulle.logs import Log
+from tulle.logs import Log
 from tulle.model.identity import Locality
 from tulle.model.proxy import Node
 from tulle.translate.snapshot import Snapshot
@@ -80,7 +81,7 @@ class Counters:
 class Ads:
     """The server. `patience` and `linger`: see `discovery.Reminder`, in seconds."""
 
-    def __init__(self, proxies: Proxies, *, patience: float = 3.0, linger: float = 2.0, storm: int = 32) -> None:
+    def __init__(self, proxies: Proxies, *, patience: float = 3.0, linger: float = 10.0, storm: int = 32) -> None:
         """`storm`: how many clients may be at their first answer at the same time; the others wait in line."""
         self.counters = Counters()
         self._proxies = proxies
@@ -132,7 +133,6 @@ class Ads:
         self._proxies.acknowledged(node_id, command.type_url, command.snapshot)
 
     def rejected(self, node_id: str, command: Rejected) -> None:
-        log.warning("a proxy refused resources", node=node_id, names=[e.name for e in command.entries], why=command.message)
         self._proxies.rejected(node_id, command)
 
     def count(self, request: Request) -> None:
@@ -165,7 +165,7 @@ class Ads:
 
     async def _turn_away(self, context: Any, why: str) -> None:
         self.counters.refused += 1
-        log.warning("a proxy was turned away", peer=context.peer(), why=why)
+        _log.warning("a proxy was turned away", peer=context.peer(), why=why)
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
 
     @contextmanager
