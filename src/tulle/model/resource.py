@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -107,6 +108,8 @@ class Status:
 
     conditions: tuple[Condition, ...] = ()
     warnings: tuple[Violation, ...] = ()
+    details: Mapping[str, object] = FrozenMap()
+    """What else the API of the kind has in a status (`listeners`, `parents`, ...), as JSON has it."""
 
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)

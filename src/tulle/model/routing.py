@@ -91,6 +91,10 @@ class WeightedCluster:
     """Used when the route itself rewrites no host."""
 
 
+INVALID_BACKEND = "InvalidBackend"
+"""A name that no cluster has: the share of requests that is sent there is answered at once, with `Forward.unknown_status`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
     cluster: str
@@ -128,6 +132,8 @@ class Forward:
     hash_policies: tuple[HashPolicy, ...] = ()
     connect: bool = False
     """Terminate CONNECT: the bytes inside go to the cluster."""
+    unknown_status: int = 503
+    """The answer where a cluster does not exist: 503 or 500."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +144,8 @@ class Redirect:
     host: str | None = None
     path: str | None = None
     prefix_rewrite: str | None = None
+    regex_rewrite: tuple[str, str] | None = None
+    """RE2 pattern and substitution, applied to the path."""
     scheme: str | None = None
     port: int | None = None
     strip_query: bool = False

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tulle.model.routing import NO_OPS, DirectResponse, Forward, HeaderOps, Mirror, Redirect, RetryPolicy, Route, WeightedCluster
+from tulle.model.routing import (
+    INVALID_BACKEND,
+    NO_OPS,
+    DirectResponse,
+    Forward,
+    HeaderOps,
+    Mirror,
+    Redirect,
+    RetryPolicy,
+    Route,
+    WeightedCluster,
+)
 from tulle.model.traffic import HashOn, HashPolicy
 from tulle.protos import any_, pb
 from tulle.translate.headers import header_ops
@@ -30,7 +41,8 @@ def clusters(route: Route) -> tuple[str, ...]:
     """The clusters that the route names."""
     if not isinstance(route.action, Forward) or not route.action.clusters:
         return ()
-    return (*(to.cluster for to in route.action.clusters), *(mirror.cluster for mirror in route.action.mirrors))
+    named = (*(to.cluster for to in route.action.clusters), *(mirror.cluster for mirror in route.action.mirrors))
+    return tuple(name for name in named if name != INVALID_BACKEND)
 
 
 def _headers(route: Route, does: Forward) -> Fields:
@@ -56,6 +68,8 @@ def _forward(does: Forward) -> Fields:
         fields["request_mirror_policies"] = [_mirror(mirror) for mirror in does.mirrors]
     if does.hash_policies:
         fields["hash_policy"] = [hash_policy(policy) for policy in does.hash_policies]
+    if does.unknown_status == 500:
+        fields["cluster_not_found_response_code"] = "INTERNAL_SERVER_ERROR"
     if does.connect:
         fields["upgrade_configs"] = [{"upgrade_type": "CONNECT", "connect_config": {}}]
     return fields
@@ -136,6 +150,9 @@ def _redirect(of: Redirect) -> Fields:
         "port_redirect": of.port,
     }
     fields |= {name: value for name, value in given.items() if value is not None}
+    if of.regex_rewrite:
+        pattern, substitution = of.regex_rewrite
+        fields["regex_rewrite"] = {"pattern": regex(pattern), "substitution": substitution}
     return fields | {"strip_query": True} if of.strip_query else fields
 
 

@@ -13,7 +13,18 @@ from tulle.compile.explain.rewrite import location, rewritten, tls_location
 from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Cluster, ProxyView
-from tulle.model.routing import Abort, Cors, DirectResponse, Forward, Redirect, Route, RouteTable, VirtualHost, WeightedCluster
+from tulle.model.routing import (
+    INVALID_BACKEND,
+    Abort,
+    Cors,
+    DirectResponse,
+    Forward,
+    Redirect,
+    Route,
+    RouteTable,
+    VirtualHost,
+    WeightedCluster,
+)
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN = 2
@@ -164,6 +175,8 @@ def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backend
         return replace(trace, weighted_clusters=shares)
     only = action.clusters[0]
     change = _changed(seen, chosen, action, only, backends)
+    if only.cluster == INVALID_BACKEND:
+        return _end(trace, _because(chosen, "its destination is not valid"), seen, action.unknown_status)
     return to_cluster(replace(trace, rewritten=change or None), only.cluster, backends)
 
 

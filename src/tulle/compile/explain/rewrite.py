@@ -116,7 +116,7 @@ def location(seen: Seen, match: RouteMatch, redirect: Redirect) -> str:
     scheme = redirect.scheme or seen.scheme
     port = f":{redirect.port}" if redirect.port else ""
     host = redirect.host or _kept_host(seen, scheme, port)
-    path = new_path(seen.path, match, prefix=redirect.prefix_rewrite, regex=None)
+    path = new_path(seen.path, match, prefix=redirect.prefix_rewrite, regex=redirect.regex_rewrite)
     if redirect.path:
         path = redirect.path if "?" in redirect.path else redirect.path + split_query(seen.path)[1]
     if redirect.strip_query and "?" not in (redirect.path or ""):
