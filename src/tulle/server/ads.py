@@ -23,7 +23,6 @@ from tulle.discovery.events import Event
 from tulle.discovery.node import from_envoy
 from tulle.discovery.wire import parse
 from tulle.logs import Log
-from tulle.logs import Log
 from tulle.model.identity import Locality
 from tulle.model.proxy import Node
 from tulle.translate.snapshot import Snapshot
@@ -165,7 +164,7 @@ class Ads:
 
     async def _turn_away(self, context: Any, why: str) -> None:
         self.counters.refused += 1
-        _log.warning("a proxy was turned away", peer=context.peer(), why=why)
+        log.warning("a proxy was turned away", peer=context.peer(), why=why)
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
 
     @contextmanager
