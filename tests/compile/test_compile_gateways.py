@@ -202,7 +202,7 @@ def test_where_each_server_is_served_at_a_proxy() -> None:
     low, upper, tls = gateway_addresses(mesh, gateway())
     assert (upper.port, upper.dropped) == (8080, "")
     assert (low.declared_port, low.port, low.dropped) == (80, 8080, ""), "HTTP joins HTTP where both must have the same port"
-    assert tls.dropped == "HTTPS is not in force yet, so port 443 is not served"
+    assert (tls.declared_port, tls.port, tls.dropped) == (443, 8443, "")
     low, upper, _ = gateway_addresses(mesh, gateway(privileged=True))
     assert [(s.port, s.dropped) for s in (low, upper)] == [(80, ""), (8080, "")]
     assert gateway_addresses(mesh, gateway(istio="other")) == ()

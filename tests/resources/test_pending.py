@@ -15,8 +15,8 @@ ROUTE = "route: [{destination: {host: a}}]"
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
-        ("VirtualService", "hosts: [a]\ntls: [{match: [{sniHosts: [a]}], " + ROUTE + "}]",
-         "spec.tls: not in force: connections are not routed by server name"),
+        ("VirtualService", "hosts: [a]\ntls: [{match: [{sniHosts: [a], destinationSubnets: [10.0.0.0/8]}], " + ROUTE + "}]",
+         "spec.tls[0].match[0].destinationSubnets[0]: not in force: sidecars leave the match out; gateways honour it"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {abort: {http2Error: X, percentage: {value: 1}}}}]",
          "spec.http[0].fault.abort.http2Error: not in force: no request is aborted by it"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {exponential_delay: 1s, percent: 1}}}]",
@@ -30,9 +30,9 @@ ROUTE = "route: [{destination: {host: a}}]"
         ("VirtualService", "hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], " + ROUTE + "}]",
          "spec.tcp[0].match[0].sourceSubnet: not in force: the match is left out"),
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: SIMPLE}}",
-         "spec.trafficPolicy.tls: not in force: connections are made in plain text"),
+         "spec.trafficPolicy.tls.mode: not in force: connections are made in plain text"),
         ("DestinationRule", "host: a\nsubsets: [{name: b, trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: 1}}]}}]",
-         "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls: not in force: connections are made in plain text"),
+         "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode: not in force: connections are made in plain text"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}",
          "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting: not in force: endpoints are not chosen by zone"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {}}}",
@@ -57,10 +57,14 @@ def test_services_of_kubernetes() -> None:
 
 
 def test_a_gateway_that_serves_tls() -> None:
-    spec = "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}]"
-    assert warned("Gateway", spec) == [
-        "spec.servers[0].port.protocol: not in force: the server is left out until Tulle serves TLS",
-        "spec.servers[0].tls: not in force: nothing is encrypted",
+    server = "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {%s}}]"
+    assert warned("Gateway", server % "mode: SIMPLE, credentialName: c") == []
+    assert warned("Gateway", server % "mode: ISTIO_MUTUAL") == [
+        "spec.servers[0].tls.mode: not in force: the server is left out until the mesh has an authority of its own"
+    ]
+    assert warned("Gateway", server % "mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA, ROT13], ecdhCurves: [P-1, X25519]") == [
+        "spec.servers[0].tls.cipherSuites[1]: not in force: the proxy knows no cipher suite of this name",
+        "spec.servers[0].tls.ecdhCurves[0]: not in force: the proxy knows no curve of this name",
     ]
 
 

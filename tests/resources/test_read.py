@@ -200,7 +200,7 @@ metadata: {name: e}
             "Zebra",
             (
                 '2: kind: unknown kind "Zebra"; '
-                "the kinds are VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, Service"
+                "the kinds are VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, Service, Secret"
             ),
         ),
         (

@@ -8,6 +8,7 @@ from functools import partial
 
 from tulle.compile import catalog, services
 from tulle.compile.catalog import Catalog, ServiceKey
+from tulle.compile.credentials import Credentials
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
 from tulle.compile.rules import Documents, arrange, of_kind
@@ -19,6 +20,7 @@ from tulle.model.mesh import Inputs
 from tulle.model.resource import Key, Status
 from tulle.model.service import Registration
 from tulle.resources.core import KubernetesService
+from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
@@ -68,7 +70,13 @@ def _structure(inputs: Inputs, previous: Built | None, found: Catalog, memo: Mem
         rules = before.rules
     else:
         rules = arrange(inputs.resources, settings.domain, settings.root_namespace, memo)
-    return Structure(settings=settings, backends=found.backends, rules=rules)
+    return Structure(settings=settings, backends=found.backends, rules=rules, credentials=_credentials(inputs, previous, same_documents))
+
+
+def _credentials(inputs: Inputs, previous: Built | None, same_documents: bool) -> Credentials:
+    if previous and same_documents:
+        return previous.mesh.structure.credentials
+    return {(r.key.namespace, r.key.name): r for r in of_kind(inputs.resources, Secret)}
 
 
 def _catalog(inputs: Inputs, previous: Built | None, memo: Memo, *, same_documents: bool) -> Catalog:

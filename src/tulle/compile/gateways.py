@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from tulle.compile import names, protocols
+from tulle.compile import edge_tls, names, protocols, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.routes import Place, http_routes
 from tulle.compile.rules import Rules
@@ -62,13 +62,13 @@ def servers(rules: Rules, labels: Labels, bind: str, *, privileged: bool) -> tup
     """All servers of the Gateways that pick a proxy, from the oldest, with what becomes of each."""
     picked = [g for g in rules.gateways if selects(g.spec.selector, labels)]
     wanted = [_server(g, i, s, bind, privileged) for g in picked for i, s in enumerate(g.spec.servers)]
-    taken: dict[tuple[str, int], Served] = {}
+    taken: dict[tuple[str, int], list[Served]] = defaultdict(list)
     done = []
     for server in sorted(wanted, key=lambda s: s.port != s.declared_port):
-        first = taken.get((server.address, server.port))
-        dropped = server.dropped or (_clash(first, server) if first else "")
+        there = taken[server.address, server.port]
+        dropped = server.dropped or next((why for first in there if (why := _clash(first, server))), "")
         if not dropped:
-            taken.setdefault((server.address, server.port), server)
+            there.append(server)
         done.append(server if dropped == server.dropped else _dropped(server, dropped))
     order = {id(g): n for n, g in enumerate(picked)}
     position = {g.key: order[id(g)] for g in picked}
@@ -92,8 +92,8 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
 
 
 def unsupported(spec: Server, protocol: Protocol) -> str:
-    if protocol.is_tls:
-        return f"{spec.port.protocol} is not in force yet, so port {spec.port.number} is not served"
+    if protocol.is_tls and (why := tls.not_in_force(spec.tls)):
+        return f"{why}, so the server is left out"
     if protocol is Protocol.UDP:
         return f"a gateway does not serve UDP, so port {spec.port.number} is not served"
     if (spec.bind or "").startswith("unix:"):
@@ -106,11 +106,14 @@ def _dropped(server: Served, why: str) -> Served:
 
 
 def clash(first: Server, other: Server) -> str:
-    """Why two servers on one port cannot both be served; empty where they can. HTTP joins only HTTP."""
+    """Why two servers on one port cannot both be served; empty where they can. HTTP joins only HTTP, and TLS only TLS for other hosts."""
     one, two = (protocols.named(s.port.protocol) or Protocol.HTTP for s in (first, other))
-    if one.is_http != two.is_http:
+    if (one.is_http, one.is_tls) != (two.is_http, two.is_tls):
         return f"{other.port.protocol} cannot share port {other.port.number} with {first.port.protocol}"
-    return "" if two.is_http or one.is_tls or two.is_tls else f"port {other.port.number} is already served as {first.port.protocol}"
+    if two.is_tls:
+        common = sorted(edge_tls.hosts(first) & edge_tls.hosts(other))
+        return f"host {common[0]} on port {other.port.number} is already served" if common else ""
+    return "" if two.is_http else f"port {other.port.number} is already served as {first.port.protocol}"
 
 
 def _clash(first: Served, other: Served) -> str:
@@ -127,25 +130,29 @@ def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, .
         if not server.dropped:
             ports[server.address, server.port].append(server)
     tables: dict[int, list[Served]] = defaultdict(list)
-    found = []
+    found, ended = [], list[RouteTable]()
     for (address, port), group in sorted(ports.items()):
         declared = group[0].declared_port
         if group[0].protocol.is_http:
             tables[declared] += group
-            serve = _http(f"{address}_{port}", declared, group)
+            serve = _http(f"http.{declared}", group)
             chains: tuple[FilterChain, ...] = (FilterChain(name=f"http.{declared}", serve=serve, source=group[0].source),)
+        elif group[0].protocol.is_tls:
+            chains, own = edge_tls.chains(scope, group, edge_tls.Makers(bound=bound, http=_http, table=_table))
+            ended += own
         else:
             chains = _tcp_chains(scope, group[0])
         if chains:
             found.append(_listener(address, port, declared, chains, group))
-    return tuple(found), tuple(_table(scope, port, group) for port, group in sorted(tables.items()))
+    plain = (_table(scope, f"http.{port}", port, group) for port, group in sorted(tables.items()))
+    return tuple(found), (*plain, *sorted(ended, key=lambda t: t.name))
 
 
-def _http(stat_prefix: str, declared: int, group: list[Served]) -> HttpConnections:
+def _http(routes: str, group: list[Served]) -> HttpConnections:
     details = next((d for s in group if (d := s.topology.forward_client_cert_details) is not ForwardCertificate.UNDEFINED), None)
     return HttpConnections(
-        stat_prefix=stat_prefix,
-        routes=f"http.{declared}",
+        stat_prefix=f"{group[0].address}_{group[0].port}",
+        routes=routes,
         edge=True,
         trusted_hops=next((n for s in group if (n := s.topology.num_trusted_proxies)), 0),
         forward_client_cert=details.value if details else "",
@@ -189,15 +196,15 @@ def _tcp_chains(scope: Scope, server: Served) -> tuple[FilterChain, ...]:
 Parts = tuple[tuple[Route, ...], tuple[Skipped, ...]]
 
 
-def _table(scope: Scope, port: int, group: list[Served]) -> RouteTable:
-    tls_only = {host for s in group if s.spec.tls and s.spec.tls.https_redirect for _, host in s.hosts}
+def _table(scope: Scope, name: str, port: int, group: list[Served]) -> RouteTable:
+    tls_only = {host for s in group if s.protocol.is_http and s.spec.tls and s.spec.tls.https_redirect for _, host in s.hosts}
     found = _parts(scope, port, group)
     hosts = [_virtual_host(host, port, parts, _redirected(host, tls_only)) for host, parts in found.items()]
     hosts += [_virtual_host(host, port, [], True) for host in tls_only - found.keys()]
     hosts = [h for h in hosts if h.routes or h.require_tls]
     if not hosts:
         hosts = [VirtualHost(name=f"blackhole:{port}", domains=("*",), routes=())]
-    return RouteTable(name=f"http.{port}", virtual_hosts=tuple(sorted(hosts, key=lambda h: h.name)), ignore_port_in_host=True)
+    return RouteTable(name=name, virtual_hosts=tuple(sorted(hosts, key=lambda h: h.name)), ignore_port_in_host=True)
 
 
 def _parts(scope: Scope, port: int, group: list[Served]) -> dict[str, list[Parts]]:

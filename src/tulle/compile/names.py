@@ -87,6 +87,11 @@ def cluster_name(host: str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
 
 
+def sni_name(host: str, port: int, subset: str = "") -> str:
+    """The name that sidecars ask for where a gateway passes them on (Istio's, BEHAVIOURS 3)."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
 def exported(export_to: tuple[str, ...], owner: str, client: str) -> bool:
     """Whether something of namespace `owner` may be seen from namespace `client` (exportTo; empty means everywhere)."""
     if not export_to or "*" in export_to:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tulle.compile import names
 from tulle.compile.catalog import Backend, ServiceKey
+from tulle.compile.credentials import Credentials, Keyring
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.rules import Rules
@@ -26,6 +27,7 @@ class Structure:
     settings: MeshSettings
     backends: Mapping[ServiceKey, Backend]
     rules: Rules
+    credentials: Credentials = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ class Scope:
     """What a Sidecar resource restricts visibility to; None where none does."""
     allow_any: bool
     _tunings: dict[str, Tuning | None] = field(default_factory=dict)
+
+    @property
+    def keyring(self) -> Keyring:
+        return Keyring(credentials=self.structure.credentials, namespace=self.namespace)
 
     @property
     def domain(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from tulle.compile import gateways, names, protocols
+from tulle.compile import gateways, names, protocols, tls
+from tulle.compile.credentials import Keyring
 from tulle.compile.memo import Memo
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
 from tulle.compile.rules import Rules
@@ -43,7 +44,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
     if isinstance(spec, DestinationRule):
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):
-        return _warned(resource, _gateway_found(structure.rules, resource, spec))
+        return _warned(resource, [*_gateway_found(structure.rules, resource, spec), *_credentials_found(structure, resource, spec)])
     if isinstance(spec, ServiceEntry | KubernetesService):
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
@@ -156,6 +157,18 @@ def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> I
             yield source, clash
         elif not gateways.unsupported(server, protocols.named(server.port.protocol) or Protocol.HTTP):
             earlier.append(("this Gateway", str(source.origin), server))
+
+
+def _credentials_found(structure: Structure, resource: Resource[object], spec: Gateway) -> Iterator[Found]:
+    """Certificates that are not there: as the usual gateway, that of the root namespace, looks for them."""
+    home = resource.key.namespace
+    keyring = Keyring(credentials=structure.credentials, namespace=structure.rules.root_namespace)
+    for index, server in enumerate(spec.servers):
+        if server.tls is None or server.tls.mode not in tls.ENDING:
+            continue
+        found = tls.downstream(server.tls, keyring, home, http=True)
+        if isinstance(found, tls.Missing):
+            yield resource.at(f"spec.servers[{index}].tls"), f"not served until it is there: {found.why}"
 
 
 def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

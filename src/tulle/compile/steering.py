@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tulle.compile import delegation, names
 from tulle.model.resource import Key, Resource, Source
-from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute, TcpRoute, VirtualService
+from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute, TcpRoute, TlsRoute, VirtualService
 
 Age = tuple[int, str, str]
 
@@ -47,6 +47,14 @@ class TcpRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TlsRule:
+    """Connections by the name that the caller asks for, which TLS shows before anything is encrypted."""
+
+    spec: TlsRoute
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Steering:
     key: Key
     resource: Resource[VirtualService]
@@ -56,6 +64,7 @@ class Steering:
     """`mesh` or `namespace/name`."""
     http: tuple[HttpRule, ...]
     tcp: tuple[TcpRule, ...]
+    tls: tuple[TlsRule, ...] = ()
     targets: tuple[str, ...]
     """Full names of all services that its rules send to."""
     problems: tuple[tuple[Source, str], ...] = ()
@@ -89,11 +98,13 @@ def steering(resource: Resource[VirtualService], documents: Documents, domain: s
         gateways=frozenset(names.gateway_name(g, key.namespace) for g in spec.gateways) or frozenset((names.MESH,)),
         http=http,
         tcp=tuple(TcpRule(spec=rule, source=resource.at(f"spec.tcp[{i}]")) for i, rule in enumerate(spec.tcp)),
+        tls=tuple(TlsRule(spec=rule, source=resource.at(f"spec.tls[{i}]")) for i, rule in enumerate(spec.tls)),
         targets=tuple(
             sorted(
                 {
                     *_http_targets(http, domain),
                     *(names.resolve(d.destination.host, key.namespace, domain) for t in spec.tcp for d in t.route),
+                    *(names.resolve(d.destination.host, key.namespace, domain) for t in spec.tls for d in t.route),
                 }
             )
         ),

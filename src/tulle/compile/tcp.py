@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tulle.compile import names
 from tulle.compile.catalog import Backend
 from tulle.compile.policies import DEFAULT
-from tulle.compile.routes import BLACK_HOLE, Place, target, tcp_mismatch
-from tulle.compile.steering import Steering, TcpRule
+from tulle.compile.routes import BLACK_HOLE, Place, proxy_mismatch, target, tcp_mismatch
+from tulle.compile.steering import Steering, TcpRule, TlsRule
 from tulle.model.proxy import TcpConnections
 from tulle.model.resource import Source
 from tulle.model.routing import WeightedCluster
 from tulle.model.traffic import HashOn, TrafficPolicy
+from tulle.resources.networking.virtual_service import TlsMatch
 
 NOWHERE = (WeightedCluster(cluster=BLACK_HOLE),)
 
 
-def to_service(backend: Backend, steering: Steering | None, place: Place) -> tuple[TcpConnections, Source | None]:
-    """Connections to a port of a service as callers make them, and the rule that speaks for them."""
-    rule = matching(steering, place) if steering else None
+def to_service(backend: Backend, steering: Steering | None, place: Place, sni: str = "") -> tuple[TcpConnections, Source | None]:
+    """Connections to a port of a service as callers make them, and the rule that speaks for them.
+
+    `sni`: the name that callers ask for, where it can be told before they do.
+    """
+    rule = (named(steering, place, sni) or matching(steering, place)) if steering else None
     clusters = _shares(rule, place) if rule else (WeightedCluster(cluster=names.cluster_name(backend.key.host, place.port)),)
     return connections(clusters, place), rule.source if rule else None
 
 
-def by_rule(rule: TcpRule, place: Place) -> TcpConnections:
+def by_rule(rule: TcpRule | TlsRule, place: Place) -> TcpConnections:
     return connections(_shares(rule, place), place)
 
 
@@ -35,7 +41,21 @@ def matching(steering: Steering, place: Place) -> TcpRule | None:
     return None
 
 
-def _shares(rule: TcpRule, place: Place) -> tuple[WeightedCluster, ...]:
+def tls_matches(steering: Steering, place: Place) -> Iterator[tuple[TlsRule, TlsMatch]]:
+    """The rules by server name that hold for connections of a proxy to a port, in their order."""
+    for rule in steering.tls:
+        for match in rule.spec.match:
+            if not proxy_mismatch(place, steering.namespace, match.port, match.source_labels, match.source_namespace, match.gateways):
+                yield rule, match
+
+
+def named(steering: Steering, place: Place, sni: str) -> TlsRule | None:
+    """The first rule for a server name. Where nothing is intercepted, addresses that callers dialled are not known."""
+    found = ((rule, match) for rule, match in tls_matches(steering, place) if sni and not match.destination_subnets)
+    return next((rule for rule, match in found if any(names.covers(host.lower(), sni) for host in match.sni_hosts)), None)
+
+
+def _shares(rule: TcpRule | TlsRule, place: Place) -> tuple[WeightedCluster, ...]:
     destinations = rule.spec.route
     chosen = destinations if len(destinations) == 1 else tuple(d for d in destinations if d.weight)
     namespace = rule.source.key.namespace

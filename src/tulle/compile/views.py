@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 from tulle.compile import clusters, gateways, inbound, upstreams
 from tulle.compile.catalog import Backend
@@ -12,6 +13,7 @@ from tulle.compile.mesh import Mesh
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.scope import Scope, scope_of
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
+from tulle.model.tls import DownstreamTls, UpstreamTls
 
 
 def view(mesh: Mesh, node: Node) -> ProxyView:
@@ -21,9 +23,8 @@ def view(mesh: Mesh, node: Node) -> ProxyView:
         return _gateway(mesh, scope, node)
     found = outbound(scope, mesh.memo)
     forward = (found.forward,) if node.http_proxy else ()
-    return ProxyView(
-        layers=(_own(mesh, node, found), *forward, found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))
-    )
+    shared = (found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))
+    return ProxyView(layers=(_own(mesh, node, found), *forward, *shared, *_secrets(mesh, scope, shared)))
 
 
 def gateway_addresses(mesh: Mesh, node: Node) -> tuple[gateways.Served, ...]:
@@ -80,7 +81,21 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
 
 def _gateway(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     shared, backends, placed = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
-    return ProxyView(layers=(shared, _endpoints(mesh, scope, backends, placed, node)))
+    layers = (shared, _endpoints(mesh, scope, backends, placed, node))
+    return ProxyView(layers=(*layers, *_secrets(mesh, scope, layers)))
+
+
+def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A layer of the secrets that these layers name and of no others: a proxy never has one that it has no use for."""
+    made_from = (*layers, mesh.structure.credentials)
+    secrets = mesh.memo.get(("secrets", scope.id), made_from, lambda: scope.keyring.held(_users(layers)))
+    return (mesh.memo.get(("secret layer", scope.id), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
+
+
+def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | None]:
+    for part in layers:
+        yield from (chain.tls for listener in part.listeners for chain in listener.chains)
+        yield from (cluster.tls for cluster in part.clusters)
 
 
 def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Placed]:

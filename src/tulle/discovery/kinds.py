@@ -6,10 +6,9 @@ use them; and only when those no longer use the old clusters, the old clusters g
 
 from __future__ import annotations
 
-from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
-CDS, EDS, LDS, RDS = CLUSTER, ENDPOINTS, LISTENER, ROUTES
-SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+CDS, EDS, LDS, RDS, SDS = CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 ORDER = (SDS, CDS, EDS, LDS, RDS)
 
@@ -21,5 +20,5 @@ In both protocols an Envoy that refuses some of these takes the others, and says
 ROUTING = (LDS, RDS)
 """Kinds that use clusters: sent when those are known to be in place."""
 
-USERS = {CDS: (EDS, LDS, RDS), EDS: (CDS,), RDS: (LDS, RDS)}
+USERS = {SDS: (CDS, LDS), CDS: (EDS, LDS, RDS), EDS: (CDS,), RDS: (LDS, RDS)}
 """What must have let go of a resource before it may be removed. Kinds that are not here are removed at once."""

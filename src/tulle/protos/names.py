@@ -22,6 +22,7 @@ NAMES = {
     "DiscoveryRequest": "envoy.service.discovery.v3.DiscoveryRequest",
     "DiscoveryResponse": "envoy.service.discovery.v3.DiscoveryResponse",
     "DnsCluster": "envoy.extensions.clusters.dns.v3.DnsCluster",
+    "DownstreamTlsContext": "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "DynamicForwardProxy": "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
     "DynamicForwardProxyCluster": "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
     "HTTPFault": "envoy.extensions.filters.http.fault.v3.HTTPFault",
@@ -39,8 +40,10 @@ NAMES = {
     "Resource": "envoy.service.discovery.v3.Resource",
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",
     "Router": "envoy.extensions.filters.http.router.v3.Router",
+    "Secret": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "TcpProxy": "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "TlsInspector": "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    "UpstreamTlsContext": "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
     "VirtualHost": "envoy.config.route.v3.VirtualHost",
 }
 

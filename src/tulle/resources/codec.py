@@ -7,20 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from tulle.model.resource import Origin, Resource
+from tulle.resources.core_secret import Secret
 from tulle.resources.kinds import kind_in
 from tulle.resources.read import Metadata, build
 
 
 def to_document(resource: Resource[Any]) -> dict[str, Any]:
-    """What the user wrote: `apiVersion`, `kind`, `metadata` and `spec`. A new value at each call."""
+    """What the user wrote: `apiVersion`, `kind`, `metadata` and `spec`; of a Secret without its values. A new value at each call."""
     document: dict[str, Any] = json.loads(resource.document)
     return document
 
 
 def dump(resource: Resource[Any]) -> bytes:
-    """JSON of the document and of where it was written. The same resource always gives the same bytes."""
+    """JSON of the document and of where it was written, for the store: it holds what is hidden, too.
+
+    The same resource always gives the same bytes.
+    """
     place = {"path": resource.origin.path, "line": resource.origin.line, "lines": dict(resource.lines)}
-    return json.dumps({**to_document(resource), "origin": place}, separators=(",", ":")).encode()
+    whole = to_document(resource) | (resource.spec.revealed() if isinstance(resource.spec, Secret) else {})
+    return json.dumps({**whole, "origin": place}, separators=(",", ":")).encode()
 
 
 def restore(data: bytes, *, created: int, revision: int) -> Resource[Any]:

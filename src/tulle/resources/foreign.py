@@ -20,7 +20,6 @@ _CORE = frozenset(
         "PersistentVolumeClaim",
         "PodTemplate",
         "ResourceQuota",
-        "Secret",
         "ServiceAccount",
     }
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from tulle.model.resource import Resource, Violation
 from tulle.resources.core import CLUSTER_FIELDS
+from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
 from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
 
@@ -20,16 +21,8 @@ def _set(value: Any) -> bool:
     return value is not None and value is not False
 
 
-def _mutual(tls: Any) -> bool:
-    return isinstance(tls, Mapping) and tls.get("mode") not in (None, "DISABLE", 0)
-
-
-def _more_than_redirect(tls: Any) -> bool:
-    return isinstance(tls, Mapping) and any(folded(key) != "httpsredirect" and value is not None for key, value in tls.items())
-
-
-def _is_tls(protocol: Any) -> bool:
-    return isinstance(protocol, str) and protocol.upper() in ("HTTPS", "TLS")
+def _only(*values: Any) -> Test:
+    return lambda value: value in values
 
 
 def _claims(headers: Any) -> bool:
@@ -60,7 +53,7 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 
 
 _BLOCKS = (
-    _off("tls", "connections are made in plain text", _mutual),
+    _off("tls.mode", "connections are made in plain text", _only("SIMPLE", "MUTUAL", "ISTIO_MUTUAL", 1, 2, 3)),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
     Pending(
         path="loadBalancer.consistentHash",
@@ -84,7 +77,7 @@ def _policies(prefix: str) -> tuple[Pending, ...]:
 
 PENDING: Mapping[str, tuple[Pending, ...]] = {
     "VirtualService": (
-        _off("tls", "connections are not routed by server name"),
+        _off("tls[].match[].destinationSubnets[]", "sidecars leave the match out; gateways honour it"),
         Pending(
             path="http[].fault.abort",
             message="sets no httpStatus and no grpcStatus: nothing is aborted",
@@ -106,14 +99,15 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         *_policies("subsets[].trafficPolicy"),
     ),
     "Gateway": (
-        _off("servers[].port.protocol", "the server is left out until Tulle serves TLS", _is_tls),
-        _off("servers[].tls", "nothing is encrypted", _more_than_redirect),
+        _off("servers[].tls.mode", "the server is left out until the mesh has an authority of its own", _only("ISTIO_MUTUAL", 4)),
+        _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
+        _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),
         Pending(path="servers[].port.targetPort", message="has no effect"),
     ),
     "ServiceEntry": (
-        _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("subjectAltNames[]", "the server's certificate is not looked at"),
+        _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("endpoints[].network", "all endpoints are dialled directly"),
     ),
     "WorkloadEntry": (_off("network", "the workload is dialled directly"),),
@@ -169,7 +163,7 @@ def warnings(resource: Resource[Any]) -> tuple[Violation, ...]:
     """What a resource says that is not in force, each with its place."""
     document = json.loads(resource.document)
     found = []
-    for place, message in pending(resource.key.kind, document["spec"]):
+    for place, message in pending(resource.key.kind, document.get("spec") or {}):
         source = resource.at(locate(document, ("spec", *place)))
         found.append(Violation(origin=source.origin, resource=f"{source.key.kind}/{source.key.name}", field=source.field, message=message))
     return tuple(found)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Origin, Resource, Violation
 from tulle.resources.annotations import found_in
+from tulle.resources.core_secret import Secret
 from tulle.resources.foreign import judge
 from tulle.resources.kinds import MESH_FILE, Kind, kind_in
 from tulle.resources.meshfile import Mesh
@@ -26,6 +27,7 @@ from tulle.resources.yaml import Document, load
 M = TypeVar("M", bound=Spec)
 
 _TOP = ("apiVersion", "kind", "metadata")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +225,20 @@ def _resource(written: _Written, kind: Kind, metadata: Metadata, spec: Spec, nam
     return build(kind, document, metadata, spec, origin=written.origin, lines=written.lines)
 
 
+def _hidden(kind: Kind, document: Mapping[str, Any], metadata: Metadata, spec: Secret) -> tuple[dict[str, Any], Metadata]:
+    """Without the values, and without the copy of the whole document that tools which apply documents leave in them."""
+    annotations = FrozenMap({name: text for name, text in metadata.annotations.items() if name != _LAST_APPLIED})
+    metadata = metadata.model_copy(update={"annotations": annotations})
+    rest = {key: value for key, value in document.items() if key not in kind.body}
+    return rest | {"metadata": metadata.document(document["metadata"].get("namespace", ""))} | spec.shown(), metadata
+
+
 def build(
     kind: Kind, document: Mapping[str, Any], metadata: Metadata, spec: Spec, *, origin: Origin, lines: Mapping[str, int]
 ) -> Resource[Any]:
-    """The resource of a document whose metadata and spec were found valid."""
+    """The resource of a document whose metadata and spec were found valid. Of a Secret it keeps nothing that could be shown but names."""
+    if isinstance(spec, Secret):
+        document, metadata = _hidden(kind, document, metadata, spec)
     return Resource(
         key=kind.key(document["metadata"].get("namespace", ""), metadata.name),
         api_version=document["apiVersion"],

@@ -54,6 +54,8 @@ def shown(value: object) -> str:
     """A wrong value, short enough for a message."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
+    if isinstance(value, str) and "-----BEGIN" in value:
+        return "PEM text"
     text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -232,7 +232,8 @@ def _report(reading: Reading, plan: Plan, revision: int) -> Report:
 
 def _unified(key: Key, old: Resource[Any] | None, new: Resource[Any]) -> str:
     before, after = _yaml(old).splitlines(keepends=True), _yaml(new).splitlines(keepends=True)
-    return "".join(difflib.unified_diff(before, after, fromfile=f"{key} (in the store)", tofile=f"{key} ({new.origin})"))
+    text = "".join(difflib.unified_diff(before, after, fromfile=f"{key} (in the store)", tofile=f"{key} ({new.origin})"))
+    return text or f"{key} ({new.origin}): only hidden values differ\n"
 
 
 def _yaml(resource: Resource[Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tulle.model.resource import Key, Origin, Resource, Violation
 from tulle.resources import codec
+from tulle.resources.core_secret import Secret
 from tulle.resources.kinds import kind_of
 from tulle.resources.read import Read, read
 from tulle.store.document import Document, File, Outcome, Result
@@ -168,10 +169,16 @@ class Planner:
 
 def _same(old: Resource[Any], new: Resource[Any]) -> bool:
     """Whether both say the same, wherever and in whatever order it is written."""
-    return old.document == new.document or codec.to_document(old) == codec.to_document(new)
+    return (old.document == new.document or codec.to_document(old) == codec.to_document(new)) and _same_hidden(old.spec, new.spec)
+
+
+def _same_hidden(old: Any, new: Any) -> bool:
+    """Whether also what is not shown of both is the same."""
+    return not isinstance(new, Secret) or (isinstance(old, Secret) and old.revealed() == new.revealed())
 
 
 def _identical(old: Applied, new: Applied) -> bool:
     """Whether nothing at all would be written anew."""
     a, b = old.resource, new.resource
-    return (a.document, a.origin, a.lines, old.warnings) == (b.document, b.origin, b.lines, new.warnings)
+    same = (a.document, a.origin, a.lines, old.warnings) == (b.document, b.origin, b.lines, new.warnings)
+    return same and _same_hidden(a.spec, b.spec)

@@ -10,7 +10,7 @@ from typing import Any
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import actions
+from tulle.translate import actions, tls
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters
 from tulle.translate.routes import route_configuration
@@ -58,7 +58,7 @@ def _listener_filters(of: Listener) -> list[Fields]:
 
 def references(of: Listener) -> tuple[Reference, ...]:
     """What the listener's chains name."""
-    return tuple(dict.fromkeys(named for chain in of.chains for named in _named(chain.serve)))
+    return tuple(dict.fromkeys(named for chain in of.chains for named in (*_named(chain.serve), *tls.references(chain.tls))))
 
 
 def _bound(of: Listener) -> Fields:
@@ -75,6 +75,8 @@ def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
 
 def _chain(of: FilterChain, within: Listener) -> Fields:
     fields: Fields = {"name": of.name, "filters": _filters(of.serve, within)}
+    if of.tls:
+        fields["transport_socket"] = tls.downstream(of.tls)
     return fields | {"filter_chain_match": match} if (match := _match(of)) else fields
 
 

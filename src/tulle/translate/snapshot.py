@@ -16,11 +16,12 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type
 
-TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+TYPES = (SECRET, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 """In the order in which they are to be sent, so that nothing names what is not there yet (Envoy's xDS protocol, eventual consistency)."""
 
-PLAIN = {CLUSTER: "cluster", ENDPOINTS: "endpoints of", LISTENER: "listener", ROUTES: "route table"}
+PLAIN = {CLUSTER: "cluster", ENDPOINTS: "endpoints of", LISTENER: "listener", ROUTES: "route table", SECRET: "secret"}
 
 Reference = tuple[str, str]
 """Type URL and name of a resource."""
@@ -38,7 +39,8 @@ class Entry:
     type_url: str
     name: str
     version: str
-    body: bytes
+    body: bytes = field(repr=False)
+    """It may hold a key, so it is never shown as it is."""
     sources: tuple[Source, ...] = ()
     references: tuple[Reference, ...] = ()
 

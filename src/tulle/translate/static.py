@@ -7,9 +7,9 @@ from typing import Any
 from tulle.model.proxy import Node
 from tulle.protos import any_, pb, to_dict
 from tulle.translate.listeners import HCM
-from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Entry, Snapshot
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
 
-_MESSAGES = {CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
+_MESSAGES = {SECRET: "Secret", CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
 
 
 def decode(entry: Entry) -> Any:

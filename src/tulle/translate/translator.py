@@ -13,12 +13,14 @@ from weakref import WeakKeyDictionary
 from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, Layer, Listener, ProxyView
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable
+from tulle.model.tls import Secret
+from tulle.translate import tls
 from tulle.translate.clusters import cluster
 from tulle.translate.endpoints import load_assignment
 from tulle.translate.listeners import listener, references
 from tulle.translate.memo import Memo
 from tulle.translate.routes import host_part, table_body
-from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, Reference, Snapshot, content_hash
+from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Bundle, Entry, Reference, Snapshot, content_hash
 
 
 class Translator:
@@ -26,6 +28,7 @@ class Translator:
 
     def __init__(self) -> None:
         self._bundles: WeakKeyDictionary[Layer, Bundle] = WeakKeyDictionary()
+        self._secrets = Memo(_secret)
         self._clusters = Memo(_cluster)
         self._endpoints = Memo(_endpoints)
         self._listeners = Memo(_listener)
@@ -44,12 +47,14 @@ class Translator:
         return made
 
     def _entries(self, layer: Layer) -> Iterator[Entry]:
+        yield from map(self._secrets, layer.secrets)
         yield from map(self._clusters, layer.clusters)
         yield from map(self._endpoints, layer.endpoints)
         yield from map(self._listeners, layer.listeners)
         yield from map(self._tables, layer.route_tables)
 
     def _hold(self, layer: Layer) -> None:
+        self._secrets.hold(layer, layer.secrets)
         self._clusters.hold(layer, layer.clusters)
         self._endpoints.hold(layer, layer.endpoints)
         self._listeners.hold(layer, layer.listeners)
@@ -64,9 +69,14 @@ class Translator:
         return _entry(ROUTES, table.name, table_body(table, hosts), tuple(sources.values()), named)
 
 
+def _secret(of: Secret) -> Entry:
+    return _entry(SECRET, of.name, _serialised(tls.secret(of)), of.sources)
+
+
 def _cluster(of: Cluster) -> Entry:
     apart = cluster(of)
-    needs = [(ENDPOINTS, of.name)] if apart.HasField("eds_cluster_config") else []
+    needs: list[Reference] = [*tls.references(of.tls)]
+    needs += [(ENDPOINTS, of.name)] if apart.HasField("eds_cluster_config") else []
     if of.internal_listener:
         needs.append((LISTENER, of.internal_listener))
     return _entry(CLUSTER, of.name, _serialised(apart), of.sources, needs)

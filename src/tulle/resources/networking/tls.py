@@ -58,6 +58,31 @@ class ServerTlsMode(Enum):
     OPTIONAL_MUTUAL = "OPTIONAL_MUTUAL"
 
 
+CIPHER_SUITES = frozenset(
+    {
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-PSK-AES128-CBC-SHA",
+        "ECDHE-PSK-AES256-CBC-SHA",
+        "ECDHE-PSK-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+    }
+)
+"""What the proxy knows by these names of OpenSSL's, for TLS up to 1.2; the suites of TLS 1.3 are not chosen."""
+CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
+
+
 class TlsVersion(Enum):
     TLS_AUTO = "TLS_AUTO"
     TLSV1_0 = "TLSV1_0"

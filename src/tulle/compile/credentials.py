@@ -1,0 +1,111 @@
+"""Which certificates and keys stand behind the names that rules write, and under which names proxies ask for them.
+
+The names are Istio's. Each says by itself what is meant, so that a view needs no more than the names in its listeners and clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tulle.model.resource import Resource, Source
+from tulle.model.tls import SYSTEM_ROOTS, Authority, Certificate, DownstreamTls, UpstreamTls
+from tulle.model.tls import Secret as Held
+from tulle.resources.core_secret import Secret
+
+Credentials = Mapping[tuple[str, str], Resource[Secret]]
+"""By namespace and name."""
+
+_OWN, _OTHER, _PAIR, _ROOT = "kubernetes://", "kubernetes-gateway://", "file-cert:", "file-root:"
+_AUTHORITY = "-cacert"
+"""Behind the name of a credential: its authority's part. A Secret of that very name may hold it, too."""
+
+
+def files(chain: str, key: str) -> str:
+    """The name of a certificate in files of the proxy's machine."""
+    return f"{_PAIR}{chain}~{key}"
+
+
+def root_file(path: str) -> str:
+    """The name of an authority in a file of the proxy's machine; `system` means those that the machine trusts."""
+    return f"{_ROOT}{path}" if path != "system" else SYSTEM_ROOTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyring:
+    """The credentials that a proxy may have: those of its own namespace, and of others where a rule of that namespace names them."""
+
+    credentials: Credentials
+    namespace: str
+
+    def certificate(self, name: str, *more: str) -> str:
+        """By what name a proxy asks for the certificate of a credential. `more`: namespaces to look in after its own. Empty: not there."""
+        return next((self._name(ns, name) for ns in self._places(more) if self._certified(ns, name)), "")
+
+    def authority(self, name: str, *more: str) -> str:
+        """The same for those who sign: in the Secret NAME-cacert, else in the Secret NAME."""
+        places = ((ns, secret) for ns in self._places(more) for secret in (f"{name}{_AUTHORITY}", name))
+        return next((f"{self._name(ns, name)}{_AUTHORITY}" for ns, secret in places if self._roots(ns, secret)), "")
+
+    def behind(self, names: Iterable[str]) -> tuple[object, ...]:
+        """All that a look-up of these credentials depends on, by identity."""
+        looked = (*((self.namespace, n) for n in names), *((self.namespace, f"{n}{_AUTHORITY}") for n in names))
+        return tuple(self.credentials.get(place) for place in looked)
+
+    def held(self, users: Iterable[DownstreamTls | UpstreamTls | None]) -> tuple[Held, ...]:
+        """What stands behind all names in use, each once."""
+        found: dict[str, Held] = {}
+        for user in users:
+            if user is not None:
+                found.update((held.name, held) for held in self._of(user))
+        return tuple(found[name] for name in sorted(found))
+
+    def _of(self, user: DownstreamTls | UpstreamTls) -> Iterator[Held]:
+        own = user.certificates if isinstance(user, DownstreamTls) else (user.certificate,)
+        yield from (held for name in own if name and (held := self._certificate(name)))
+        authority = user.trust.authority if user.trust else ""
+        if authority and authority != SYSTEM_ROOTS and (root := self._authority(authority)):
+            yield root
+
+    def _certificate(self, name: str) -> Certificate | None:
+        if name.startswith(_PAIR):
+            chain, _, key = name.removeprefix(_PAIR).partition("~")
+            return Certificate(name=name, chain=chain, key=key)
+        resource = self.credentials.get(self._parsed(name))
+        if resource is None or resource.spec.chain is None or resource.spec.key is None:
+            return None
+        return Certificate(name=name, chain=resource.spec.chain, key=resource.spec.key, sources=_sources(resource))
+
+    def _authority(self, name: str) -> Authority | None:
+        if name.startswith(_ROOT):
+            return Authority(name=name, roots=name.removeprefix(_ROOT))
+        namespace, written = self._parsed(name)
+        for candidate in (written, written.removesuffix(_AUTHORITY)):
+            resource = self.credentials.get((namespace, candidate))
+            if resource is not None and resource.spec.roots is not None:
+                return Authority(name=name, roots=resource.spec.roots, revoked=resource.spec.revoked, sources=_sources(resource))
+        return None
+
+    def _places(self, more: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.namespace, *more)))
+
+    def _name(self, namespace: str, name: str) -> str:
+        return f"{_OWN}{name}" if namespace == self.namespace else f"{_OTHER}{namespace}/{name}"
+
+    def _parsed(self, name: str) -> tuple[str, str]:
+        if name.startswith(_OWN):
+            return self.namespace, name.removeprefix(_OWN)
+        namespace, _, plain = name.removeprefix(_OTHER).partition("/")
+        return namespace, plain
+
+    def _certified(self, namespace: str, name: str) -> bool:
+        resource = self.credentials.get((namespace, name))
+        return bool(resource and resource.spec.chain and resource.spec.key)
+
+    def _roots(self, namespace: str, name: str) -> bool:
+        resource = self.credentials.get((namespace, name))
+        return bool(resource and resource.spec.roots)
+
+
+def _sources(resource: Resource[Secret]) -> tuple[Source, ...]:
+    return (resource.at("data"),)

@@ -1,0 +1,160 @@
+"""What gateways serve over TLS: HTTPS ended here, TLS ended here, and TLS passed on by the name that callers ask for (BEHAVIOURS 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tulle.compile import names, tls
+from tulle.compile import tcp as tcp_routes
+from tulle.compile.catalog import Backend
+from tulle.compile.routes import Place
+from tulle.compile.scope import Scope
+from tulle.compile.steering import Steering
+from tulle.model.proxy import FilterChain, HttpConnections
+from tulle.model.routing import RouteTable, WeightedCluster
+from tulle.model.service import Protocol
+from tulle.model.tls import DownstreamTls
+from tulle.resources.networking.gateway import Server
+from tulle.resources.networking.tls import ServerTls, ServerTlsMode
+
+if TYPE_CHECKING:
+    from tulle.compile.gateways import Served
+
+MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""What sidecars offer by ALPN to each other, as Istio's do: AUTO_PASSTHROUGH is for them alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Makers:
+    """How gateways make what TLS servers have in common with others."""
+
+    bound: Callable[[Scope, Served], Iterator[tuple[str, Steering]]]
+    """The VirtualServices in force at a server, with the hosts that both speak of."""
+    http: Callable[[str, list[Served]], HttpConnections]
+    """By the name of the route table."""
+    table: Callable[[Scope, str, int, list[Served]], RouteTable]
+    """By its name and the declared port."""
+
+
+def hosts(server: Server) -> frozenset[str]:
+    """Without the namespaces that they are for, which the first packet of TLS does not tell."""
+    return frozenset(written.rpartition("/")[2].lower() for written in server.hosts)
+
+
+@dataclass(slots=True)
+class _Port:
+    """The chains of one address. No two may take the same connections: the first that names a host has it."""
+
+    taken: set[tuple[object, ...]] = field(default_factory=set)
+    chains: list[FilterChain] = field(default_factory=list)
+
+    def add(self, chain: FilterChain) -> bool:
+        """Adds a chain for those of its hosts that are not taken; False where there are none."""
+        more = (chain.destination_cidrs, chain.application_protocols)
+        wanted = chain.server_names or ("",)
+        free = tuple(n for n in dict.fromkeys(wanted) if (n, more) not in self.taken)
+        self.taken.update((n, more) for n in free)
+        if free:
+            self.chains.append(replace(chain, server_names=tuple(n for n in free if n)))
+        return bool(free)
+
+
+def chains(scope: Scope, group: Iterable[Served], makers: Makers) -> tuple[tuple[FilterChain, ...], tuple[RouteTable, ...]]:
+    """What TLS servers on one address do. One that lacks its certificate is left out, and the others go on."""
+    port, tables = _Port(), list[RouteTable]()
+    for server in group:
+        spec = server.spec.tls
+        if spec is None:
+            continue
+        if spec.mode in tls.PASSING:
+            passed = _passed(scope, server, makers) if spec.mode is ServerTlsMode.PASSTHROUGH else _to_services(scope, server)
+            for chain in passed:
+                port.add(chain)
+        elif isinstance(ended := _ended(scope, server, spec), DownstreamTls):
+            made = _https_table(scope, server, makers) if server.protocol is Protocol.HTTPS else None
+            own = _https(server, ended, made, makers) if made else _tcp(scope, server, ended, makers)
+            if own and port.add(own) and made:
+                tables.append(made)
+    return tuple(port.chains), tuple(tables)
+
+
+def _ended(scope: Scope, server: Served, spec: ServerTls) -> DownstreamTls | tls.Missing:
+    return tls.downstream(spec, scope.keyring, server.gateway.namespace, http=server.protocol is Protocol.HTTPS)
+
+
+def _server_names(hosts: Iterable[str]) -> tuple[str, ...]:
+    """As a chain matches them: none where any name will do."""
+    found = tuple(dict.fromkeys(h.lower() for h in hosts))
+    return () if "*" in found else found
+
+
+def _https_table(scope: Scope, server: Served, makers: Makers) -> RouteTable:
+    name = f"https.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}"
+    return makers.table(scope, name, server.declared_port, [server])
+
+
+def _https(server: Served, ended: DownstreamTls, table: RouteTable, makers: Makers) -> FilterChain:
+    return FilterChain(
+        name=table.name,
+        serve=makers.http(table.name, [server]),
+        server_names=_server_names(host for _, host in server.hosts),
+        tls=ended,
+        source=server.source,
+    )
+
+
+def _tcp(scope: Scope, server: Served, ended: DownstreamTls, makers: Makers) -> FilterChain | None:
+    """The first TCP rule that holds takes all that comes out of TLS."""
+    place = _place(scope, server)
+    for _, steering in makers.bound(scope, server):
+        if rule := tcp_routes.matching(steering, place):
+            return FilterChain(
+                name=f"tls.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}",
+                serve=tcp_routes.by_rule(rule, place),
+                server_names=_server_names(host for _, host in server.hosts),
+                tls=ended,
+                source=rule.source,
+            )
+    return None
+
+
+def _passed(scope: Scope, server: Served, makers: Makers) -> Iterator[FilterChain]:
+    """Rules by server name, as far as the server offers the names."""
+    place = _place(scope, server)
+    for steering in dict.fromkeys(steering for _, steering in makers.bound(scope, server)):
+        offered = tuple(pattern for ns, pattern in server.hosts if ns in ("*", steering.namespace))
+        for rule, match in tcp_routes.tls_matches(steering, place):
+            wanted = [common for sni in match.sni_hosts for p in offered if (common := names.overlap(p, sni.lower()))]
+            if wanted:
+                serve = tcp_routes.by_rule(rule, place)
+                yield FilterChain(
+                    name=f"{rule.source.key.name}.{rule.source.field}",
+                    serve=serve,
+                    server_names=_server_names(wanted),
+                    destination_cidrs=match.destination_subnets,
+                    source=rule.source,
+                )
+
+
+def _place(scope: Scope, server: Served) -> Place:
+    return Place(scope=scope, port=server.declared_port, gateways=frozenset((server.name,)))
+
+
+def direct(scope: Scope, server: Served) -> Iterator[Backend]:
+    """The services that an AUTO_PASSTHROUGH server leads to."""
+    if server.spec.tls and server.spec.tls.mode is ServerTlsMode.AUTO_PASSTHROUGH:
+        patterns = [pattern for ns, pattern in server.hosts]
+        yield from (b for h, b in scope.backends.items() if any(names.covers(p, h) for p in patterns))
+
+
+def _to_services(scope: Scope, server: Served) -> Iterator[FilterChain]:
+    """Each port and subset of the services under its own name. The bytes stay as they are, mutual TLS of sidecars included."""
+    for backend in direct(scope, server):
+        tuning = scope.tuning(backend.key.host)
+        for port in backend.ports:
+            for subset in ("", *(tuning.subsets if tuning else ())):
+                name = names.sni_name(backend.key.host, port.number, subset)
+                serve = tcp_routes.connections((WeightedCluster(cluster=name),), _place(scope, server))
+                yield FilterChain(name=name, serve=serve, server_names=(name,), application_protocols=MESH_PROTOCOLS, source=server.source)

@@ -1,0 +1,133 @@
+"""TLS settings of documents as proxies need them. What lacks a certificate is told, and never served or called in plain text instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tulle.compile.credentials import Keyring, files, root_file
+from tulle.model.tls import SYSTEM_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
+from tulle.resources.networking.tls import CIPHER_SUITES, CURVES, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode
+from tulle.resources.networking.tls import TlsVersion as Version
+
+HTTP = ("h2", "http/1.1")
+"""What is offered by ALPN where HTTP is spoken (BEHAVIOURS 16)."""
+PASSING = frozenset({ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH})
+ENDING = frozenset({ServerTlsMode.SIMPLE, ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
+_MUTUAL = frozenset({ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
+_VERSIONS = {
+    Version.TLSV1_0: TlsVersion.V1_0,
+    Version.TLSV1_1: TlsVersion.V1_1,
+    Version.TLSV1_2: TlsVersion.V1_2,
+    Version.TLSV1_3: TlsVersion.V1_3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Why there can be no TLS yet."""
+
+    why: str
+
+
+def not_in_force(spec: ServerTls | None) -> str:
+    """Why a TLS server with these settings is not served at all; empty where it is."""
+    if spec is None:
+        return "it has no tls settings"
+    if spec.mode is ServerTlsMode.ISTIO_MUTUAL:
+        return "tls.mode ISTIO_MUTUAL is not in force until the mesh has an authority of its own"
+    return ""
+
+
+def downstream(spec: ServerTls, keyring: Keyring, home: str, *, http: bool) -> DownstreamTls | Missing:
+    """Settings that end TLS. `home`: the namespace of the document, where credentials are looked for after the proxy's own."""
+    certificates = _certificates(spec, keyring, home)
+    if isinstance(certificates, Missing):
+        return certificates
+    trust = _callers(spec, keyring, home) if spec.mode in _MUTUAL else None
+    if isinstance(trust, Missing):
+        return trust
+    return DownstreamTls(
+        certificates=certificates,
+        trust=trust,
+        require_certificate=spec.mode is ServerTlsMode.MUTUAL,
+        minimum=_VERSIONS.get(spec.min_protocol_version, TlsVersion.V1_2),
+        maximum=_VERSIONS.get(spec.max_protocol_version),
+        cipher_suites=tuple(dict.fromkeys(c for c in spec.cipher_suites if c in CIPHER_SUITES)),
+        curves=tuple(dict.fromkeys(c for c in spec.ecdh_curves if c in CURVES)),
+        protocols=HTTP if http else (),
+    )
+
+
+def _certificates(spec: ServerTls, keyring: Keyring, home: str) -> tuple[str, ...] | Missing:
+    wanted = spec.credential_names or ((spec.credential_name,) if spec.credential_name else ())
+    if not wanted:
+        pairs = [(c.server_certificate, c.private_key) for c in spec.tls_certificates]
+        return tuple(files(*p) for p in pairs or [(spec.server_certificate or "", spec.private_key or "")])
+    for name in wanted:
+        if not keyring.certificate(name, home):
+            return _missing("certificate and key", name, keyring, home)
+    return tuple(keyring.certificate(name, home) for name in wanted)
+
+
+def _callers(spec: ServerTls, keyring: Keyring, home: str) -> Trust | Missing:
+    credential = spec.ca_cert_credential_name or spec.credential_name or next(iter(spec.credential_names), "")
+    path = spec.ca_certificates or next((c.ca_certificates for c in spec.tls_certificates if c.ca_certificates), "")
+    authority = root_file(path) if path else keyring.authority(credential, home)
+    if not authority:
+        return _missing("authority (ca.crt) for the certificates of callers", credential, keyring, home)
+    return Trust(
+        authority=authority,
+        names=spec.subject_alt_names,
+        revoked=spec.ca_crl or "",
+        keys=spec.verify_certificate_spki,
+        certificates=spec.verify_certificate_hash,
+        lenient=bool(spec.insecure_skip_verify),
+    )
+
+
+def _missing(what: str, name: str, keyring: Keyring, home: str) -> Missing:
+    places = " or ".join(dict.fromkeys((keyring.namespace, home)))
+    return Missing(why=f"there is no {what} in a Secret {name} in namespace {places}")
+
+
+def upstream(
+    spec: ClientTls, keyring: Keyring, names: tuple[str, ...], host: str, *, http: bool, http2: bool
+) -> UpstreamTls | Missing | None:
+    """Settings that begin TLS; None for plain text.
+
+    `names`: what a ServiceEntry says that certificates bear. `host`: what is asked for where requests do not tell.
+    """
+    if spec.mode in (ClientTlsMode.DISABLE, ClientTlsMode.ISTIO_MUTUAL):
+        return None
+    certificate = _own(spec, keyring)
+    trust = _servers(spec, keyring, names)
+    for part in (certificate, trust):
+        if isinstance(part, Missing):
+            return part
+    return UpstreamTls(
+        certificate=certificate if isinstance(certificate, str) else "",
+        trust=trust if isinstance(trust, Trust) else None,
+        sni=spec.sni or ("" if http else host),
+        protocols=("h2",) if http2 else (),
+    )
+
+
+def _own(spec: ClientTls, keyring: Keyring) -> str | Missing:
+    if spec.mode is not ClientTlsMode.MUTUAL:
+        return ""
+    if not spec.credential_name:
+        return files(spec.client_certificate or "", spec.private_key or "")
+    found = keyring.certificate(spec.credential_name)
+    return found or Missing(why=f"there is no certificate and key in a Secret {spec.credential_name} in namespace {keyring.namespace}")
+
+
+def _servers(spec: ClientTls, keyring: Keyring, names: tuple[str, ...]) -> Trust | Missing | None:
+    """Without an authority the proxy's machine is asked, as Istio does; a client certificate's Secret may bring its own."""
+    if spec.insecure_skip_verify:
+        return None
+    authority = root_file(spec.ca_certificates) if spec.ca_certificates else SYSTEM_ROOTS
+    if spec.credential_name:
+        authority = keyring.authority(spec.credential_name)
+        if not authority:
+            return Missing(why=f"there is no authority (ca.crt) in a Secret {spec.credential_name} in namespace {keyring.namespace}")
+    return Trust(authority=authority, names=spec.subject_alt_names or names, revoked=spec.ca_crl or "")
