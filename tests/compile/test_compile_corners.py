@@ -126,12 +126,10 @@ metadata: {name: edge}
 spec:
   selector: {istio: ingressgateway}
   servers:
-  - {port: {number: 53, name: dns, protocol: UDP}, hosts: ["*"]}
   - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"], bind: "unix:///run/x"}
 """
     mesh = built(text).mesh
     assert [s.dropped for s in gateway_addresses(mesh, gateway())] == [
-        "a gateway does not serve UDP, so port 53 is not served",
         "a gateway does not listen on Unix sockets",
     ]
     assert view(mesh, gateway()).listeners == ()
@@ -192,16 +190,6 @@ metadata: {name: s}
 spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
 """
     assert sorted(hosts(view(built(text, instance("a")).mesh, sidecar()))) == ["a.default.svc.cluster.local:9080", "block_all"]
-
-
-def test_entries_that_cannot_be_looked_up_are_told() -> None:
-    text = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: e}
-spec: {hosts: ["%s"], resolution: STATIC, ports: [{number: 53, name: dns, protocol: UDP}], workloadSelector: {labels: {a: b}}}
-"""
-    assert "UDP is not in force yet: port 53 is left out" in warnings(built(text.replace("%s", "a.com")), "ServiceEntry/e")[0]
 
 
 def test_a_second_policy_of_a_port_may_pass_through_too() -> None:

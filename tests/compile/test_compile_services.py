@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.compiled import built, cluster, endpoints, hosts, instance, problems, sidecar, warnings
+from support.compiled import DOMAIN, built, cluster, endpoints, hosts, instance, problems, short, sidecar, warnings
 from tulle.compile import view
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Locality
@@ -181,11 +181,17 @@ spec: {address: 3.3.3.3, labels: {app: a}}
     assert endpoints(seen, "a.com:9000")[0].service_account == "robot"
 
 
-def test_udp_ports_are_left_out_with_a_word() -> None:
-    text = CORE.format(selector="app: r", ports="{port: 53, name: dns, protocol: UDP}, {port: 80, name: http}")
-    result = built(text)
-    assert [c.name for c in view(result.mesh, sidecar()).clusters if "|53|" in c.name] == []
-    assert "UDP is not in force yet: port 53 is left out" in warnings(result, "Service/reviews")[0]
+def test_one_number_for_tcp_and_for_udp() -> None:
+    text = CORE.format(selector="app: r", ports="{port: 53, name: dns, protocol: UDP}, {port: 53, name: tcp-dns}")
+    seen = view(built(text).mesh, sidecar())
+    assert sorted(short(c.name) for c in seen.clusters if "|53" in c.name) == ["reviews:53", "reviews:53/udp"]
+    assert [name for name in hosts(seen) if name.endswith(":53")] == [f"reviews.default.{DOMAIN}:53"]
+
+
+def test_sctp_ports_are_left_out_with_a_word() -> None:
+    result = built(CORE.format(selector="app: r", ports="{port: 53, name: s, protocol: SCTP}, {port: 80, name: http}"))
+    assert [c.name for c in view(result.mesh, sidecar()).clusters if "|53" in c.name] == []
+    assert "SCTP is not in force: port 53 is left out" in warnings(result, "Service/reviews")[0]
 
 
 def test_two_entries_of_one_namespace_for_one_host_are_one_service() -> None:

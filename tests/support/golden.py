@@ -91,8 +91,9 @@ def address(text: str) -> tuple[str, int]:
 def upstream(text: str) -> Upstream:
     """As on the command line: `redis:6379=127.0.0.1:16379`."""
     service, _, local = text.partition("=")
+    service, _, transport = service.partition("/")
     (host, port), (bind, bind_port) = address(service), address(local)
-    return Upstream(host=host, port=port, bind=bind, bind_port=bind_port)
+    return Upstream(host=host, port=port, bind=bind, bind_port=bind_port, udp=transport == "udp")
 
 
 class Case:

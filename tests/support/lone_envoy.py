@@ -16,6 +16,8 @@ from typing import Any
 from tulle.protos import envoy_path
 
 _PATIENCE = 30.0
+_UNFINISHED = "udp_proxy.v3.UdpProxyConfig.matcher' is marked as work-in-progress"
+"""The only way to name a cluster there that is not deprecated."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -95,4 +97,5 @@ def validate(config: dict[str, Any], folder: Path) -> str:
     file.write_text(json.dumps(config))
     program = [envoy_path(), "--mode", "validate", "-c", file, "-l", "warning"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    return done.stderr if done.stderr or done.returncode else ""
+    kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line)
+    return done.stderr if kept or done.returncode else ""

@@ -7,11 +7,11 @@ from tulle.model.identity import Labels
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
 
-PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP}
+PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP, "udp": Protocol.UDP}
 
 
 def protocol(text: str) -> Protocol:
-    """`http`, `http2`, `grpc` or `tcp`."""
+    """`http`, `http2`, `grpc`, `tcp` or `udp`."""
     if text.lower() not in PROTOCOLS:
         raise ValueError(f"{text!r} is not a protocol: write one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[text.lower()]
@@ -41,10 +41,15 @@ def labels(texts: list[str]) -> Labels:
 
 
 def upstream(text: str) -> Upstream:
-    """`redis:6379=16379` or `redis:6379=127.0.0.1:16379`."""
+    """`redis:6379=16379` or `redis:6379=127.0.0.1:16379`; `dns:53/udp=15353` for UDP."""
     service, sign, local = text.partition("=")
     host, colon, port = service.rpartition(":")
+    port, _, transport = port.partition("/")
+    if transport not in ("", "tcp", "udp"):
+        raise ValueError(f"{text!r} is not an upstream: after the port write /udp, or nothing for TCP")
     if not (sign and colon and host and local):
         raise ValueError(f"{text!r} is not an upstream: write SERVICE:PORT=LOCAL_PORT, for example redis:6379=16379")
     bind, _, bind_port = local.rpartition(":")
-    return Upstream(host=host, port=port_number(port), bind=bind.strip("[]") or "127.0.0.1", bind_port=port_number(bind_port))
+    return Upstream(
+        host=host, port=port_number(port), bind=bind.strip("[]") or "127.0.0.1", bind_port=port_number(bind_port), udp=transport == "udp"
+    )

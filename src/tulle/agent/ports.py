@@ -38,8 +38,13 @@ class Ports:
             held.close()
         self._held.clear()
 
-    def hold(self, address: str, port: int = 0) -> int:
-        """Claims a port, or any with 0. Raises OSError (EADDRINUSE, EADDRNOTAVAIL, EACCES) when it cannot be had."""
+    def hold(self, address: str, port: int = 0, *, udp: bool = False) -> int:
+        """Claims a port, or any with 0. Raises OSError (EADDRINUSE, EADDRNOTAVAIL, EACCES) when it cannot be had.
+
+        A UDP port is claimed by the TCP port of the same number: a bound UDP socket would take datagrams from the proxy.
+        """
+        if udp:
+            port = _free_for_datagrams(address, port)
         claim = _socket(address)
         try:
             claim.bind((address, port))
@@ -60,10 +65,20 @@ class Ports:
             return self.hold(address)
 
 
-def application_port(address: str, dice: Random) -> int:
+def _free_for_datagrams(address: str, port: int) -> int:
+    """The port, or one that the system picks, which is free for UDP now."""
+    with _socket(address, udp=True) as probe:
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise OSError(error.errno, f"cannot receive on {address}:{port}/udp: {os.strerror(error.errno or 0)}") from error
+        return int(probe.getsockname()[1])
+
+
+def application_port(address: str, dice: Random, *, udp: bool = False) -> int:
     """A port that is free now, for a program that cannot share it with the agent while it starts."""
     for port in _candidates(dice):
-        with _socket(address) as probe:
+        with _socket(address, udp=udp) as probe:
             try:
                 probe.bind((address, port))
             except OSError as error:
@@ -122,5 +137,6 @@ def _first_unprivileged_port() -> int:
         return LOW
 
 
-def _socket(address: str) -> socket.socket:
-    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+def _socket(address: str, *, udp: bool = False) -> socket.socket:
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)

@@ -91,13 +91,19 @@ class Plan:
 def plan(spec: WorkloadSpec, ports: Ports, dice: Random) -> Plan:
     """Settles the ports of a workload; those of its proxy are held in `ports`. Raises OSError when one cannot be had."""
     bind = spec.address if is_local(spec.address) else "0.0.0.0"
-    chosen = tuple(replace(port, target=port.target or application_port(LOOPBACK, dice)) for port in spec.ports)
+    chosen = tuple(replace(port, target=port.target or application_port(LOOPBACK, dice, udp=port.is_udp)) for port in spec.ports)
     inbound = tuple(
-        InboundPort(service_port=port.number, listen=ports.hold(bind), target=port.target, protocol=port.protocol, listen_address=bind)
+        InboundPort(
+            service_port=port.number,
+            listen=ports.hold(bind, udp=port.is_udp),
+            target=port.target,
+            protocol=port.protocol,
+            listen_address=bind,
+        )
         for port in chosen
     )
     for upstream in spec.upstreams:
-        ports.hold(upstream.bind, upstream.bind_port)
+        ports.hold(upstream.bind, upstream.bind_port, udp=upstream.udp)
     node = Node(
         id=f"sidecar~{spec.id}",
         role=Role.SIDECAR,
@@ -150,7 +156,8 @@ class Sidecar:
         return lambda line: self.settings.sink(self.spec.name, what + line)
 
     def application(self, chosen: Plan, guard: Guard) -> Unit | Elsewhere:
-        targets = tuple((LOOPBACK, port.target) for port in chosen.ports)
+        # Whether an application receives datagrams, nobody can tell from outside.
+        targets = tuple((LOOPBACK, port.target) for port in chosen.ports if not port.is_udp)
         if not self.spec.command:
             return Elsewhere(targets)
         return Unit(
@@ -235,7 +242,7 @@ class _Life:
     def missing(self) -> str:
         if not self.envoy.unit.up:
             return f"its proxy waits for a configuration from the control plane at {self.settings.xds}"
-        wanted = ", ".join(f"{LOOPBACK}:{port.target}" for port in self.plan.ports)
+        wanted = ", ".join(f"{LOOPBACK}:{port.target}" for port in self.plan.ports if not port.is_udp)
         told = " (told to it as PORT and {port}; if it listens elsewhere, give the port as SERVICE:APPLICATION)"
         return f"the application does not take connections on {wanted}" + (told if self.plan.spec.command else "")
 

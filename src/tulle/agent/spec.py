@@ -64,6 +64,10 @@ class WorkloadPort:
     name: str = ""
     protocol: Protocol = Protocol.HTTP
 
+    @property
+    def is_udp(self) -> bool:
+        return self.protocol is Protocol.UDP
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:

@@ -38,8 +38,12 @@ class Backend:
 
     @property
     def ports(self) -> tuple[Port, ...]:
-        """The ports that proxies serve."""
+        """The ports that proxies serve over TCP."""
         return tuple(p for p in self.service.ports if p.protocol is not Protocol.UDP)
+
+    def served(self, *, udp: bool) -> tuple[Port, ...]:
+        """The ports that proxies serve over one of the two."""
+        return tuple(p for p in self.service.ports if p.protocol is Protocol.UDP) if udp else self.ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,7 +126,7 @@ def _compiled(
     if not declared:
         return None, None
     service = _united([d.service for d in declared])
-    answers = {port.number: _answers(port, declared, matched) for port in service.ports}
+    answers = {port.key: _answers(port, declared, matched) for port in service.ports}
     resolution, by_port = _dialled(service, answers)
     inline = None if resolution is Resolution.STATIC else by_port
     backend = memo.get(
@@ -138,14 +142,14 @@ def _united(services: list[Service]) -> Service:
     first, *others = services
     if not others:
         return first
-    ports = {p.number: p for s in reversed(services) for p in s.ports}
+    ports = {p.key: p for s in reversed(services) for p in s.ports}
     return replace(first, ports=tuple(ports[n] for n in sorted(ports)))
 
 
 def _answers(port: Port, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...]) -> tuple[Endpoint, ...]:
     found: dict[tuple[str, int], Endpoint] = {}
     for definition, workloads in zip(declared, matched, strict=True):
-        own = definition.service.port(port.number)
+        own = definition.service.port(port.key)
         if own is None:
             continue
         for workload in (*definition.fixed, *workloads):
@@ -163,10 +167,10 @@ def _dialled(service: Service, answers: ByPort) -> tuple[Resolution, ByPort]:
     if service.resolution is Resolution.NONE:
         addresses = tuple(a for a in service.addresses if names.is_address(a))
         if addresses:
-            return Resolution.STATIC, {p.number: tuple(Endpoint(address=a, port=_target(p)) for a in addresses) for p in service.ports}
+            return Resolution.STATIC, {p.key: tuple(Endpoint(address=a, port=_target(p)) for a in addresses) for p in service.ports}
         return _dialled(replace(service, resolution=Resolution.DYNAMIC_DNS if names.is_wildcard(service.host) else Resolution.DNS), {})
     if service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not names.is_wildcard(service.host):
-        by_name = {p.number: (Endpoint(address=service.host, port=_target(p)),) for p in service.ports}
+        by_name = {p.key: (Endpoint(address=service.host, port=_target(p)),) for p in service.ports}
         return service.resolution, {n: answers.get(n) or fallback for n, fallback in by_name.items()}
     if service.resolution is Resolution.STATIC and any(_is_name(e.address) for found in answers.values() for e in found):
         return Resolution.DNS, answers

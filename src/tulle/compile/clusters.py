@@ -74,7 +74,7 @@ def endpoint_groups(
 
 
 def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, str]]:
-    for port in backend.ports:
+    for port in backend.service.ports:
         yield port, ""
         yield from ((port, subset) for subset in (tuning.subsets if tuning else ()))
 
@@ -86,7 +86,7 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
         resolution, endpoints = _found(backend, policy, port, tuning, subset)
         rules = in_force(policy, backend.service)
         yield Cluster(
-            name=names.cluster_name(backend.key.host, port.number, subset),
+            name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
             policy=_balanced(policy, rules),
             resolution=resolution,
             endpoints=endpoints,
@@ -111,7 +111,7 @@ def _found(
         return Resolution.STATIC, None
     if backend.resolution is Resolution.DYNAMIC_DNS or policy.load_balancer.algorithm is Algorithm.PASSTHROUGH:
         return Resolution.DYNAMIC_DNS, None
-    chosen = _picked(backend.inline.get(port.number, ()), tuning, subset)
+    chosen = _picked(backend.inline.get(port.key, ()), tuning, subset)
     one_name = backend.resolution is Resolution.DNS_ROUND_ROBIN and len(chosen) == 1
     return (Resolution.DNS_ROUND_ROBIN if one_name else Resolution.DNS), chosen
 
@@ -138,10 +138,10 @@ def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[S
 def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, caller: Standpoint) -> Iterator[EndpointGroup]:
     for port, subset in _variants(backend, tuning):
         policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
-        picked = _picked(endpoints.by_port.get(port.number, ()), tuning, subset)
+        picked = _picked(endpoints.by_port.get(port.key, ()), tuning, subset)
         localities = grouped(picked, in_force(policy, backend.service), caller)
         yield EndpointGroup(
-            name=names.cluster_name(backend.key.host, port.number, subset),
+            name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
             endpoints=tuple(e for group in localities for e in group.endpoints) or picked,
             localities=localities,
             sources=tuple(_sources(backend, tuning, subset)),

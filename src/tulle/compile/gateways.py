@@ -48,6 +48,10 @@ class Served:
         return f"{self.gateway.namespace}/{self.gateway.name}"
 
     @property
+    def udp(self) -> bool:
+        return self.protocol is Protocol.UDP
+
+    @property
     def declared_port(self) -> int:
         return self.spec.port.number
 
@@ -62,10 +66,10 @@ def servers(rules: Rules, labels: Labels, bind: str, *, privileged: bool) -> tup
     """All servers of the Gateways that pick a proxy, from the oldest, with what becomes of each."""
     picked = [g for g in rules.gateways if selects(g.spec.selector, labels)]
     wanted = [_server(g, i, s, bind, privileged) for g in picked for i, s in enumerate(g.spec.servers)]
-    taken: dict[tuple[str, int], list[Served]] = defaultdict(list)
+    taken: dict[tuple[str, int, bool], list[Served]] = defaultdict(list)
     done = []
     for server in sorted(wanted, key=lambda s: s.port != s.declared_port):
-        there = taken[server.address, server.port]
+        there = taken[server.address, server.port, server.udp]
         dropped = server.dropped or next((why for first in there if (why := _clash(first, server))), "")
         if not dropped:
             there.append(server)
@@ -94,8 +98,6 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
 def unsupported(spec: Server, protocol: Protocol) -> str:
     if protocol.is_tls and (why := tls.not_in_force(spec.tls)):
         return f"{why}, so the server is left out"
-    if protocol is Protocol.UDP:
-        return f"a gateway does not serve UDP, so port {spec.port.number} is not served"
     if (spec.bind or "").startswith("unix:"):
         return "a gateway does not listen on Unix sockets"
     return ""
@@ -108,6 +110,8 @@ def _dropped(server: Served, why: str) -> Served:
 def clash(first: Server, other: Server) -> str:
     """Why two servers on one port cannot both be served; empty where they can. HTTP joins only HTTP, and TLS only TLS for other hosts."""
     one, two = (protocols.named(s.port.protocol) or Protocol.HTTP for s in (first, other))
+    if (one is Protocol.UDP) != (two is Protocol.UDP):
+        return ""
     if (one.is_http, one.is_tls) != (two.is_http, two.is_tls):
         return f"{other.port.protocol} cannot share port {other.port.number} with {first.port.protocol}"
     if two.is_tls:
@@ -125,13 +129,13 @@ def _clash(first: Served, other: Served) -> str:
 
 
 def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, ...], tuple[RouteTable, ...]]:
-    ports: defaultdict[tuple[str, int], list[Served]] = defaultdict(list)
+    ports: defaultdict[tuple[str, int, bool], list[Served]] = defaultdict(list)
     for server in served:
         if not server.dropped:
-            ports[server.address, server.port].append(server)
+            ports[server.address, server.port, server.udp].append(server)
     tables: dict[int, list[Served]] = defaultdict(list)
     found, ended = [], list[RouteTable]()
-    for (address, port), group in sorted(ports.items()):
+    for (address, port, _), group in sorted(ports.items()):
         declared = group[0].declared_port
         if group[0].protocol.is_http:
             tables[declared] += group
@@ -161,14 +165,15 @@ def _http(routes: str, group: list[Served]) -> HttpConnections:
 
 def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:
     return Listener(
-        name=f"{address}_{port}",
+        name=names.listener_name(address, port, udp=group[0].udp),
         address=address,
         port=port,
         direction=Direction.OUTBOUND,
         chains=chains,
         declared_port=declared if declared != port else 0,
         sources=tuple(s.source for s in group),
-        proxy_protocol=any(s.topology.proxy_protocol is not None for s in group),
+        udp=group[0].udp,
+        proxy_protocol=not group[0].udp and any(s.topology.proxy_protocol is not None for s in group),
     )
 
 
@@ -184,12 +189,12 @@ def bound(scope: Scope, server: Served) -> Iterator[tuple[str, Steering]]:
 
 def _tcp_chains(scope: Scope, server: Served) -> tuple[FilterChain, ...]:
     """The first rule that holds takes all connections; without one the port is not opened."""
-    place = Place(scope=scope, port=server.declared_port, gateways=frozenset((server.name,)))
+    place = Place(scope=scope, port=server.declared_port, gateways=frozenset((server.name,)), udp=server.udp)
     for _, steering in bound(scope, server):
         rule = tcp_routes.matching(steering, place)
         if rule is not None:
             serve = tcp_routes.by_rule(rule, place)
-            return (FilterChain(name=f"tcp.{server.declared_port}", serve=serve, source=rule.source),)
+            return (FilterChain(name=f"{'udp' if server.udp else 'tcp'}.{server.declared_port}", serve=serve, source=rule.source),)
     return ()
 
 

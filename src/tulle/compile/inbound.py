@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tulle.compile import actions
+from tulle.compile import actions, names
 from tulle.compile.policies import DEFAULT
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
-from tulle.model.service import Endpoint, Protocol
+from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
 
 _AS_CALLED = TrafficPolicy(connection_pool=ConnectionPool(use_client_protocol=True))
@@ -14,26 +14,32 @@ _AS_CALLED = TrafficPolicy(connection_pool=ConnectionPool(use_client_protocol=Tr
 
 
 def inbound(node: Node) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
-    ports = {(p.listen_address, p.listen): p for p in reversed(node.inbound)}
-    by_service_port = {p.service_port: p for p in reversed(node.inbound)}
-    listeners = tuple(_listener(port) for _, port in sorted(ports.items()) if by_service_port[port.service_port] is port)
+    ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed(node.inbound)}
+    by_service_port = {_key(p.service_port, p): p for p in reversed(node.inbound)}
+    listeners = tuple(_listener(port) for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port)
     return listeners, tuple(_cluster(port) for _, port in sorted(by_service_port.items()))
 
 
+def _key(number: int, port: InboundPort) -> int:
+    return port_key(number, udp=port.protocol is Protocol.UDP)
+
+
 def cluster_name(port: InboundPort) -> str:
-    return f"inbound|{port.service_port}||"
+    return f"inbound|{port.service_port}{'/udp' if port.protocol is Protocol.UDP else ''}||"
 
 
 def _listener(port: InboundPort) -> Listener:
     name = cluster_name(port)
     http = HttpConnections(stat_prefix=name, routes=_table(port))
     tcp = TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),))
+    udp = port.protocol is Protocol.UDP
     return Listener(
-        name=f"{port.listen_address}_{port.listen}",
+        name=names.listener_name(port.listen_address, port.listen, udp=udp),
         address=port.listen_address,
         port=port.listen,
         direction=Direction.INBOUND,
         chains=(FilterChain(name=name, serve=http if port.protocol.is_http else tcp),),
+        udp=udp,
     )
 
 

@@ -83,8 +83,19 @@ def domains(hosts: tuple[str, ...], port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def cluster_name(host: str, port: int, subset: str = "") -> str:
-    return f"outbound|{port}|{subset}|{host}"
+def cluster_name(host: str, port: int, subset: str = "", *, udp: bool = False) -> str:
+    """Istio's name. It has none for UDP, where the number may be a TCP port's too."""
+    return f"outbound|{port}{'/udp' if udp else ''}|{subset}|{host}"
+
+
+def listener_name(address: str, port: int, *, udp: bool = False) -> str:
+    return f"{address}_{port}{'_udp' if udp else ''}"
+
+
+def parse_cluster_name(name: str) -> tuple[int, str, str]:
+    """Port, subset and host of an outbound cluster."""
+    _, port, subset, host = name.split("|", 3)
+    return int(port.removesuffix("/udp")), subset, host
 
 
 def sni_name(host: str, port: int, subset: str = "") -> str:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from tulle.compile import match, names
+from tulle.compile.catalog import Backend
 from tulle.compile.routes import target
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Condition, Steering
@@ -13,6 +14,7 @@ from tulle.model.resource import Resource, Source
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.gateway import Gateway
 
+_CLOSED = "its connections are closed"
 Found = tuple[Source, str]
 Rivals = Iterable[tuple[str, int, tuple[Steering, ...]]]
 """A host, its place among those of a VirtualService, and all that name it, from the oldest."""
@@ -24,8 +26,16 @@ def destination_problems(scope: Scope, steering: Steering) -> Iterator[Found]:
         backend = scope.backends.get(names.resolve(destination.host, namespace, scope.domain))
         some_port = backend.ports[0].number if backend and backend.ports else 0
         why = target(scope, destination, namespace, some_port).why
+        if why and effect is _CLOSED and _serves_udp(scope, backend, destination, namespace):
+            continue
         if why:
             yield place, f"{why}: {effect}"
+
+
+def _serves_udp(scope: Scope, backend: Backend | None, destination: Destination, namespace: str) -> bool:
+    """A `tcp` rule also speaks for the datagrams that come to its port."""
+    ports = backend.served(udp=True) if backend else ()
+    return bool(ports) and not target(scope, destination, namespace, ports[0].number, udp=True).why
 
 
 def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str, str]]:
@@ -41,7 +51,7 @@ def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str
     for tcp in steering.tcp:
         for i, part in enumerate(tcp.spec.route):
             where = steering.resource.at(f"{tcp.source.field}.route[{i}].destination")
-            yield where, part.destination, steering.namespace, "its connections are closed"
+            yield where, part.destination, steering.namespace, _CLOSED
 
 
 def gateway_problems(steering: Steering, known: tuple[Resource[Gateway], ...]) -> Iterator[Found]:

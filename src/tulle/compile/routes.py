@@ -28,6 +28,8 @@ class Place:
     port: int
     """The port that requests come to: a service's, or a gateway server's as declared."""
     gateways: frozenset[str] = frozenset((names.MESH,))
+    udp: bool = False
+    """For datagrams, which go to UDP ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Target:
     """What is wrong with it."""
 
 
-def target(scope: Scope, destination: Destination, namespace: str, port: int) -> Target:
+def target(scope: Scope, destination: Destination, namespace: str, port: int, *, udp: bool = False) -> Target:
     """The cluster that a destination of a rule means; `port` is what it stands for where it names none."""
     host = names.resolve(destination.host, namespace, scope.domain)
     backend = scope.backends.get(host)
@@ -49,21 +51,21 @@ def target(scope: Scope, destination: Destination, namespace: str, port: int) ->
         full = f"{host}.svc.{scope.domain}"
         hint = f"; its full name is {full}" if full in scope.backends else ""
         return Target(why=f"host {host} is not known in namespace {scope.namespace}{hint}")
-    return _target(scope, backend, destination, port)
+    return _target(scope, backend, destination, port, udp=udp)
 
 
-def _target(scope: Scope, backend: Backend, destination: Destination, port: int) -> Target:
-    numbers = [p.number for p in backend.ports]
+def _target(scope: Scope, backend: Backend, destination: Destination, port: int, *, udp: bool = False) -> Target:
+    numbers = [p.number for p in backend.served(udp=udp)]
     number = destination.port.number if destination.port else (numbers[0] if len(numbers) == 1 else port)
     host, subset = backend.key.host, destination.subset or ""
     if number not in numbers:
         has = ", ".join(map(str, numbers)) or "none"
-        return Target(why=f"host {host} has no port {number} (its ports: {has})")
+        return Target(why=f"host {host} has no {'UDP ' if udp else ''}port {number} (its ports: {has})")
     tuning = scope.tuning(host)
     if subset and (tuning is None or subset not in tuning.subsets):
         return Target(why=f'host {host} has no subset "{subset}" in a DestinationRule')
     policy = tuning.traffic_policy(number, subset) if tuning else None
-    return Target(cluster=names.cluster_name(host, number, subset), hash=policy.load_balancer.hash if policy else None)
+    return Target(cluster=names.cluster_name(host, number, subset, udp=udp), hash=policy.load_balancer.hash if policy else None)
 
 
 def default_route(place: Place, backend: Backend) -> Route:

@@ -10,8 +10,8 @@ from tulle.compile.workloads import SERVICE, Workload
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Locality
 from tulle.model.resource import Resource
-from tulle.model.service import Endpoint, Port, Protocol, RegisteredPort, Registration, Resolution, Service
-from tulle.resources.core import KubernetesPort, KubernetesService, ServiceType
+from tulle.model.service import Endpoint, Port, Protocol, RegisteredPort, Registration, Resolution, Service, port_key
+from tulle.resources.core import KubernetesPort, KubernetesService, ServiceType, Transport
 from tulle.resources.networking.service_entry import Location, ServiceEntry, ServicePort
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
@@ -77,7 +77,7 @@ def of_registrations(service: str, namespace: str, domain: str, workloads: tuple
     ports: dict[int, RegisteredPort] = {}
     for workload in workloads:
         for port in workload.registered or ():
-            ports.setdefault(port.number, port)
+            ports.setdefault(port_key(port.number, udp=port.protocol is Protocol.UDP), port)
     host = names.resolve(service, namespace, domain)
     return Definition(
         id=f"registered/{namespace}/{service}",
@@ -85,7 +85,7 @@ def of_registrations(service: str, namespace: str, domain: str, workloads: tuple
             host=host,
             name=service,
             namespace=namespace,
-            ports=tuple(Port(number=n, name=p.name, protocol=p.protocol, target=n) for n, p in sorted(ports.items())),
+            ports=tuple(Port(number=p.number, name=p.name, protocol=p.protocol, target=p.number) for _, p in sorted(ports.items())),
         ),
         rank=(2, 0, service),
         selector={SERVICE: service},
@@ -100,7 +100,7 @@ def of_core(resource: Resource[KubernetesService], domain: str) -> Definition:
         host=f"{key.name}.{key.namespace}.svc.{domain}",
         name=key.name,
         namespace=key.namespace,
-        ports=tuple(_core_port(p) for p in spec.ports),
+        ports=tuple(_core_port(p) for p in spec.ports if p.protocol is not Transport.SCTP),
         addresses=tuple(a for a in (spec.cluster_ip or "",) if names.is_address(a)),
         resolution=Resolution.DNS if external else Resolution.STATIC,
         external=bool(external),

@@ -45,7 +45,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):
         return _warned(resource, [*_gateway_found(structure.rules, resource, spec), *_credentials_found(structure, resource, spec)])
-    if isinstance(spec, ServiceEntry | KubernetesService):
+    if isinstance(spec, KubernetesService):
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
         return _warned(resource, _sidecar_found(structure.rules, resource, spec))
@@ -180,15 +180,9 @@ def _of_service(resource: Resource[object]) -> Status:
     spec, found = resource.spec, list[Found]()
     if isinstance(spec, KubernetesService):
         found += (
-            (resource.at(f"spec.ports[{i}]"), f"{p.protocol.value} is not in force yet: port {p.port} is left out")
+            (resource.at(f"spec.ports[{i}]"), f"{p.protocol.value} is not in force: port {p.port} is left out")
             for i, p in enumerate(spec.ports)
-            if p.protocol is not Transport.TCP
-        )
-    if isinstance(spec, ServiceEntry):
-        found += (
-            (resource.at(f"spec.ports[{i}]"), f"UDP is not in force yet: port {p.number} is left out")
-            for i, p in enumerate(spec.ports)
-            if protocols.named(p.protocol or "") is Protocol.UDP
+            if p.protocol is Transport.SCTP
         )
     return _warned(resource, found)
 

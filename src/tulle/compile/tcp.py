@@ -24,7 +24,7 @@ def to_service(backend: Backend, steering: Steering | None, place: Place, sni: s
     `sni`: the name that callers ask for, where it can be told before they do.
     """
     rule = (named(steering, place, sni) or matching(steering, place)) if steering else None
-    clusters = _shares(rule, place) if rule else (WeightedCluster(cluster=names.cluster_name(backend.key.host, place.port)),)
+    clusters = _shares(rule, place) if rule else (WeightedCluster(cluster=names.cluster_name(backend.key.host, place.port, udp=place.udp)),)
     return connections(clusters, place), rule.source if rule else None
 
 
@@ -59,7 +59,7 @@ def _shares(rule: TcpRule | TlsRule, place: Place) -> tuple[WeightedCluster, ...
     destinations = rule.spec.route
     chosen = destinations if len(destinations) == 1 else tuple(d for d in destinations if d.weight)
     namespace = rule.source.key.namespace
-    found = [target(place.scope, d.destination, namespace, place.port).cluster or BLACK_HOLE for d in chosen]
+    found = [target(place.scope, d.destination, namespace, place.port, udp=place.udp).cluster or BLACK_HOLE for d in chosen]
     if len(found) == 1:
         return (WeightedCluster(cluster=found[0]),)
     return tuple(WeightedCluster(cluster=c, weight=d.weight or 0) for c, d in zip(found, chosen, strict=True)) or NOWHERE
@@ -80,6 +80,6 @@ def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConne
 def _policy(cluster: str, place: Place) -> TrafficPolicy:
     if not cluster.startswith("outbound|"):
         return DEFAULT
-    _, port, subset, host = cluster.split("|", 3)
+    port, subset, host = names.parse_cluster_name(cluster)
     tuning = place.scope.tuning(host)
-    return tuning.traffic_policy(int(port), subset) if tuning else DEFAULT
+    return tuning.traffic_policy(port, subset) if tuning else DEFAULT

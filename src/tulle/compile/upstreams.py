@@ -10,17 +10,19 @@ from tulle.compile.routes import Place
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, Node, TcpConnections, Upstream
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, VirtualHost
+from tulle.model.service import Protocol, port_key
 
 
 def upstreams(node: Node, found: Outbound, memo: Memo) -> tuple[tuple[Listener, ...], tuple[RouteTable, ...]]:
     """A service that is not known, or not shown to the node, leads nowhere: connections to it are closed."""
-    made = [_upstream(u, found, memo, node.id) for u in sorted(_distinct(node), key=lambda u: (u.bind, u.bind_port))]
+    made = [_upstream(u, found, memo, node.id) for u in sorted(_distinct(node), key=lambda u: (u.bind, u.bind_port, u.udp))]
     return tuple(listener for listener, _ in made), tuple(table for _, table in made if table)
 
 
 def _distinct(node: Node) -> list[Upstream]:
-    taken = {node.http_proxy, *((p.listen_address, p.listen) for p in node.inbound)}
-    by_place = {(u.bind, u.bind_port): u for u in reversed(node.upstreams)}
+    own = ((p.listen_address, p.listen, p.protocol is Protocol.UDP) for p in node.inbound)
+    taken = {(*(node.http_proxy or ("", 0)), False), *own}
+    by_place = {(u.bind, u.bind_port, u.udp): u for u in reversed(node.upstreams)}
     return [u for place, u in by_place.items() if place not in taken]
 
 
@@ -30,7 +32,7 @@ def _upstream(upstream: Upstream, found: Outbound, memo: Memo, owner: str) -> tu
     backend = found.by_host.get(host)
     steering = scope.steering(host) if backend else None
     made_from = (upstream, backend, scope.tuning(host), *scope.footing(steering))
-    name = ("upstream", owner, upstream.bind, upstream.bind_port, scope.id)
+    name = ("upstream", owner, upstream.bind, upstream.bind_port, upstream.udp, scope.id)
     return memo.get(name, made_from, lambda: _made(upstream, host, found))
 
 
@@ -43,9 +45,9 @@ def _host(upstream: Upstream, found: Outbound) -> str:
 
 
 def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, RouteTable | None]:
-    place = Place(scope=found.scope, port=upstream.port)
+    place = Place(scope=found.scope, port=upstream.port, udp=upstream.udp)
     backend = found.by_host.get(host)
-    port = next((p for p in backend.ports if p.number == upstream.port), None) if backend else None
+    port = backend.service.port(port_key(upstream.port, udp=upstream.udp)) if backend else None
     if backend is None or port is None:
         return _listener(upstream, tcp_routes.connections(tcp_routes.NOWHERE, place)), None
     steering = found.scope.steering(host)
@@ -60,10 +62,11 @@ def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, Rou
 
 def _listener(upstream: Upstream, serve: HttpConnections | TcpConnections, source: Source | None = None) -> Listener:
     return Listener(
-        name=f"{upstream.bind}_{upstream.bind_port}",
+        name=names.listener_name(upstream.bind, upstream.bind_port, udp=upstream.udp),
         address=upstream.bind,
         port=upstream.bind_port,
         direction=Direction.OUTBOUND,
         chains=(FilterChain(name=serve.stat_prefix, serve=serve, source=source),),
         sources=(source,) if source else (),
+        udp=upstream.udp,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Labels, selects
-from tulle.model.service import Endpoint, Health, Port, RegisteredPort
+from tulle.model.service import Endpoint, Health, Port, Protocol, RegisteredPort
 
 IndexKey = tuple[str, str, str]
 SERVICE = ""
@@ -60,8 +60,10 @@ def _entry_port(named: Mapping[str, int], port: Port) -> int:
 
 def _registered_port(ports: tuple[RegisteredPort, ...], port: Port) -> int | None:
     """By the service's targetPort, else by its number, else by its name."""
-    by_number = {p.number: p.target for p in reversed(ports)}
-    by_name = {p.name: p.target for p in reversed(ports) if p.name}
+    udp = port.protocol is Protocol.UDP
+    alike = [p for p in reversed(ports) if (p.protocol is Protocol.UDP) == udp]
+    by_number = {p.number: p.target for p in alike}
+    by_name = {p.name: p.target for p in alike if p.name}
     target = by_name.get(port.target) if isinstance(port.target, str) else by_number.get(port.target or 0)
     if target is None:
         target = by_number.get(port.number)

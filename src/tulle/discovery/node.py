@@ -79,10 +79,15 @@ def _words(node: Node) -> dict[str, Any]:
             for port in node.inbound
         ],
         "http_proxy": {"address": node.http_proxy[0], "port": node.http_proxy[1]} if node.http_proxy else None,
-        "upstreams": [{"host": u.host, "port": u.port, "bind": u.bind, "bind_port": u.bind_port} for u in node.upstreams],
+        "upstreams": [_upstream_words(u) for u in node.upstreams],
         "privileged_ports": node.privileged_ports,
         "bind": node.bind,
     }
+
+
+def _upstream_words(of: Upstream) -> dict[str, Any]:
+    words = {"host": of.host, "port": of.port, "bind": of.bind, "bind_port": of.bind_port}
+    return words | {"udp": True} if of.udp else words
 
 
 class _Reader:
@@ -135,7 +140,11 @@ def _inbound(value: object, at: str) -> InboundPort:
 def _upstream(value: object, at: str) -> Upstream:
     reader = _Reader(value, at)
     upstream = Upstream(
-        host=reader.text("host"), port=reader.number("port"), bind=reader.text("bind", "127.0.0.1"), bind_port=reader.number("bind_port")
+        host=reader.text("host"),
+        port=reader.number("port"),
+        bind=reader.text("bind", "127.0.0.1"),
+        bind_port=reader.number("bind_port"),
+        udp=reader.take("udp", _flag, False),
     )
     reader.finish()
     return upstream

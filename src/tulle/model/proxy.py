@@ -40,6 +40,7 @@ class Upstream:
     port: int
     bind: str = "127.0.0.1"
     bind_port: int
+    udp: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ class HttpConnections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpConnections:
-    """Whole connections go to a cluster, by weight."""
+    """Whole connections go to a cluster, by weight; so do the datagrams of a caller, where the listener is for UDP."""
 
     stat_prefix: str
     clusters: tuple[WeightedCluster, ...]

@@ -60,6 +60,19 @@ class Health(Enum):
     CRITICAL = "critical"
 
 
+_UDP = 65536
+
+
+def port_key(number: int, *, udp: bool = False) -> int:
+    """The key of a service's port."""
+    return number + _UDP if udp else number
+
+
+def port_number(key: int) -> int:
+    """The number that a service's port of this key has."""
+    return key % _UDP
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A port of a service: what callers dial. The endpoint's own port is `Endpoint.port`."""
@@ -69,6 +82,11 @@ class Port:
     protocol: Protocol = Protocol.HTTP
     target: int | str | None = None
     """Number or name of the workload's port, when it differs."""
+
+    @property
+    def key(self) -> int:
+        """Tells the ports of a service apart: a number may be used for TCP and for UDP. Those of UDP stand above all others."""
+        return port_key(self.number, udp=self.protocol is Protocol.UDP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +109,8 @@ class Service:
     traffic_distribution: str = ""
     """`PreferClose` and the like: which endpoints are near to a caller (Kubernetes' word)."""
 
-    def port(self, number: int) -> Port | None:
-        return next((p for p in self.ports if p.number == number), None)
+    def port(self, key: int) -> Port | None:
+        return next((p for p in self.ports if p.key == key), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

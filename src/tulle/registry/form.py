@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Locality
-from tulle.model.service import Health, Protocol, RegisteredPort, Registration
+from tulle.model.service import Health, Protocol, RegisteredPort, Registration, port_key
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.:~/@]{0,252}")
@@ -128,10 +128,12 @@ def _mistakes(error: ValidationError) -> Iterable[Mistake]:
 def _checks(form: _Registration, identifier: str) -> Iterable[Mistake]:
     if form.id not in (None, identifier):
         yield Mistake(field="id", message=f"{form.id!r} is not the id that the request names, {identifier!r}")
-    for attribute in ("number", "name"):
-        given = [value for port in form.ports if (value := getattr(port, attribute))]
-        for value in sorted({value for value in given if given.count(value) > 1}):
-            yield Mistake(field="ports", message=f"{attribute} {value} is given twice")
+    names = [port.name for port in form.ports if port.name]
+    numbers = [port_key(port.number, udp=port.protocol is Protocol.UDP) for port in form.ports]
+    twice = [f"number {p.number}" for n, p in zip(numbers, form.ports, strict=True) if numbers.count(n) > 1]
+    twice += [f"name {name}" for name in sorted(names) if names.count(name) > 1]
+    for what in dict.fromkeys(twice):
+        yield Mistake(field="ports", message=f"{what} is given twice")
 
 
 def _registration(identifier: str, form: _Registration) -> Registration:

@@ -24,7 +24,7 @@ from tulle.resources.spec import Problem, Spec, shown
 
 API_VERSION = "tulle.dev/v1"
 KIND = "Mesh"
-_PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP}
+_PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP, "udp": Protocol.UDP}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -33,6 +33,7 @@ class PortProtocol(Enum):
     HTTP2 = "http2"
     GRPC = "grpc"
     TCP = "tcp"
+    UDP = "udp"
 
 
 def _lowered(value: object) -> object:
@@ -70,7 +71,7 @@ def _bind(value: object) -> tuple[str, int]:
 
 
 class WorkloadUpstream(Spec):
-    """A service made reachable for the workload on a local address, for any protocol over TCP."""
+    """A service made reachable for the workload on a local address, for any protocol over TCP, or over UDP."""
 
     synonyms: ClassVar[Mapping[str, str]] = {"host": "service"}
 
@@ -79,9 +80,10 @@ class WorkloadUpstream(Spec):
     bind: Annotated[
         tuple[str, int], PlainValidator(_bind, json_schema_input_type=int | str), Field(description='A local port, or "address:port".')
     ]
+    udp: Annotated[Flag, Field(description="The service's port is one of UDP.")] = False
 
     def upstream(self) -> Upstream:
-        return Upstream(host=self.service, port=self.port, bind=self.bind[0], bind_port=self.bind[1])
+        return Upstream(host=self.service, port=self.port, bind=self.bind[0], bind_port=self.bind[1], udp=self.udp)
 
 
 class RestartWhen(Enum):
@@ -157,9 +159,11 @@ class Workload(Spec):
             yield ("ports",), "must have at least one item where service is set"
         if not self.command:
             yield from self._problems_without_command()
-        yield from taken("ports", "number", (port.number for port in self.ports))
+        for udp in (False, True):
+            numbers = (p.number if (p.protocol is PortProtocol.UDP) is udp else None for p in self.ports)
+            yield from taken("ports", "number", numbers)
+            yield from taken("upstreams", "bind", (u.bind if u.udp is udp else None for u in self.upstreams))
         yield from taken("ports", "name", (port.name for port in self.ports))
-        yield from taken("upstreams", "bind", (upstream.bind for upstream in self.upstreams))
         for name in self.env:
             if not _VARIABLE.fullmatch(name):
                 yield ("env", name), "is no name of a variable"
@@ -230,14 +234,19 @@ class Mesh(Spec):
 
 def _local_conflicts(workloads: Iterable[Workload]) -> Iterable[Problem]:
     """Two upstreams, or an upstream and an application, cannot have the same place on this machine."""
-    holders: dict[tuple[str, int], str] = {}
+    holders: dict[tuple[tuple[str, int], bool], str] = {}
     for index, workload in enumerate(workloads):
-        places = [(upstream.bind, ("upstreams", number, "bind")) for number, upstream in enumerate(workload.upstreams)]
-        places += [(("127.0.0.1", port.target), ("ports", number, "target")) for number, port in enumerate(workload.ports) if port.target]
-        for bind, place in places:
-            if bind in holders and workload.replicas <= 1:
-                yield ("workloads", index, *place), f"{bind[0]}:{bind[1]} is taken by {holders[bind]}"
-            holders[bind] = f"workloads[{index}]"
+        places = [((upstream.bind, upstream.udp), ("upstreams", number, "bind")) for number, upstream in enumerate(workload.upstreams)]
+        places += [
+            ((("127.0.0.1", port.target), port.protocol is PortProtocol.UDP), ("ports", number, "target"))
+            for number, port in enumerate(workload.ports)
+            if port.target
+        ]
+        for spot, place in places:
+            (address, port_number), _ = spot
+            if spot in holders and workload.replicas <= 1:
+                yield ("workloads", index, *place), f"{address}:{port_number} is taken by {holders[spot]}"
+            holders[spot] = f"workloads[{index}]"
 
 
 class _Schema(GenerateJsonSchema):

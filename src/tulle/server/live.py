@@ -11,7 +11,7 @@ from tulle.compile import Built, gateway_addresses, names
 from tulle.compile.explain.payload import explain_request
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
-from tulle.model.service import Health
+from tulle.model.service import Health, port_number
 from tulle.server.fleet import Fleet
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 
@@ -63,7 +63,7 @@ class LiveMesh:
         if not services:
             return None
         return [
-            EndpointInfo(endpoint=endpoint, service_port=port)
+            EndpointInfo(endpoint=endpoint, service_port=port_number(port))
             for service in services
             for port, endpoints in mesh.endpoints(service).items()
             for endpoint in endpoints

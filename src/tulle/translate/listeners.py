@@ -10,7 +10,7 @@ from typing import Any
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import actions, tls
+from tulle.translate import actions, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters
 from tulle.translate.routes import route_configuration
@@ -35,6 +35,8 @@ _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
 
 def listener(of: Listener) -> Any:
     """The message for a listener."""
+    if of.udp:
+        return udp.listener(of)
     fields: Fields = {
         "name": of.name,
         "filter_chains": [_chain(chain, of) for chain in of.chains],
