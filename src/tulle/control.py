@@ -189,7 +189,7 @@ class Control:
     def rejected(self, node_id: str, rejection: Rejected) -> None:
         if (member := self.fleet.members.get(node_id)) is None:
             return
-        member.refused[rejection.type_url] = rejection.message
+        member.refused[rejection.type_url] = rejection.message.strip()
         self.fleet.notify()
         try:
             self._refusals.put_nowait(Refusal(node=member.node, rejected=rejection, taken=member.taken.get(rejection.type_url, 0)))

@@ -80,6 +80,11 @@ async def scenario(folder: Path) -> None:
         answers = await asyncio.gather(*(ask(place, n) for n in range(100)))
         assert answers == [b"one" if n == 41 else b"two" for n in range(100)]
 
+        place.write("sites.yaml", virtual_service(41, "four", POISON))
+        code, output = await place.tulle("apply", "-f", "sites.yaml", "--wait")
+        assert code == 1, output
+        assert "NOBODY" in output, output
+
         place.write("sites.yaml", virtual_service(41, "three"))
         code, output = await place.tulle("apply", "-f", "sites.yaml", "--wait")
         assert code == 0, output

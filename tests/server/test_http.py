@@ -87,7 +87,7 @@ def test_expect_is_compare_and_swap(api: Api) -> None:
 
 def test_wait_waits_for_the_revision_of_the_apply(api: Api) -> None:
     report = api.apply(virtual_service(), wait="7s")[1]
-    assert report["acknowledged"] == {"complete": True, "proxies": 1, "acknowledged": 1}
+    assert report["acknowledged"] == {"complete": True, "proxies": 1, "acknowledged": 1, "refusals": []}
     assert api.mesh.waited == [(report["revision"], 7.0)]
     assert "acknowledged" not in api.apply(virtual_service(), wait="7s", dryRun=True)[1]
     assert api.apply(virtual_service(), wait="soon")[0] == 400

@@ -37,5 +37,6 @@ def _acknowledged(progress: Mapping[str, Any] | None) -> int:
     if progress["complete"]:
         out(told)
         return 0
-    err(f"{told} in time; `tulle proxies` shows which have not")
+    refusals = progress.get("refusals")
+    err("\n".join([told, *refusals]) if refusals else f"{told} in time; `tulle proxies` shows which have not")
     return 1

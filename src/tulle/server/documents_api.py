@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -129,10 +130,18 @@ class DocumentsApi:
         if wait:
             progress = await self._live.wait_acknowledged(report.revision, wait)
             body["warnings"] += violations_json(self._compiled_warnings(report))
-            body["acknowledged"] = {"complete": progress.complete, "proxies": progress.proxies, "acknowledged": progress.acknowledged}
+            refusals = [*progress.refusals, *await self._refusals(report)]
+            counted = {"proxies": progress.proxies, "acknowledged": progress.acknowledged}
+            body["acknowledged"] = {"complete": progress.complete and not refusals, **counted, "refusals": refusals}
         if report.violations:
             body["error"] = _count(len(report.violations))
         return answer(body, 422 if report.violations else 200)
+
+    async def _refusals(self, report: Report) -> Sequence[str]:
+        """What proxies refused of the documents that were just written, so that their last good version stays in force."""
+        keys = {result.key for result in report.results}
+        found = ((d.key, d.refusal()) for d in await self._documents.list() if d.key in keys)
+        return [f"{key.kind}/{key.name}: {refusal.message}" for key, refusal in found if refusal]
 
     def _compiled_warnings(self, report: Report) -> tuple[Violation, ...]:
         """What was found only when the documents were compiled together."""

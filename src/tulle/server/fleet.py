@@ -14,6 +14,8 @@ from tulle.model.resource import Condition, Key
 from tulle.server.ports import Progress, ProxyInfo
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, Snapshot
 
+REFUSAL = 5.0
+"""Seconds in which a refusal is dealt with: a bad document gives way to its last good version. One that stays is not waited for longer."""
 SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "routes"}
 
 
@@ -74,11 +76,12 @@ class Fleet:
         news.set()
 
     async def until(self, revision: int, timeout: float) -> Progress:
-        """When all follow the store's revision, or after `timeout` seconds: how far they are."""
+        """How far all are: when they follow the store's revision, after `timeout` seconds, or when only those lag that refuse something."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self.progress(revision).complete:
-                    await self._news.wait()
+                while lagging := self._lagging(revision):
+                    async with asyncio.timeout(REFUSAL if all(member.refused for member in lagging) else None):
+                        await self._news.wait()
         return self.progress(revision)
 
     def programmed(self, key: Key) -> Condition:
@@ -97,8 +100,15 @@ class Fleet:
 
     def progress(self, revision: int) -> Progress:
         """How many proxies follow the store's revision."""
-        following = sum(member.revision >= revision and member.current for member in self.members.values())
-        return Progress(acknowledged=following, proxies=len(self.members))
+        lagging = self._lagging(revision)
+        return Progress(
+            acknowledged=len(self.members) - len(lagging),
+            proxies=len(self.members),
+            refusals=tuple(f"{member.node.id} refuses: {text}" for member in lagging for text in member.refused.values()),
+        )
+
+    def _lagging(self, revision: int) -> list[Member]:
+        return [member for member in self.members.values() if member.revision < revision or not member.current]
 
     def infos(self) -> tuple[ProxyInfo, ...]:
         """For people, ordered by name."""

@@ -57,6 +57,8 @@ class Progress:
 
     acknowledged: int
     proxies: int
+    refusals: tuple[str, ...] = ()
+    """What those say that lag behind because they refuse something."""
 
     @property
     def complete(self) -> bool:
