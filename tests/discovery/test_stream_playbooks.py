@@ -324,3 +324,51 @@ def test_work_is_shared_between_streams() -> None:
             shared.move(EDS, play._snapshots["old"], play._snapshots["new"], shared.interest(wildcard=False, names=frozenset("a")))
         )
     assert bodies[0] is bodies[1]
+
+
+def test_a_stale_request_does_not_take_names_away() -> None:
+    play = started(SOTW, old=first(), new=snapshot(A, entry(EDS, "a", "ea2"), L, RA))
+    play >> "new" << "acknowledged CDS new" << "send EDS 5: =ea2"
+    play >> ask(EDS, nonce=2)
+    play >> ack(EDS, 5, "a") << "acknowledged EDS new" << "acknowledged LDS new" << "acknowledged RDS new"
+    play.done()
+
+
+def test_endpoints_stay_while_the_cluster_that_no_longer_needs_them_is_refused() -> None:
+    static = entry(CDS, "a", "static")
+    play = started(DELTA, old=first(), new=snapshot(static, L, RA))
+    play >> "new" << "send CDS 5: +a" << "acknowledged EDS new"
+    play >> nack(CDS, 5, "a: bad") << "rejected CDS new: a: a: bad" << "remind patience 1"
+    play >> Reminded(token=1) << "acknowledged LDS new" << "acknowledged RDS new"
+    play.done()
+
+
+def test_a_resuming_client_keeps_old_clusters_until_its_listeners_are_known() -> None:
+    play = Playbook(DELTA, new=snapshot(B, L, RB))
+    play >> ask(CDS, held={"a": A.version, "b": B.version}) << "send CDS 1:"
+    play >> ack(CDS, 1) << "acknowledged CDS new" << "remind patience 1"
+    play >> ask(LDS, held={"l": L.version}) << "send LDS 2:"
+    play >> ask(RDS, "r", held={"r": RA.version}) << "send RDS 3: +r"
+    play >> ack(LDS, 2) << "acknowledged LDS new"
+    play >> ack(RDS, 3) << "acknowledged RDS new" << "remind linger 2"
+    play >> Reminded(token=2) << "send CDS 4: -a"
+    play.done()
+
+
+def test_old_clusters_stay_until_a_listeners_new_table_has_come() -> None:
+    moved, table = entry(LDS, "l", "with s"), entry(RDS, "s", "to b")
+    play = started(DELTA, old=first(), new=snapshot(B, moved, table))
+    play >> "new" << "send CDS 5: +b" << "acknowledged EDS new"
+    play >> ack(CDS, 5) << "acknowledged CDS new" << "send LDS 6: +l" << "acknowledged RDS new" << "remind patience 1"
+    play >> ack(LDS, 6) << "acknowledged LDS new"
+    play >> ask(RDS, "s") << "send RDS 7: +s"
+    play >> ack(RDS, 7) << "remind linger 2" << "send RDS 8: -r"
+    play.done()
+
+
+def test_what_was_refused_beside_a_named_route_table_is_sent_again() -> None:
+    play = Playbook(DELTA, all=snapshot(entry(RDS, "r0", "x"), entry(RDS, "r1", "x"), entry(RDS, "r2", "x")))
+    play >> ask(RDS, "r0", "r1", "r2") << "send RDS 1: +r0 +r1 +r2"
+    play >> nack(RDS, 1, "r1: bad") << "rejected RDS all: r1: r1: bad" << "send RDS 2: +r0 +r2"
+    play >> ack(RDS, 2)
+    play.done()
