@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
-from tulle.compile import actions, names
-from tulle.compile.policies import DEFAULT
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tulle.compile import actions, names, protocols
+from tulle.compile.policies import DEFAULT, connection_pool
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
+from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
-
-_AS_CALLED = TrafficPolicy(connection_pool=ConnectionPool(use_client_protocol=True))
-"""The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`."""
+from tulle.resources.networking.sidecar import Sidecar
 
 
-def inbound(node: Node) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
-    ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed(node.inbound)}
-    by_service_port = {_key(p.service_port, p): p for p in reversed(node.inbound)}
-    listeners = tuple(_listener(port) for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port)
-    return listeners, tuple(_cluster(port) for _, port in sorted(by_service_port.items()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A port of the workload, with what a Sidecar resource says of it."""
+
+    port: InboundPort
+    endpoint: Endpoint
+    pool: ConnectionPool
+    source: Source | None = None
+
+
+def inbound(node: Node, sidecar: Resource[Sidecar] | None = None) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
+    """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
+    ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
+    by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
+    chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
+    served = [_served(port, node, sidecar) for port in chosen]
+    in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
+    return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
+
+
+def _more_ports(node: Node, sidecar: Resource[Sidecar] | None) -> Iterator[InboundPort]:
+    """Ingress ports that the workload did not register are opened where the resource says."""
+    known = {p.service_port for p in node.inbound if p.protocol is not Protocol.UDP}
+    for item in sidecar.spec.ingress if sidecar else ():
+        bind = item.bind or node.ip
+        if item.port.number not in known and not bind.startswith("unix:"):
+            protocol = protocols.named(item.port.protocol or "") or Protocol.TCP
+            number = item.port.number
+            yield InboundPort(service_port=number, listen=number, target=number, protocol=protocol, listen_address=bind)
+
+
+def _served(port: InboundPort, node: Node, sidecar: Resource[Sidecar] | None) -> Served:
+    endpoint = Endpoint(address=port.target_address, port=port.target)
+    if sidecar is None or port.protocol is Protocol.UDP:
+        return Served(port=port, endpoint=endpoint, pool=ConnectionPool())
+    spec = sidecar.spec
+    found = next(((i, item) for i, item in enumerate(spec.ingress) if item.port.number == port.service_port), None)
+    if found is None:
+        return Served(port=port, endpoint=endpoint, pool=connection_pool(spec.inbound_connection_pool))
+    index, item = found
+    return Served(
+        port=replace(port, protocol=protocols.named(item.port.protocol or "") or port.protocol),
+        endpoint=_default_endpoint(item.default_endpoint, node) or endpoint,
+        pool=connection_pool(item.connection_pool or spec.inbound_connection_pool),
+        source=sidecar.at(f"spec.ingress[{index}]"),
+    )
+
+
+def _default_endpoint(written: str | None, node: Node) -> Endpoint | None:
+    """`0.0.0.0` stands for the address at which the workload is reached."""
+    if not written:
+        return None
+    if written.startswith("unix://"):
+        return Endpoint(address=written.removeprefix("unix://"))
+    host, _, number = written.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    return Endpoint(address=node.ip if host in ("0.0.0.0", "::") else host, port=int(number))
 
 
 def _key(number: int, port: InboundPort) -> int:
@@ -28,9 +82,10 @@ def cluster_name(port: InboundPort) -> str:
     return f"inbound|{port.service_port}{'/udp' if port.protocol is Protocol.UDP else ''}||"
 
 
-def _listener(port: InboundPort) -> Listener:
+def _listener(of: Served) -> Listener:
+    port = of.port
     name = cluster_name(port)
-    http = HttpConnections(stat_prefix=name, routes=_table(port))
+    http = HttpConnections(stat_prefix=name, routes=_table(port, of.source))
     tcp = TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),))
     udp = port.protocol is Protocol.UDP
     return Listener(
@@ -38,27 +93,32 @@ def _listener(port: InboundPort) -> Listener:
         address=port.listen_address,
         port=port.listen,
         direction=Direction.INBOUND,
-        chains=(FilterChain(name=name, serve=http if port.protocol.is_http else tcp),),
+        chains=(FilterChain(name=name, serve=http if port.protocol.is_http else tcp, source=of.source),),
+        sources=(of.source,) if of.source else (),
         udp=udp,
     )
 
 
-def _table(port: InboundPort) -> RouteTable:
+def _table(port: InboundPort, source: Source | None) -> RouteTable:
     name = cluster_name(port)
     grpc = port.protocol in (Protocol.GRPC, Protocol.GRPC_WEB)
     action = Forward(clusters=(WeightedCluster(cluster=name),), retry=None if grpc else actions.INBOUND_RETRY)
-    host = VirtualHost(
-        name=f"inbound|http|{port.service_port}", domains=("*",), routes=(Route(name="default", match=RouteMatch(), action=action),)
-    )
+    route = Route(name="default", match=RouteMatch(), action=action, source=source)
+    host = VirtualHost(name=f"inbound|http|{port.service_port}", domains=("*",), routes=(route,))
     return RouteTable(name=name, virtual_hosts=(host,))
 
 
-def _cluster(port: InboundPort) -> Cluster:
-    http2 = port.protocol.is_http2
+def _cluster(of: Served) -> Cluster:
+    http2 = of.port.protocol.is_http2
+    pool = of.pool
+    if of.port.protocol.is_http and not http2:
+        # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`.
+        pool = replace(pool, use_client_protocol=True)
     return Cluster(
-        name=cluster_name(port),
-        policy=_AS_CALLED if port.protocol.is_http and not http2 else DEFAULT,
-        endpoints=(Endpoint(address=port.target_address, port=port.target),),
-        http=port.protocol.is_http,
+        name=cluster_name(of.port),
+        policy=DEFAULT if pool == DEFAULT.connection_pool else TrafficPolicy(connection_pool=pool),
+        endpoints=(of.endpoint,),
+        http=of.port.protocol.is_http,
         http2=http2,
+        sources=(of.source,) if of.source else (),
     )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tulle.compile import clusters, names
+from tulle.compile import clusters, egress, names
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
+from tulle.compile.egress import Opened
 from tulle.compile.memo import Memo
-from tulle.compile.routes import Place, default_route, http_routes
+from tulle.compile.routes import BLACK_HOLE, Place, Target, default_route, http_routes, target
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, Layer, Listener
@@ -29,6 +30,8 @@ from tulle.model.routing import (
     WeightedCluster,
 )
 from tulle.model.service import Port, Protocol
+from tulle.resources.networking.common import Destination
+from tulle.resources.networking.sidecar import EgressProxy
 
 HTTP_PROXY = "http_proxy"
 """The route table of the forward proxy."""
@@ -48,6 +51,8 @@ class Outbound:
     clusters: Layer
     """Without those that look different from different places."""
     placed: Placed
+    egress: tuple[Opened, ...]
+    """Listeners of a Sidecar resource."""
     forward: Layer
 
 
@@ -71,6 +76,7 @@ def _outbound(scope: Scope, memo: Memo) -> Outbound:
         by_host={b.key.host: b for b in reached},
         clusters=layer(("outbound clusters", scope.id), memo, clusters=tuple(found)),
         placed=placed,
+        egress=egress.listeners(scope, partial(_hosts_on, scope, memo)),
         forward=_forward(scope, hosts, memo),
     )
 
@@ -91,6 +97,8 @@ def layer(
 def _reached(scope: Scope, listed: Iterable[Backend], steerings: Iterable[Steering]) -> tuple[Backend, ...]:
     """What callers may name, and what rules send them to."""
     found = {b.key.host: b for b in listed}
+    if proxy := egress_proxy(scope):
+        found[proxy.key.host] = proxy
     for steering in dict.fromkeys(steerings):
         found.update((t, backend) for t in steering.targets if (backend := scope.backends.get(t)))
     return tuple(found[host] for host in sorted(found))
@@ -107,11 +115,19 @@ def _hosts_without_service(scope: Scope) -> Iterator[tuple[str, Steering]]:
             yield host, first
 
 
-def _service_hosts(scope: Scope, listed: Iterable[Backend], memo: Memo) -> Iterator[VirtualHost]:
+def _hosts_on(scope: Scope, memo: Memo, listed: Iterable[Backend], number: int) -> tuple[VirtualHost, ...]:
+    """The services on one port, with or without that port behind the name, and all other hosts."""
+    hosts = _distinct(_service_hosts(scope, listed, memo, only=number))
+    bare = tuple(replace(h, domains=tuple(dict.fromkeys(d.removesuffix(f":{number}") for d in h.domains))) for h in hosts)
+    return (*bare, *_rest(scope, hosts))
+
+
+def _service_hosts(scope: Scope, listed: Iterable[Backend], memo: Memo, only: int = 0) -> Iterator[VirtualHost]:
+    """On all ports, or on `only` one."""
     for backend in listed:
         steering = scope.steering(backend.key.host)
         tuning = scope.tuning(backend.key.host)
-        for port in backend.ports:
+        for port in (p for p in backend.ports if only in (0, p.number)):
             viewer = scope.id if steering else backend.key.namespace == scope.namespace
             name = ("vhost", backend.key, port.number, viewer, tuning.key if tuning else None)
             made_from = (backend, tuning, *scope.footing(steering))
@@ -181,7 +197,7 @@ def _kept(host: VirtualHost, owner: dict[str, str]) -> VirtualHost:
 
 
 def _forward(scope: Scope, hosts: tuple[VirtualHost, ...], memo: Memo) -> Layer:
-    rest = () if any("*" in h.domains for h in hosts) else (_ALLOW if scope.allow_any else _BLOCK,)
+    rest = _rest(scope, hosts)
     table = memo.get(("http_proxy", scope.id), (*hosts, *rest), lambda: RouteTable(name=HTTP_PROXY, virtual_hosts=(*hosts, *rest)))
     return layer(
         ("forward", scope.id),
@@ -192,14 +208,44 @@ def _forward(scope: Scope, hosts: tuple[VirtualHost, ...], memo: Memo) -> Layer:
     )
 
 
-_ALLOW = VirtualHost(
-    name="allow_any",
-    domains=("*",),
-    routes=(
-        Route(name="connect", match=_CONNECT, action=Forward(clusters=(WeightedCluster(cluster=clusters.ALLOW_ANY),), connect=True)),
-        Route(name="allow_any", match=RouteMatch(), action=Forward(clusters=(WeightedCluster(cluster=clusters.ALLOW_ANY),))),
-    ),
-)
+def _rest(scope: Scope, hosts: tuple[VirtualHost, ...]) -> tuple[VirtualHost, ...]:
+    """What becomes of requests for hosts that are not known."""
+    if any("*" in h.domains for h in hosts):
+        return ()
+    if not scope.allow_any:
+        return (_BLOCK,)
+    said = _said_proxy(scope)
+    return (_ALLOW if said is None else _through(_target_of(scope, said).cluster or BLACK_HOLE),)
+
+
+def _said_proxy(scope: Scope) -> EgressProxy | None:
+    policy = scope.sidecar.spec.outbound_traffic_policy if scope.sidecar else None
+    return policy.egress_proxy if policy else None
+
+
+def _target_of(scope: Scope, said: EgressProxy) -> Target:
+    return target(scope, Destination(host=said.host, subset=said.subset, port=said.port), scope.namespace, said.port.number)
+
+
+def egress_proxy(scope: Scope) -> Backend | None:
+    """The service that requests for unknown hosts are sent to, where a Sidecar resource names one that is known."""
+    said = _said_proxy(scope)
+    return scope.backends.get(names.resolve(said.host, scope.namespace, scope.domain)) if said else None
+
+
+def _through(cluster: str) -> VirtualHost:
+    to = (WeightedCluster(cluster=cluster),)
+    return VirtualHost(
+        name="allow_any",
+        domains=("*",),
+        routes=(
+            Route(name="connect", match=_CONNECT, action=Forward(clusters=to, connect=True)),
+            Route(name="allow_any", match=RouteMatch(), action=Forward(clusters=to)),
+        ),
+    )
+
+
+_ALLOW = _through(clusters.ALLOW_ANY)
 _BLOCK = VirtualHost(
     name="block_all",
     domains=("*",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from tulle.model.identity import Labels, selects
 from tulle.model.mesh import MeshSettings
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Key, Resource
+from tulle.resources.networking.sidecar import Egress as EgressItem
 from tulle.resources.networking.sidecar import OutboundMode, Sidecar
 
 
@@ -84,6 +85,8 @@ class Scope:
     egress: Egress | None
     """What a Sidecar resource restricts visibility to; None where none does."""
     allow_any: bool
+    sidecar: Resource[Sidecar] | None = None
+    """The one that holds here."""
     _tunings: dict[str, Tuning | None] = field(default_factory=dict)
 
     @property
@@ -156,8 +159,9 @@ def _scope(structure: Structure, which: ScopeId, sidecar: Resource[Sidecar] | No
         namespace=node.namespace,
         labels=node.labels,
         backends=memo.get(("exported", node.namespace), (structure.backends,), lambda: _exported(structure.backends, node.namespace)),
-        egress=_egress(sidecar, node.namespace) if sidecar else None,
+        egress=egress_of(sidecar.spec.egress, node.namespace) if sidecar else None,
         allow_any=_allow_any(structure.settings, sidecar),
+        sidecar=sidecar,
     )
 
 
@@ -177,11 +181,13 @@ def _default(resources: tuple[Resource[Sidecar], ...]) -> Resource[Sidecar] | No
     return next((r for r in resources if not (r.spec.workload_selector and r.spec.workload_selector.labels)), None)
 
 
-def _egress(sidecar: Resource[Sidecar], home: str) -> Egress | None:
-    if not sidecar.spec.egress:
+def egress_of(items: Iterable[EgressItem], home: str) -> Egress | None:
+    """What some items of a Sidecar of namespace `home` show; None where there are none."""
+    items = tuple(items)
+    if not items:
         return None
     found: dict[str, set[str]] = {}
-    for namespace, _, host in (host.partition("/") for egress in sidecar.spec.egress for host in egress.hosts):
+    for namespace, _, host in (host.partition("/") for item in items for host in item.hosts):
         if namespace != "~":
             found.setdefault(host.lower(), set()).add(home if namespace == "." else namespace)
     return Egress(

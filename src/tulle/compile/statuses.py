@@ -9,6 +9,7 @@ from tulle.compile import gateways, names, protocols, tls
 from tulle.compile.credentials import Keyring
 from tulle.compile.memo import Memo
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
+from tulle.compile.routes import target
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
@@ -18,6 +19,7 @@ from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Resource, Status, Violation
 from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
+from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
 from tulle.resources.networking.gateway import Gateway, Server
 from tulle.resources.networking.service_entry import ServiceEntry
@@ -48,7 +50,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
     if isinstance(spec, KubernetesService):
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
-        return _warned(resource, _sidecar_found(structure.rules, resource, spec))
+        return _warned(resource, _sidecar_found(scope, resource, spec))
     return _FINE if isinstance(spec, _KINDS) else _useless(resource)
 
 
@@ -187,7 +189,13 @@ def _of_service(resource: Resource[object]) -> Status:
     return _warned(resource, found)
 
 
-def _sidecar_found(rules: Rules, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:
-    first = rules.first_sidecar(resource.key.namespace, spec)
+def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:
+    policy = spec.outbound_traffic_policy
+    if policy and policy.egress_proxy:
+        said = policy.egress_proxy
+        to = Destination(host=said.host, subset=said.subset, port=said.port)
+        if why := target(scope, to, resource.key.namespace, said.port.number).why:
+            yield resource.at("spec.outboundTrafficPolicy.egressProxy"), f"{why}: requests for unknown hosts are answered with 503"
+    first = scope.structure.rules.first_sidecar(resource.key.namespace, spec)
     if first is not None and first.key != resource.key:
         yield resource.at("spec"), f"not in force: Sidecar {first.key.name} ({first.origin}) is for the same workloads, and older"

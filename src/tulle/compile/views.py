@@ -35,10 +35,19 @@ def gateway_addresses(mesh: Mesh, node: Node) -> tuple[gateways.Served, ...]:
 def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     """What no other proxy has: its workload's ports, its forward proxy, its upstreams."""
     memo = mesh.memo
-    listeners, own_clusters = memo.get(("inbound", node.id), (node.inbound,), lambda: inbound.inbound(node))
+    sidecar = found.scope.sidecar
+    listeners, own_clusters = memo.get(("inbound", node.id), (node.inbound, node.ip, sidecar), lambda: inbound.inbound(node, sidecar))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
-    return layer(("own", node.id), memo, listeners=(*listeners, *forward, *more), route_tables=tables, clusters=own_clusters)
+    taken = {x.name for x in (*listeners, *forward, *more)}
+    opened = tuple(o for o in found.egress if o.listener.name not in taken)
+    return layer(
+        ("own", node.id),
+        memo,
+        listeners=(*listeners, *forward, *more, *(o.listener for o in opened)),
+        route_tables=(*tables, *(o.table for o in opened if o.table)),
+        clusters=own_clusters,
+    )
 
 
 def _forward_listener(node: Node) -> tuple[Listener, ...]:

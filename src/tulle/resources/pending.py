@@ -39,6 +39,13 @@ def _other_than(*harmless: Any) -> Test:
     return lambda value: value is not None and value not in harmless
 
 
+def _not_opened(item: Any) -> bool:
+    if not isinstance(item, Mapping):
+        return False
+    said = {folded(key): value for key, value in item.items() if value is not None}
+    return "port" in said and "bind" not in said and said.get("capturemode") not in ("NONE", 2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
     """A field of `spec` (`http[].fault.abort`), what to say after its path, and for which values."""
@@ -112,12 +119,10 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     ),
     "WorkloadEntry": (_off("network", "the workload is dialled directly"),),
     "Sidecar": (
-        _off("ingress", "the workload receives on the ports of its services"),
-        _off("inboundConnectionPool", "incoming connections are not limited"),
-        _off("egress[].port", "the hosts can be seen on all ports"),
-        _off("egress[].bind", "no listener of its own is made"),
-        _off("egress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", 0)),
-        _off("outboundTrafficPolicy.egressProxy", "unknown hosts are dialled directly"),
+        _off("ingress[].tls", "connections are received in plain text"),
+        _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
+        _off("egress[]", "without bind or captureMode NONE no listener is made for its port", _not_opened),
+        _off("egress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
     ),
     "Service": (
         *(Pending(path=name, message="has no effect outside Kubernetes") for name in CLUSTER_FIELDS),

@@ -1,0 +1,81 @@
+"""What a Sidecar resource opens: for callers of the workload, and for the workload itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support.backend import backend
+from support.carried import ask, at, carried
+from support.compiled import built, sidecar, warnings
+from support.reading import warned
+from support.running import free_port
+from tulle.compile import view
+from tulle.model.proxy import InboundPort
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: default}}
+spec: {spec}
+"""
+
+
+def name(body: bytes) -> str:
+    return str(json.loads(body)["name"])
+
+
+@pytest.mark.envoy
+def test_ingress_leads_to_the_endpoint_that_it_names(tmp_path: Path) -> None:
+    registered, other = free_port(), free_port()
+    with ExitStack() as stack:
+        app, admin = stack.enter_context(backend("app")), stack.enter_context(backend("admin"))
+        spec = f"""
+  ingress:
+  - {{port: {{number: 80, protocol: HTTP, name: http}}, defaultEndpoint: "127.0.0.1:{app.port}"}}
+  - {{port: {{number: {other}, protocol: HTTP, name: admin}}, bind: 127.0.0.1, defaultEndpoint: "127.0.0.1:{admin.port}"}}"""
+        node = sidecar(app="web", inbound=(InboundPort(service_port=80, listen=registered, target=1),))
+        stack.enter_context(carried(SIDECAR.format(spec=spec), node, tmp_path))
+        assert [name(ask(p)[2]) for p in (registered, other)] == ["app", "admin"]
+
+
+@pytest.mark.envoy
+def test_egress_opens_a_port_for_services_and_sends_the_rest_to_a_proxy(tmp_path: Path) -> None:
+    local, forward = free_port(), free_port()
+    with ExitStack() as stack:
+        shop, proxy = stack.enter_context(backend("shop")), stack.enter_context(backend("proxy"))
+        spec = f"""
+  egress:
+  - {{port: {{number: {local}, protocol: HTTP, name: http}}, captureMode: NONE, hosts: ["*/*"]}}
+  - {{hosts: ["*/*"]}}
+  outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {{host: proxy, port: {{number: 3128}}}}}}"""
+        node = type(base := sidecar(app="client"))(id=base.id, role=base.role, labels=base.labels, http_proxy=("127.0.0.1", forward))
+        instances = (at("shop", local, shop.port, id="shop"), at("proxy", 3128, proxy.port, id="proxy"))
+        stack.enter_context(carried(SIDECAR.format(spec=spec), node, tmp_path, *instances))
+        assert name(ask(local, headers={"host": f"shop:{local}"})[2]) == "shop"
+        assert name(ask(local, headers={"host": "else.example.com"})[2]) == "proxy"
+        connection = http.client.HTTPConnection("127.0.0.1", forward, timeout=10)
+        connection.request("GET", "http://else.example.com/")
+        assert name(connection.getresponse().read()) == "proxy"
+        connection.close()
+
+
+def test_a_place_that_the_node_itself_needs_is_not_opened_twice() -> None:
+    text = SIDECAR.format(spec="{egress: [{port: {number: 15001, protocol: HTTP, name: a}, captureMode: NONE, hosts: ['*/*']}]}")
+    listeners = [x.name for x in view(built(text).mesh, sidecar(app="a")).listeners]
+    assert listeners.count("127.0.0.1_15001") == 1
+
+
+def test_an_egress_proxy_that_is_not_there_is_told() -> None:
+    text = SIDECAR.format(spec="{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: proxy, port: {number: 80}}}}")
+    (warning,) = warnings(built(text), "Sidecar/default")
+    assert "egressProxy: host proxy.default.svc.cluster.local is not known" in warning
+
+
+def test_a_port_without_an_address_needs_interception() -> None:
+    spec = "{egress: [{port: {number: 80, protocol: HTTP, name: a}, hosts: ['*/*']}]}"
+    assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]
