@@ -240,6 +240,20 @@ def test_a_refused_cluster_is_named_and_routes_wait_only_for_a_while() -> None:
     assert play.stream.acknowledged(CDS) is play._snapshots["old"]
 
 
+@pytest.mark.parametrize(("mode", "sent"), [(DELTA, "+m"), (SOTW, "=l1 =m1")])
+def test_a_listener_whose_port_is_taken_is_tried_again_and_told_once(mode: Mode, sent: str) -> None:
+    play = started(mode, old=first(), new=snapshot(A, EA, L, entry(LDS, "m", "m1"), RA))
+    why = "Error adding/updating listener(s) m: cannot bind '127.0.0.1:80': Address already in use"
+    play >> "new" << "acknowledged CDS new" << "acknowledged EDS new" << f"send LDS 5: {sent}" << "acknowledged RDS new"
+    play >> nack(LDS, 5, why) << f"rejected LDS new: m: {why}" << "remind retry 1"
+    play >> Reminded(token=1) << f"send LDS 6: {sent}"
+    play >> nack(LDS, 6, why) << "remind retry 2"
+    play >> Reminded(token=2) << f"send LDS 7: {sent}"
+    play >> ack(LDS, 7) << "acknowledged LDS new"
+    play.done()
+    assert play.stream.idle
+
+
 def test_the_next_snapshot_does_not_wait_for_what_was_refused_before() -> None:
     bad = entry(CDS, "bad", "x")
     play = started(DELTA, old=first(), bad=snapshot(A, EA, bad, L, RA), good=snapshot(A, EA, L, RB))

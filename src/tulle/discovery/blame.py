@@ -20,6 +20,11 @@ def named(message: str, names: Iterable[str]) -> frozenset[str]:
     return heads or frozenset(mentioned)
 
 
+def may_pass(message: str) -> bool:
+    """Whether the cause is a port that somebody else has, so that trying again may help."""
+    return "cannot bind" in message
+
+
 def suspects(rejection: Rejected) -> tuple[Source, ...]:
     """The documents behind the refused entries, those first that had no part in what the client accepted before, without repeats."""
     out: dict[Source, None] = {}

@@ -81,6 +81,8 @@ class Reminder(Enum):
     """Something that the client should do soon and perhaps never will. Seconds."""
     LINGER = "linger"
     """Requests under way may still use what is to be removed."""
+    RETRY = "retry"
+    """A refusal had a cause outside of the configuration, which may have gone by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

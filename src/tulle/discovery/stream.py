@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tulle.discovery.blame import named
+from tulle.discovery.blame import may_pass, named
 from tulle.discovery.events import Acknowledged, Command, Event, Offer, Rejected, Remind, Reminded, Reminder, Request, Send
 from tulle.discovery.kinds import CDS, EDS, LDS, ORDER, RDS, ROUTING, USERS, WHOLE
 from tulle.discovery.reply import advance, attempt, remove
@@ -45,6 +45,7 @@ class Stream:
         """Something is waited for that the client may never do."""
         self._patience: int | None = None
         self._linger: int | None = None
+        self._retry: int | None = None
         self._ripening: frozenset[str] = NAMES
         self._ripe: frozenset[str] = NAMES
         """Clusters that have been without use for long enough to be removed."""
@@ -125,6 +126,7 @@ class Stream:
     def _offer(self, snapshot: Snapshot) -> None:
         self._target = snapshot
         for track in self._order:
+            track.told = NAMES
             if track.trials:  # their contents may be out of date: those that are still wanted are sent anew
                 track.asked |= {e.name for group in track.trials for e in group if snapshot.get(track.type_url, e.name)}
                 track.trials = []
@@ -136,6 +138,18 @@ class Stream:
         elif token == self._linger:
             self._linger = None
             self._ripe, self._ripening = self._ripe | self._ripening, NAMES
+        elif token == self._retry:
+            self._retry = None
+            self._try_again()
+
+    def _try_again(self) -> None:
+        for track in self._order:
+            again = [name for name, refused in track.refused.items() if refused.passing]
+            track.told |= frozenset(again)
+            for name in again:
+                del track.refused[name]
+                if entry := track.sent.get(track.type_url, name):
+                    track.trials.append((entry,))
 
     def _excuse(self) -> None:
         """What the client has not done by now it is not expected to do."""
@@ -162,7 +176,9 @@ class Stream:
         others = tuple(entry for entry in flight.entries if names and entry.name not in names and track.interest.covers(entry.name))
         if others and track.type_url not in WHOLE:
             track.trials.insert(0, others)
-        return [self._refuse(track, guilty, error)]
+        repeated = all(entry.name in track.told for entry in guilty)
+        rejected = self._refuse(track, guilty, error)
+        return [*(() if repeated else (rejected,)), *self._retry_later(error)]
 
     def _halve(self, track: Track, entries: tuple[Entry, ...]) -> None:
         wanted = tuple(entry for entry in entries if track.interest.covers(entry.name))
@@ -173,9 +189,16 @@ class Stream:
         replaced = {entry.name: good for entry in guilty if (good := track.good(entry))}
         for entry in guilty:
             if track.interest.covers(entry.name):
-                track.refused[entry.name] = Refused(version=entry.version, good=replaced.get(entry.name))
+                refused = Refused(version=entry.version, good=replaced.get(entry.name), passing=may_pass(error))
+                track.refused[entry.name] = refused
         track.excused = False
         return Rejected(type_url=track.type_url, entries=guilty, message=error, snapshot=track.sent, replaced=replaced)
+
+    def _retry_later(self, error: str) -> Iterator[Command]:
+        if self._retry is None and may_pass(error):
+            self._token += 1
+            self._retry = self._token
+            yield Remind(reminder=Reminder.RETRY, token=self._token)
 
     def _confirm(self, track: Track) -> Iterator[Command]:
         if track.clean and track.acked is not track.sent:

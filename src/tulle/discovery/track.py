@@ -31,6 +31,8 @@ class Refused:
     version: str
     good: Entry | None
     """What it has of that name instead, if anything."""
+    passing: bool = False
+    """The cause may go away by itself."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class Track:
     stale: dict[str, Entry | None] = field(default_factory=dict)
     """What has gone from `sent` and was not yet removed from the client. None where only the name is known."""
     refused: dict[str, Refused] = field(default_factory=dict)
+    told: frozenset[str] = NAMES
+    """Names whose refusal was told and that are tried again."""
     excused: bool = False
     """Nobody waits any longer for the refused entries to be replaced."""
     trials: list[tuple[Entry, ...]] = field(default_factory=list)

@@ -78,13 +78,13 @@ class Counters:
 
 
 class Ads:
-    """The server. `patience` and `linger`: see `discovery.Reminder`, in seconds."""
+    """The server. `patience`, `linger` and `retry`: see `discovery.Reminder`, in seconds."""
 
-    def __init__(self, proxies: Proxies, *, patience: float = 3.0, linger: float = 10.0, storm: int = 32) -> None:
+    def __init__(self, proxies: Proxies, *, patience: float = 3.0, linger: float = 10.0, retry: float = 10.0, storm: int = 32) -> None:
         """`storm`: how many clients may be at their first answer at the same time; the others wait in line."""
         self.counters = Counters()
         self._proxies = proxies
-        self.seconds = {Reminder.PATIENCE: patience, Reminder.LINGER: linger}
+        self.seconds = {Reminder.PATIENCE: patience, Reminder.LINGER: linger, Reminder.RETRY: retry}
         self._storm = asyncio.Semaphore(storm)
         self._shared = Shared()
         self._sessions: dict[str, _Session] = {}
