@@ -17,11 +17,11 @@ from tulle.protos import envoy_path
 
 
 @asynccontextmanager
-async def led_envoy(node: Node, xds: str, *, delta: bool) -> AsyncIterator[LoneEnvoy]:
+async def led_envoy(node: Node, xds: str, *, delta: bool, roots: str = "") -> AsyncIterator[LoneEnvoy]:
     """Starts an Envoy; yields at once, before it has connected to `xds` (`host:port` or a socket's path)."""
     with tempfile.TemporaryDirectory(prefix="envoy-", dir="/tmp") as folder:
         admin, config, log = (Path(folder) / name for name in ("admin", "config.json", "log"))
-        settings = BootstrapSettings(xds=xds, admin=str(admin), delta=delta)
+        settings = BootstrapSettings(xds=xds, admin=str(admin), delta=delta, roots=roots)
         config.write_text(json.dumps(bootstrap(node, to_metadata(node), settings)))
         arguments = [str(envoy_path()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
         with log.open("wb") as output:

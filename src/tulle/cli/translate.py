@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -51,14 +52,14 @@ def translate(
 
 def _print(form: Form, snapshot: Any, proxy: Any) -> None:
     if form is Form.ENVOY:
+        from tulle.agent.trust import BUNDLES, bundle
         from tulle.translate.static import static_config
 
-        sys.stdout.write(json.dumps(static_config(snapshot, proxy), indent=2) + "\n")
+        sys.stdout.write(json.dumps(static_config(snapshot, proxy, bundle(os.environ) or BUNDLES[0]), indent=2) + "\n")
         return
     import yaml
 
-    from tulle.protos import to_dict
-    from tulle.translate.static import decode
+    from tulle.translate.static import shown
 
-    entries = ({"type": e.type_url, "name": e.name, "version": e.version, "resource": to_dict(decode(e))} for e in snapshot)
+    entries = ({"type": e.type_url, "name": e.name, "version": e.version, "resource": shown(e)} for e in snapshot)
     yaml.dump_all(entries, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=140)

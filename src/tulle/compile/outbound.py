@@ -12,6 +12,7 @@ from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.egress import Opened
 from tulle.compile.memo import Memo
+from tulle.compile.originate import secured
 from tulle.compile.routes import BLACK_HOLE, Place, Target, default_route, http_routes, target
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
@@ -68,7 +69,7 @@ def _outbound(scope: Scope, memo: Memo) -> Outbound:
     found: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
     placed = clusters.placed((b, scope.tuning(b.key.host)) for b in reached)
     for backend in (b for b in reached if b.key.host not in placed.inline):
-        found += clusters.clusters(backend, scope.tuning(backend.key.host), memo)
+        found += secured(scope, backend, clusters.clusters(backend, scope.tuning(backend.key.host), memo), memo)
     hosts = _distinct([*_service_hosts(scope, listed, memo), *(_bare_host(scope, h, s, memo) for h, s in own_hosts)])
     return Outbound(
         scope=scope,
@@ -155,7 +156,7 @@ def service_routes(backend: Backend, steering: Steering | None, place: Place) ->
 
 def _tunnel(backend: Backend, steering: Steering | None, place: Place) -> Route:
     """CONNECT to a port that does not speak plain HTTP: the bytes go straight to the service."""
-    serve, source = tcp_routes.to_service(backend, steering, place)
+    serve, source = tcp_routes.to_service(backend, steering, place, backend.key.host)
     return Route(name="connect", match=_CONNECT, action=Forward(clusters=serve.clusters, connect=True), source=source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -25,6 +25,7 @@ from tulle.model.traffic import (
 )
 from tulle.resources.networking import traffic_policy as spec
 from tulle.resources.networking.destination_rule import Subset
+from tulle.resources.networking.tls import ClientTls, ClientTlsMode
 
 _ALGORITHMS = {
     spec.SimpleLb.LEAST_CONN: Algorithm.LEAST_REQUEST,
@@ -48,6 +49,7 @@ class Blocks:
     tunnel: spec.Tunnel | None = None
     proxy_protocol: spec.ProxyProtocol | None = None
     retry_budget: spec.RetryBudget | None = None
+    tls: ClientTls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,9 +70,30 @@ class Tuning:
     """In force only for clients with these labels, in its own namespace."""
 
     def traffic_policy(self, port: int, subset: str = "") -> TrafficPolicy:
+        return compiled(self._blocks(port, subset))
+
+    def client_tls(self, port: int, subset: str = "") -> ClientTls | None:
+        return self._blocks(port, subset).tls
+
+    @property
+    def encrypts(self) -> bool:
+        return any(rule.mode in (ClientTlsMode.SIMPLE, ClientTlsMode.MUTUAL) for rule in self._tls_rules())
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The names of all Secrets that its TLS settings speak of."""
+        return tuple(dict.fromkeys(rule.credential_name for rule in self._tls_rules() if rule.credential_name))
+
+    def _tls_rules(self) -> Iterator[ClientTls]:
+        for policy in (self.policy, *(subset.traffic_policy for subset, _ in self.subsets.values())):
+            for blocks in (policy, *policy.port_level_settings) if policy else ():
+                if blocks.tls:
+                    yield blocks.tls
+
+    def _blocks(self, port: int, subset: str) -> Blocks:
         blocks = _for_port(Blocks(), self.policy, port)
         known = self.subsets.get(subset)
-        return compiled(_for_port(blocks, known[0].traffic_policy, port) if known else blocks)
+        return _for_port(blocks, known[0].traffic_policy, port) if known else blocks
 
     def labels(self, subset: str) -> Mapping[str, str]:
         return self.subsets[subset][0].labels
@@ -102,6 +125,7 @@ def _with(base: Blocks, own: spec.PolicyBlocks, rest: Blocks) -> Blocks:
         load_balancer=own.load_balancer or rest.load_balancer,
         connection_pool=own.connection_pool or rest.connection_pool,
         outlier_detection=own.outlier_detection or rest.outlier_detection,
+        tls=own.tls or rest.tls,
     )
 
 

@@ -7,6 +7,7 @@ from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
 from tulle.compile.outbound import Outbound, service_routes
 from tulle.compile.routes import Place
+from tulle.compile.sni import told_apart
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, Node, TcpConnections, Upstream
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, VirtualHost
@@ -53,7 +54,7 @@ def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, Rou
     steering = found.scope.steering(host)
     if not port.protocol.is_http:
         serve, source = tcp_routes.to_service(backend, steering, place)
-        return _listener(upstream, serve, source), None
+        return told_apart(_listener(upstream, serve, source), steering, place), None
     routes, skipped = service_routes(backend, steering, place)
     name = f"{upstream.bind}_{upstream.bind_port}"
     virtual_host = VirtualHost(name=f"{host}:{port.number}", domains=("*",), routes=routes, skipped=skipped)

@@ -10,6 +10,7 @@ from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.mesh import Mesh
+from tulle.compile.originate import secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.scope import Scope, scope_of
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
@@ -80,7 +81,9 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
         if (found := mesh.endpoint_set(backend.key))
     )
     inline = tuple(
-        clusters.clusters(b, scope.tuning(b.key.host), memo, edge=edge, caller=caller) for b in backends if b.key.host in placed.inline
+        secured(scope, b, clusters.clusters(b, scope.tuning(b.key.host), memo, edge=edge, caller=caller), memo, caller)
+        for b in backends
+        if b.key.host in placed.inline
     )
     flat = itertools.chain.from_iterable
     return memo.get(
@@ -118,6 +121,6 @@ def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Place
     placed = clusters.placed((b, scope.tuning(b.key.host)) for b in backends)
     made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
     for backend in (b for b in backends if b.key.host not in placed.inline):
-        made += clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo, edge=True)
+        made += secured(scope, backend, clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo, edge=True), mesh.memo)
     shared = layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made))
     return shared, backends, placed

@@ -106,6 +106,8 @@ class Service:
     labels: Labels = NO_LABELS
     source: Source | None = None
     created: int = 0
+    subject_alt_names: tuple[str, ...] = ()
+    """What the certificates of its servers bear, where it is told."""
     traffic_distribution: str = ""
     """`PreferClose` and the like: which endpoints are near to a caller (Kubernetes' word)."""
 

@@ -60,7 +60,7 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 
 
 _BLOCKS = (
-    _off("tls.mode", "connections are made in plain text", _only("SIMPLE", "MUTUAL", "ISTIO_MUTUAL", 1, 2, 3)),
+    _off("tls.mode", "there is no authority yet, so it is plain text", _only("ISTIO_MUTUAL", 3)),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
     Pending(
         path="loadBalancer.consistentHash",
@@ -113,7 +113,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         Pending(path="servers[].port.targetPort", message="has no effect"),
     ),
     "ServiceEntry": (
-        _off("subjectAltNames[]", "the server's certificate is not looked at"),
         _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("endpoints[].network", "all endpoints are dialled directly"),
     ),

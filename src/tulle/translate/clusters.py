@@ -19,7 +19,7 @@ from tulle.model.traffic import (
     Utilization,
 )
 from tulle.protos import any_, pb
-from tulle.translate import dns
+from tulle.translate import dns, tls
 from tulle.translate.endpoints import assignment
 from tulle.translate.values import ADS, YES, ZERO, Fields, duration, number, present
 
@@ -49,6 +49,8 @@ def cluster(of: Cluster) -> Any:
         fields |= _balancing(policy.load_balancer)
     if policy.outlier_detection:
         fields["outlier_detection"] = _outlier(policy.outlier_detection)
+    if of.tls:
+        fields["transport_socket"] = tls.upstream(of.tls)
     if policy.proxy_protocol:
         fields["transport_socket"] = _announced(policy.proxy_protocol, fields.get("transport_socket"))
     if pool.keepalive:
@@ -219,6 +221,7 @@ def _http_options(of: Cluster) -> Fields:
         checks = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
         return _common_http(pool) | _version(of, pool) | checks
     common = _common_http(pool) | _errors(of.policy.outlier_detection)
+    common |= tls.by_host(of.tls) if of.tls and of.http else {}
     return common | _version(of, pool) if of.http or common else {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tulle.model.proxy import Node
+from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
 from tulle.translate.listeners import HCM
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
@@ -17,20 +18,32 @@ def decode(entry: Entry) -> Any:
     return getattr(pb, _MESSAGES[entry.type_url]).FromString(entry.body)
 
 
-def static_config(snapshot: Snapshot, node: Node) -> dict[str, Any]:
+def shown(entry: Entry) -> dict[str, Any]:
+    """An entry in Envoy's JSON, for people: of a secret no more than its name."""
+    return {"name": entry.name} if entry.type_url == SECRET else to_dict(decode(entry))
+
+
+def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, Any]:
     """One configuration in Envoy's JSON, with tables and endpoints in the places that name them. `envoy --mode validate` accepts it.
 
-    What a snapshot names but does not hold is left out: see `Snapshot.problems`.
+    What a snapshot names but does not hold is left out: see `Snapshot.problems`. Secrets stay out, too: they are only named.
+    `roots`: the PEM file of the authorities that the machine trusts; without it the configuration is good for nothing but validation.
     """
+    trusted = {"trusted_ca": {"filename": roots}} if roots else {}
     bootstrap = pb.Bootstrap(
         node={"id": node.id, "cluster": node.service or node.role.value},
         bootstrap_extensions=[{"name": "envoy.bootstrap.internal_listener", "typed_config": any_(pb.InternalListener())}],
         static_resources={
             "listeners": [_with_routes(decode(entry), snapshot) for entry in snapshot.entries(LISTENER)],
             "clusters": [_with_endpoints(decode(entry), snapshot) for entry in snapshot.entries(CLUSTER)],
+            "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
     return to_dict(bootstrap)
+
+
+def _asks_the_machine(snapshot: Snapshot) -> bool:
+    return any(SYSTEM_ROOTS.encode() in entry.body for entry in snapshot.entries(CLUSTER))
 
 
 def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:
