@@ -40,7 +40,8 @@ ROUTE = "route: [{destination: {host: a}}]"
         ("ServiceEntry", "hosts: [a]\naddresses: [1.1.1.1]",
          "spec.addresses[0]: not in force: connections to addresses are not intercepted; call the hosts by name"),
         ("WorkloadEntry", "network: n", "spec.network: not in force: the workload is dialled directly"),
-        ("Sidecar", "ingress: [{port: {number: 1}, captureMode: IPTABLES}]", "spec.ingress[0].captureMode: not in force: nothing is intercepted"),
+        ("Sidecar", "ingress: [{port: {number: 1}, captureMode: IPTABLES}]",
+         "spec.ingress[0].captureMode: not in force: nothing is intercepted"),
     ],
 )  # fmt: skip
 def test_warnings(kind: str, spec: str, said: str) -> None:
