@@ -1,0 +1,197 @@
+"""What names stand for: the registry's machines and instances, and the hosts of the compiled mesh.
+
+A zone is a view: endpoints are looked up when they are asked for, so that one which nobody asks for costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from tulle.compile.catalog import Backend
+from tulle.compile.mesh import Mesh
+from tulle.dns.question import IpAddress
+from tulle.model.frozen import FrozenMap
+from tulle.model.service import Endpoint, Health, Port, Registration, Resolution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A node: a machine on which instances run."""
+
+    name: str
+    address: str
+    meta: FrozenMap[str, str] = FrozenMap()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance of a service."""
+
+    id: str
+    service: str
+    namespace: str = "default"
+    machine: Machine
+    address: str = ""
+    """An IP address or a host name; empty: the machine's."""
+    port: int = 0
+    tags: tuple[str, ...] = ()
+    status: Health = Health.PASSING
+    """The worst of its own checks and its machine's."""
+    weight: int = 1
+    """While it passes; `warning_weight` while it warns."""
+    warning_weight: int = 1
+    connect: str = ""
+    """The service for which it takes mutual TLS."""
+
+
+ServiceName = tuple[str, str]
+"""Namespace and name, in lower case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Directory:
+    """The registry, by name."""
+
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    services: Mapping[ServiceName, tuple[Instance, ...]] = field(default_factory=dict)
+    connect: Mapping[ServiceName, tuple[Instance, ...]] = field(default_factory=dict)
+    machine_at: Mapping[IpAddress, Machine] = field(default_factory=dict)
+    service_at: Mapping[IpAddress, Instance] = field(default_factory=dict)
+
+
+def directory(machines: Iterable[Machine], instances: Iterable[Instance]) -> Directory:
+    """Instances keep their order; answers are shuffled when they are given."""
+    services: dict[ServiceName, list[Instance]] = defaultdict(list)
+    connect: dict[ServiceName, list[Instance]] = defaultdict(list)
+    service_at: dict[IpAddress, Instance] = {}
+    for instance in instances:
+        services[instance.namespace, instance.service.lower()].append(instance)
+        if instance.connect:
+            connect[instance.namespace, instance.connect.lower()].append(instance)
+        if (at := as_address(instance.address)) is not None:
+            service_at.setdefault(at, instance)
+    by_name = {machine.name.lower(): machine for machine in machines}
+    return Directory(
+        machines=by_name,
+        services={name: tuple(found) for name, found in services.items()},
+        connect={name: tuple(found) for name, found in connect.items()},
+        machine_at={at: machine for machine in by_name.values() if (at := as_address(machine.address)) is not None},
+        service_at=service_at,
+    )
+
+
+def of_registration(registration: Registration, machine: Machine) -> Instance:
+    """An instance that registered with Tulle itself, as Consul's names show it: its version is a tag, its first port the port."""
+    r = registration
+    version = r.labels.get("version", "")
+    return Instance(
+        id=r.id,
+        service=r.service,
+        namespace=r.namespace,
+        machine=machine,
+        address=r.address,
+        port=r.ports[0].target if r.ports else 0,
+        tags=(version,) if version else (),
+        status=r.health,
+        weight=max(1, min(r.weight, 65535)),
+    )
+
+
+def as_address(text: str) -> IpAddress | None:
+    try:
+        return ip_address(text) if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hosts:
+    """The hosts of a mesh, by name: where one is declared in several namespaces, the one whose name says so, else the oldest."""
+
+    exact: Mapping[str, Backend]
+    wild: Mapping[str, Backend]
+    """By what follows `*.`"""
+    namespaces: frozenset[str]
+
+    def find(self, host: str) -> Backend | None:
+        found = self.exact.get(host)
+        while found is None and self.wild and "." in host:
+            host = host.partition(".")[2]
+            found = self.wild.get(host)
+        return found
+
+
+def hosts(mesh: Mesh) -> Hosts:
+    exact: dict[str, Backend] = {}
+    wild: dict[str, Backend] = {}
+    for backend in sorted(mesh.structure.backends.values(), key=lambda b: b.rank):
+        host = backend.service.host.lower()
+        (wild if host.startswith("*.") else exact).setdefault(host.removeprefix("*."), backend)
+    return Hosts(exact=exact, wild=wild, namespaces=frozenset(key.namespace for key in mesh.structure.backends))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPort:
+    """Where one port of a mesh's service is reached."""
+
+    name: str
+    protocol: str
+    """`tcp` or `udp`."""
+    address: IpAddress | None
+    """None: at the service's own name."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Zone:
+    directory: Directory
+    hosts: Hosts
+    mesh: Mesh
+    server: Machine
+    """The machine that answers."""
+
+    def addresses(self, backend: Backend) -> tuple[IpAddress, ...]:
+        """The service's own addresses; those of the instances that take requests where it has none."""
+        own = own_addresses(backend)
+        return own or tuple(dict.fromkeys(a for e in self._endpoints(backend) if (a := as_address(e.address)) is not None))
+
+    def virtual(self, backend: Backend) -> tuple[IpAddress, ...]:
+        """The service's own addresses, if it has any."""
+        return own_addresses(backend)
+
+    def alias(self, backend: Backend) -> str:
+        """The other name that a service stands for, if it is one name (Kubernetes' ExternalName)."""
+        if backend.resolution is not Resolution.DNS or own_addresses(backend):
+            return ""
+        found = {e.address.rstrip(".").lower() for e in self._endpoints(backend) if as_address(e.address) is None}
+        name = next(iter(found)) if len(found) == 1 else ""
+        return "" if name == backend.service.host.lower() or name.startswith(("/", "@")) else name
+
+    def ports(self, backend: Backend) -> tuple[HostPort, ...]:
+        return tuple(dict.fromkeys(p for port in backend.service.ports for p in self._served(backend, port)))
+
+    def _served(self, backend: Backend, port: Port) -> Iterator[HostPort]:
+        protocol = "udp" if port.key != port.number else "tcp"
+        if own_addresses(backend):
+            yield HostPort(name=port.name, protocol=protocol, address=None, port=port.number)
+            return
+        for endpoint in self._by_port(backend).get(port.key, ()):
+            if (at := as_address(endpoint.address)) is not None:
+                yield HostPort(name=port.name, protocol=protocol, address=at, port=endpoint.port)
+
+    def _by_port(self, backend: Backend) -> Mapping[int, tuple[Endpoint, ...]]:
+        if backend.inline is not None:
+            return backend.inline
+        found = self.mesh.endpoint_set(backend.key)
+        return found.by_port if found else {}
+
+    def _endpoints(self, backend: Backend) -> Iterable[Endpoint]:
+        return (endpoint for found in self._by_port(backend).values() for endpoint in found)
+
+
+def own_addresses(backend: Backend) -> tuple[IpAddress, ...]:
+    """Networks (`10.0.0.0/8`) are no addresses to connect to."""
+    return tuple(a for text in backend.service.addresses if (a := as_address(text)) is not None and not a.is_unspecified)
