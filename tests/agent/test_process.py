@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from tulle.agent.guard import Guard
 from tulle.agent.process import MAX_LINE, Program, Unit, launch
@@ -55,6 +57,15 @@ def test_lines_of_both_outputs_and_the_exit_code() -> None:
     code, lines = asyncio.run(run_to_end(script, Policy(restart=Restart.NEVER)))
     assert code == 7
     assert lines == ["out", "err", "no end", "# exited with code 7"]
+
+
+@pytest.mark.parametrize("start", [asyncio.run, uvloop.run])
+def test_a_program_gets_none_of_the_agents_files(start: Callable[[Coroutine[Any, Any, Any]], tuple[int, list[str]]]) -> None:
+    """Else the guard would not hear of the agent's end while the program runs."""
+    _, lines = start(run_to_end("for file in /proc/$$/fd/[0-9]*; do readlink $file; done", Policy(restart=Restart.NEVER)))
+    assert lines[0] == "/dev/null"
+    assert lines[1] == lines[2]
+    assert len(lines) == 4, lines
 
 
 def test_a_line_that_never_ends_is_cut() -> None:

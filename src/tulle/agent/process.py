@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class _Output(asyncio.Protocol):
 class Child:
     """A running program with all that it started in its process group."""
 
-    def __init__(self, process: asyncio.subprocess.Process, guard: Guard, output: _Output, pipe: asyncio.ReadTransport) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], guard: Guard, output: _Output, pipe: asyncio.ReadTransport) -> None:
         self.pid = process.pid
         self._process = process
         self._guard = guard
@@ -91,7 +92,9 @@ class Child:
 
     async def wait(self) -> int:
         """The exit code, negative for a signal."""
-        return await self._process.wait()
+        if self._process.returncode is None:
+            await _end_of(self._process.pid)
+        return self._process.wait()
 
     async def finish(self) -> None:
         """After its exit: ends what the program left behind in its group, and takes its last lines."""
@@ -114,8 +117,9 @@ async def launch(program: Program, guard: Guard, lines: Lines) -> Child:
     read, write = os.pipe()
     pipe, output = await loop.connect_read_pipe(lambda: _Output(lines), os.fdopen(read, "rb", 0))
     try:
-        process = await asyncio.create_subprocess_exec(
-            *guard.enrolled(program.args),
+        # The loop's own way to start programs leaves copies of these descriptors open in them under uvloop: the guard's pipe would not end.
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns when the shell runs, which is at once
+            guard.enrolled(program.args),
             stdin=guard.pipe,
             stdout=write,
             stderr=write,
@@ -132,6 +136,19 @@ async def launch(program: Program, guard: Guard, lines: Lines) -> Child:
     if program.max_open_files:
         _raise_limit(process.pid)
     return Child(process, guard, output, pipe)
+
+
+async def _end_of(pid: int) -> None:
+    """Returns when a child has ended."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _check(program: Program) -> None:
