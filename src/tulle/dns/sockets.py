@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 from tulle.settings import Address
 
+BURST = 4 * 2**20
+"""Bytes of queries that may wait, as far as the kernel lets us have them."""
 _ATTEMPTS = 10
 """At a port that is free for both UDP and TCP."""
 
@@ -51,6 +53,7 @@ def _listen(address: Address) -> Sockets:
     with ExitStack() as held:
         udp = held.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         tcp = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BURST)
         udp.bind((address.host, address.port))
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((address.host, udp.getsockname()[1]))
