@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,9 +51,14 @@ class Pair:
     def serial(self) -> int:
         return self.parsed.serial_number
 
-    def spki(self) -> bytes:
-        """DER of the public key."""
-        return self.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    def digest(self) -> str:
+        """SHA-256 of the certificate, in hex."""
+        return self.parsed.fingerprint(SHA256()).hex()
+
+    def key_digest(self) -> str:
+        """SHA-256 of the public key, in base64."""
+        key = self.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
     def write(self, folder: Path, name: str) -> tuple[str, str]:
         """The paths of the certificate and of the key."""
