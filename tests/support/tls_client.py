@@ -44,6 +44,13 @@ class Answer:
 def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
     """One request over TLS. Raises ssl.SSLError or OSError where the handshake, or what follows it, is refused."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, tls.wrap_socket(plain, server_hostname=host) as wrapped:
+        shown = wrapped.getpeercert() or {}
+        shaken: dict[str, Any] = {
+            "serial": int(str(shown["serialNumber"]), 16),
+            "version": wrapped.version() or "",
+            "cipher": (wrapped.cipher() or ("",))[0],
+            "alpn": wrapped.selected_alpn_protocol(),
+        }
         wrapped.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
         found = b""
         while data := wrapped.recv(65536):
@@ -51,15 +58,7 @@ def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
         if not found:
             raise ConnectionResetError("closed without an answer")
         head, _, body = found.partition(b"\r\n\r\n")
-        shown = wrapped.getpeercert() or {}
-        return Answer(
-            status=int(head.split()[1]),
-            body=body,
-            serial=int(str(shown["serialNumber"]), 16),
-            version=wrapped.version() or "",
-            cipher=(wrapped.cipher() or ("",))[0],
-            alpn=wrapped.selected_alpn_protocol(),
-        )
+        return Answer(status=int(head.split()[1]), body=body, **shaken)
 
 
 async def asked(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tulle.compile import names, tls
 from tulle.compile import tcp as tcp_routes
@@ -12,7 +12,7 @@ from tulle.compile.catalog import Backend
 from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
-from tulle.model.proxy import FilterChain, HttpConnections
+from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, HttpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Protocol
 from tulle.model.tls import DownstreamTls
@@ -41,6 +41,9 @@ class Makers:
 def hosts(server: Server) -> frozenset[str]:
     """Without the namespaces that they are for, which the first packet of TLS does not tell."""
     return frozenset(written.rpartition("/")[2].lower() for written in server.hosts)
+
+
+Part = TypeVar("Part", Cluster, EndpointGroup)
 
 
 @dataclass(slots=True)
@@ -147,6 +150,14 @@ def direct(scope: Scope, server: Served) -> Iterator[Backend]:
     if server.spec.tls and server.spec.tls.mode is ServerTlsMode.AUTO_PASSTHROUGH:
         patterns = [pattern for ns, pattern in server.hosts]
         yield from (b for h, b in scope.backends.items() if any(names.covers(p, h) for p in patterns))
+
+
+def by_sni(made: Iterable[Part]) -> Iterator[Part]:
+    """Clusters or endpoints under the names that sidecars ask for."""
+    for part in made:
+        kind, port, subset, host = part.name.split("|", 3)
+        if kind == "outbound":
+            yield replace(part, name=names.sni_name(host, int(port), subset))
 
 
 def _to_services(scope: Scope, server: Served) -> Iterator[FilterChain]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from tulle.compile import clusters, gateways, inbound, upstreams
+from tulle.compile import clusters, edge_tls, gateways, inbound, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
@@ -13,7 +13,7 @@ from tulle.compile.mesh import Mesh
 from tulle.compile.originate import secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.scope import Scope, scope_of
-from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
+from tulle.model.proxy import Cluster, Direction, EndpointGroup, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
 from tulle.model.tls import DownstreamTls, UpstreamTls
 
 
@@ -93,8 +93,29 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
 
 def _gateway(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     shared, backends, placed = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
-    layers = (shared, _endpoints(mesh, scope, backends, placed, node))
+    layers = (shared, _endpoints(mesh, scope, backends, placed, node), *_named(mesh, scope))
     return ProxyView(layers=(*layers, *_secrets(mesh, scope, layers)))
+
+
+def _named(mesh: Mesh, scope: Scope) -> tuple[Layer, ...]:
+    """What AUTO_PASSTHROUGH leads to: every service, under the names that sidecars ask for, and in plain bytes."""
+    memo = mesh.memo
+    backends = memo.get(("asked by name", scope.id), (scope,), lambda: _askable(scope))
+    if not backends:
+        return ()
+    made, found = list[Cluster](), list[EndpointGroup]()
+    for backend in backends:
+        tuning, endpoints = scope.tuning(backend.key.host), mesh.endpoint_set(backend.key)
+        made += edge_tls.by_sni(clusters.clusters(backend, tuning, memo, edge=True))
+        found += edge_tls.by_sni(clusters.endpoint_groups(backend, endpoints, tuning, memo) if endpoints else ())
+    parts = (tuple(made), tuple(found))
+    return (memo.get(("named layer", scope.id), parts, lambda: Layer(clusters=parts[0], endpoints=parts[1])),)
+
+
+def _askable(scope: Scope) -> tuple[Backend, ...]:
+    which = scope.id
+    served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
+    return tuple(dict.fromkeys(b for server in served if not server.dropped for b in edge_tls.direct(scope, server)))
 
 
 def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
