@@ -89,7 +89,8 @@ class LocalMesh:
         """Puts the plan's documents into force, and takes out those of the plan before that this one does not have."""
         self.report = await self.control.documents.apply(self.plan.files)
         for line in self.report.violations + self.report.warnings:
-            self._announce(str(line))
+            if not line.resource.startswith("Mesh/"):  # that a mesh file is none of the documents need not be said of the one that runs
+                self._announce(str(line))
         keys = [result.key for result in self.report.results]
         before = await self.control.store.get(APPLIED)
         earlier = [Key(kind=kind, namespace=namespace, name=name) for kind, namespace, name in json.loads(before.value if before else "[]")]

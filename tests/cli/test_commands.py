@@ -170,7 +170,7 @@ def test_unusable_arguments_end_with_2(folder: Path, words: tuple[str, ...], mes
 
 def test_an_unknown_kind_is_told_with_those_there_are(api: Api) -> None:
     done = tulle("get", "pods", server=api.url)
-    assert (done.code, done.err.startswith("tulle: there is no kind 'pods'; kinds are VirtualService, DestinationRule")) == (1, True)
+    assert (done.code, done.err.startswith("tulle: there is no kind 'pods'; kinds are VirtualService, DestinationRule")) == (2, True)
 
 
 # === get

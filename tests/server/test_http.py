@@ -150,7 +150,7 @@ def test_list_by_kind_and_namespace(api: Api) -> None:
     assert names("/api/v1/resources?namespace=default") == [("DestinationRule", "default"), ("VirtualService", "default")]
     assert names("/api/v1/resources/Gateway") == []
     status, answer = api.request("GET", "/api/v1/resources/pod")
-    assert (status, answer["error"].startswith("there is no kind 'pod'; kinds are VirtualService, ")) == (404, True)
+    assert (status, answer["error"].startswith("there is no kind 'pod'; kinds are VirtualService, ")) == (400, True)
 
 
 def test_documents_outlive_the_control_plane(tmp_path: Any) -> None:

@@ -85,8 +85,8 @@ class Envoy:
         return await launch(self._program, self._guard, self._line)
 
     def _line(self, line: str) -> None:
-        # That it got the signal and lost its control plane is no news at the end.
-        if not (self._ending and line.startswith("[warning]")):
+        # That it got the signal and lost its control plane is no news at the end. Its messages may end in a line of their own.
+        if line and not (self._ending and line.startswith("[warning]")):
             self._say(line)
 
     async def _probe(self) -> None:

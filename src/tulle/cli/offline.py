@@ -45,7 +45,8 @@ class Offline:
             return _sidecar(workload)
         path = Path(name)
         if path.is_file():
-            return read_node(name, path.read_text(encoding="utf-8-sig"))
+            ((_, text),) = read_files([name])
+            return read_node(name, text)
         names = ", ".join(("gateway", *sorted({w.id for w in self.workloads})))
         raise Failure(f"{option}: {name!r} is no proxy of these files ({names}), and no file with a node", 2)
 

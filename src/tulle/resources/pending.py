@@ -25,6 +25,10 @@ def _only(*values: Any) -> Test:
     return lambda value: value in values
 
 
+def _is_grpc_web(protocol: Any) -> bool:
+    return isinstance(protocol, str) and protocol.upper() == "GRPC-WEB"
+
+
 def _claims(headers: Any) -> bool:
     return isinstance(headers, Mapping) and any(name.startswith("@") for name in headers)
 
@@ -33,6 +37,17 @@ def _lacks(*names: str) -> Test:
     """The value has none of these fields."""
     wanted = {folded(name) for name in names}
     return lambda value: isinstance(value, Mapping) and not any(folded(key) in wanted for key, inner in value.items() if inner is not None)
+
+
+def _has(*names: str) -> Test:
+    """The value has one of these fields."""
+    lacks = _lacks(*names)
+    return lambda value: isinstance(value, Mapping) and not lacks(value)
+
+
+def _by_turns(balancer: Any) -> bool:
+    """Endpoints get their turn, so that a new one's can come more and more often."""
+    return balancer.get("simple") not in ("RANDOM", "PASSTHROUGH", 2, 3) and _lacks("consistentHash")(balancer)
 
 
 def _other_than(*harmless: Any) -> Test:
@@ -62,6 +77,11 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 _BLOCKS = (
     _off("tls.mode", "there is no authority yet, so it is plain text", _only("ISTIO_MUTUAL", 3)),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
+    Pending(
+        path="loadBalancer",
+        message="warms nothing up: only ROUND_ROBIN and LEAST_REQUEST do",
+        when=lambda balancer: _has("warmup", "warmupDurationSecs")(balancer) and not _by_turns(balancer),
+    ),
     Pending(
         path="loadBalancer.consistentHash",
         message="names nothing to hash: callers are told apart by their address",
@@ -93,6 +113,21 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         Pending(path="http[].fault.delay", message="sets no fixedDelay: nothing is delayed", when=_lacks("fixedDelay", "exponentialDelay")),
         Pending(path="http[].fault.abort", message="sets no percentage: nothing is aborted", when=_lacks("percentage", "percent")),
         Pending(path="http[].fault.delay", message="sets no percentage: nothing is delayed", when=_lacks("percentage", "percent")),
+        Pending(
+            path="http[]",
+            message="answers by itself: timeout and retries have no effect",
+            when=lambda rule: _has("redirect", "directResponse")(rule) and _has("timeout", "retries")(rule),
+        ),
+        Pending(
+            path="http[]",
+            message="has a percentage for a mirror and no mirror: nothing is mirrored by it",
+            when=lambda rule: _lacks("mirror")(rule) and _has("mirrorPercentage", "mirrorPercent")(rule),
+        ),
+        Pending(
+            path="http[].match[]",
+            message="ignoreUriCase has no effect on a regex; begin it with (?i)",
+            when=lambda match: bool(match.get("ignoreUriCase", match.get("ignore_uri_case"))) and _has("regex")(match.get("uri")),
+        ),
         _off("http[].match[].headers", "tokens are not looked at, so claims of theirs never match", _claims),
         _off("http[].match[].withoutHeaders", "tokens are not looked at, so claims of theirs never match", _claims),
         _off("http[].fault.abort.http2Error", "no request is aborted by it"),
@@ -109,14 +144,20 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("servers[].tls.mode", "the server is left out until the mesh has an authority of its own", _only("ISTIO_MUTUAL", 4)),
         _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
         _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
+        _off("servers[].port.protocol", "it is passed on as it comes, not turned into gRPC", _is_grpc_web),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),
         Pending(path="servers[].port.targetPort", message="has no effect"),
     ),
     "ServiceEntry": (
         _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("endpoints[].network", "all endpoints are dialled directly"),
+        _off("endpoints[].serviceAccount", "nobody looks at the identity of an endpoint"),
+        _off("ports[].protocol", "it is passed on as it comes, not turned into gRPC", _is_grpc_web),
     ),
-    "WorkloadEntry": (_off("network", "the workload is dialled directly"),),
+    "WorkloadEntry": (
+        _off("network", "the workload is dialled directly"),
+        _off("serviceAccount", "nobody looks at the identity of a workload"),
+    ),
     "Sidecar": (
         _off("ingress[].tls", "connections are received in plain text"),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),

@@ -130,10 +130,10 @@ async def object_of(request: Request) -> dict[str, Any]:
 
 
 def the_kind(word: str) -> Kind:
-    """Raises 404 for a kind that there is not."""
+    """Raises 400 for a kind that there is not."""
     if kind := find_kind(word):
         return kind
-    raise problem(404, f"there is no kind {word!r}; kinds are {', '.join(kind.name for kind in KINDS)}")
+    raise problem(400, f"there is no kind {word!r}; kinds are {', '.join(kind.name for kind in KINDS)}")
 
 
 def the_kinds(word: str) -> tuple[str, ...]:
