@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,7 +123,7 @@ http://127.0.0.1:{listen} {{
 
 def tulle_mesh(gateway: int, backend: int, app: int) -> str:
     """A gateway and a sidecar that both forward to the same backend, by way of a service with one fixed endpoint."""
-    workload = f"exec {shutil.which('nginx')} -c {{root}}/app.conf"
+    workload = shlex.join(["exec", *pinned(1, [shutil.which("nginx") or "nginx", "-c", "{root}/app.conf"])])
     return f"""
 apiVersion: tulle.dev/v1
 kind: Mesh
