@@ -15,6 +15,7 @@ from tulle.compile.steering import Steering, age, delegates_of, steering
 from tulle.model.identity import selects
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources.networking.destination_rule import DestinationRule, Subset
+from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
@@ -65,6 +66,8 @@ class Rules:
     """By `namespace/name`."""
     delegates: frozenset[Key]
     """The VirtualServices that others delegate to."""
+    envoy_filters: tuple[Resource[EnvoyFilter], ...] = ()
+    """From the oldest."""
     selectors: tuple[Mapping[str, str], ...]
     """All label selectors on which a proxy's rules depend."""
 
@@ -130,6 +133,7 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         gateways=gateways,
         gateways_by_name={f"{g.key.namespace}/{g.key.name}": g for g in gateways},
         delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
+        envoy_filters=tuple(of_kind(documents, EnvoyFilter)),
         selectors=_selectors(steerings, tunings),
     )
 

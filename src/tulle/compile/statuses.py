@@ -8,6 +8,7 @@ from functools import partial
 from tulle.compile import gateways, names, protocols, tls
 from tulle.compile.credentials import Keyring
 from tulle.compile.memo import Memo
+from tulle.compile.patching import left_out
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
 from tulle.compile.routes import target
 from tulle.compile.rules import Rules
@@ -21,6 +22,7 @@ from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
+from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway, Server
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.sidecar import Sidecar
@@ -51,6 +53,13 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
         return _warned(resource, _sidecar_found(scope, resource, spec))
+    if isinstance(spec, EnvoyFilter):
+        found = (
+            (resource.at(f"spec.configPatches[{i}]"), f"not in force: {why}")
+            for i, p in enumerate(spec.config_patches)
+            if (why := left_out(p))
+        )
+        return _warned(resource, found)
     return _FINE if isinstance(spec, _KINDS) else _useless(resource)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tulle.compile import clusters, edge_tls, gateways, inbound, upstreams
 from tulle.compile.catalog import Backend
@@ -12,6 +13,7 @@ from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.mesh import Mesh
 from tulle.compile.originate import secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
+from tulle.compile.patching import patch_set
 from tulle.compile.scope import Scope, scope_of
 from tulle.model.proxy import Cluster, Direction, EndpointGroup, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
 from tulle.model.tls import DownstreamTls, UpstreamTls
@@ -20,8 +22,12 @@ from tulle.model.tls import DownstreamTls, UpstreamTls
 def view(mesh: Mesh, node: Node) -> ProxyView:
     """All that a proxy is to do. Proxies of one scope share their layers, and so do meshes while nothing in a layer changes."""
     scope = scope_of(mesh.structure, node, mesh.memo)
-    if node.role is Role.GATEWAY:
-        return _gateway(mesh, scope, node)
+    seen = _gateway(mesh, scope, node) if node.role is Role.GATEWAY else _sidecar(mesh, scope, node)
+    patches = patch_set(mesh.structure.rules, node, mesh.memo)
+    return seen if patches is None else replace(seen, patches=patches)
+
+
+def _sidecar(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     found = outbound(scope, mesh.memo)
     forward = (found.forward,) if node.http_proxy else ()
     shared = (found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))

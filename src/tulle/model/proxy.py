@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import Enum
 
 from tulle.model.identity import NO_LABELS, Labels, Locality
+from tulle.model.patches import PatchSet
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, Resolution
@@ -196,6 +197,8 @@ class ProxyView:
     """All that one proxy is to do: layers whose names do not overlap. Work on a shared layer is done once for all its proxies."""
 
     layers: tuple[Layer, ...] = ()
+    patches: PatchSet | None = None
+    """Changes to all of it in the data plane's own words; None where there are none."""
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from google.protobuf import json_format
@@ -20,6 +21,7 @@ def to_dict(message: Any) -> dict[str, Any]:
 def from_dict(name: str, fields: dict[str, Any]) -> Any:
     """A message of a type by its full name. Raises json_format.ParseError on a field that the type does not have."""
     _load_all_names()
+    _load_packed(fields)
     return json_format.ParseDict(fields, library().message(name)(), descriptor_pool=library().pool)
 
 
@@ -28,6 +30,20 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _load_packed(value: object) -> None:
+    """The types that values in `Any` say they are of. Those that do not exist are left to the parser to complain of."""
+    if isinstance(value, dict):
+        name = value.get("@type")
+        if isinstance(name, str):
+            with contextlib.suppress(KeyError):
+                library().message(name.rpartition("/")[2])
+        for inner in value.values():
+            _load_packed(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _load_packed(inner)
 
 
 def _load_all_names() -> None:

@@ -9,7 +9,7 @@ from tulle.resources.core import KubernetesService
 from tulle.resources.core_secret import FIELDS as SECRET_FIELDS
 from tulle.resources.core_secret import Secret
 from tulle.resources.meshfile import KIND, Mesh
-from tulle.resources.networking import DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
+from tulle.resources.networking import DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
 from tulle.resources.spec import Spec
 
 
@@ -57,6 +57,7 @@ KINDS = (
     Kind(name="Gateway", plural="gateways", short=("gw",), group=_ISTIO, versions=_VERSIONS, spec=Gateway),
     Kind(name="ServiceEntry", plural="serviceentries", short=("se",), group=_ISTIO, versions=_VERSIONS, spec=ServiceEntry),
     Kind(name="WorkloadEntry", plural="workloadentries", short=("we",), group=_ISTIO, versions=_VERSIONS, spec=WorkloadEntry),
+    Kind(name="EnvoyFilter", plural="envoyfilters", group=_ISTIO, versions=("v1alpha3",), spec=EnvoyFilter),
     Kind(name="Sidecar", plural="sidecars", group=_ISTIO, versions=_VERSIONS, spec=Sidecar),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
     Kind(name="Secret", plural="secrets", versions=("v1",), spec=Secret, body=SECRET_FIELDS),

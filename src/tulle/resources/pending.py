@@ -10,6 +10,7 @@ from typing import Any
 
 from tulle.model.resource import Resource, Violation
 from tulle.resources.core import CLUSTER_FIELDS
+from tulle.resources.gatewayapi.idle import IDLE
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
 from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
@@ -158,6 +159,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("network", "the workload is dialled directly"),
         _off("serviceAccount", "nobody looks at the identity of a workload"),
     ),
+    "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
     "Sidecar": (
         _off("ingress[].tls", "connections are received in plain text"),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
@@ -173,6 +175,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             when=lambda value: value in ("NodePort", "LoadBalancer"),
         ),
     ),
+    **{kind: tuple(Pending(path=path, message=message, when=when) for path, message, when in idle) for kind, idle in IDLE.items()},
 }
 """Kind to what is not in force of it."""
 

@@ -19,6 +19,7 @@ from tulle.translate.clusters import cluster
 from tulle.translate.endpoints import load_assignment
 from tulle.translate.listeners import listener, references
 from tulle.translate.memo import Memo
+from tulle.translate.patching import Patcher
 from tulle.translate.routes import host_part, table_body
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Bundle, Entry, Reference, Snapshot, content_hash
 
@@ -29,6 +30,7 @@ class Translator:
     def __init__(self) -> None:
         self._bundles: WeakKeyDictionary[Layer, Bundle] = WeakKeyDictionary()
         self._secrets = Memo(_secret)
+        self._patcher = Patcher()
         self._clusters = Memo(_cluster)
         self._endpoints = Memo(_endpoints)
         self._listeners = Memo(_listener)
@@ -37,7 +39,11 @@ class Translator:
 
     def snapshot(self, view: ProxyView) -> Snapshot:
         """All that the view's proxy is to be sent. Layers seen before are not looked into again."""
-        return Snapshot(bundles=tuple(self.bundle(layer) for layer in view.layers))
+        bundles = tuple(self.bundle(layer) for layer in view.layers)
+        if view.patches is None:
+            return Snapshot(bundles=bundles)
+        declared = {x.name: x.declared_port for x in view.listeners}
+        return Snapshot(bundles=self._patcher.patched(bundles, view.patches, declared))
 
     def bundle(self, layer: Layer) -> Bundle:
         """The entries of one layer; for the same layer always the same bundle."""

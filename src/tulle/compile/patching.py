@@ -1,0 +1,139 @@
+"""EnvoyFilters: which changes hold for a proxy, and in which order."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from tulle.compile.memo import Memo
+from tulle.compile.rules import Rules
+from tulle.compile.steering import age
+from tulle.model.identity import selects
+from tulle.model.patches import Patch, PatchMatch, PatchSet
+from tulle.model.proxy import Node, Role
+from tulle.model.resource import Resource
+from tulle.resources.networking.envoy_filter import (
+    ApplyTo,
+    ConfigPatch,
+    EnvoyFilter,
+    ListenerMatch,
+    Match,
+    PatchContext,
+    RouteConfigurationMatch,
+)
+
+ISTIO_VERSION = "1.32.0"
+"""The version of Istio whose API this is: what `proxyVersion` is compared with."""
+Filter = Resource[EnvoyFilter]
+
+
+def patch_set(rules: Rules, node: Node, memo: Memo) -> PatchSet | None:
+    """The same object for all proxies of a kind that the same EnvoyFilters hold for."""
+    if not rules.envoy_filters:
+        return None
+    gateway = node.role is Role.GATEWAY
+    chosen = tuple(f for f in rules.envoy_filters if _holds(f, node, rules.root_namespace))
+    if not chosen:
+        return None
+    names = tuple(f.key for f in chosen)
+    return memo.get(("patches", names, gateway), chosen, lambda: _made(chosen, gateway, rules.root_namespace))
+
+
+def _holds(resource: Filter, node: Node, root_namespace: str) -> bool:
+    selector = resource.spec.workload_selector
+    if resource.spec.target_refs or resource.key.namespace not in (node.namespace, root_namespace):
+        return False
+    return selector is None or selects(selector.labels, node.labels)
+
+
+def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str) -> PatchSet | None:
+    """By priority, then those of the root namespace, then from the oldest."""
+    ordered = sorted(chosen, key=lambda f: (f.spec.priority, f.key.namespace != root_namespace, age(f)))
+    found = tuple(patch for resource in ordered for patch in _patches(resource) if _meant(patch, gateway))
+    return PatchSet(patches=found, gateway=gateway) if found else None
+
+
+def _meant(patch: Patch, gateway: bool) -> bool:
+    if patch.context == "ANY":
+        return True
+    return (patch.context == "GATEWAY") == gateway
+
+
+def _patches(resource: Filter) -> Iterator[Patch]:
+    for index, spec in enumerate(resource.spec.config_patches):
+        if not left_out(spec):
+            value = spec.patch.value
+            yield Patch(
+                apply_to=spec.apply_to.value,
+                operation=spec.patch.operation.value,
+                context=spec.match.context.value,
+                match=_match(spec.match),
+                filter_class=spec.patch.filter_class.value,
+                value="" if value is None else json.dumps(value, sort_keys=True),
+                source=resource.at(f"spec.configPatches[{index}]"),
+            )
+
+
+def left_out(spec: ConfigPatch) -> str:
+    """Why a patch is not made anywhere; empty where it may be."""
+    match = spec.match
+    if spec.apply_to is ApplyTo.BOOTSTRAP:
+        return "the bootstrap is written by the agent before any document is known"
+    if match.context is PatchContext.WAYPOINT:
+        return "there are no waypoints"
+    if match.proxy.metadata:
+        return "proxies have no such metadata"
+    version = match.proxy.proxy_version
+    if version and not re.search(version, ISTIO_VERSION):
+        return f"it is for proxies of other versions than {ISTIO_VERSION}"
+    listener, routes = match.listener, match.route_configuration
+    if listener and (listener.port_name or listener.filter_chain.transport_socket):
+        return "listeners are not told apart by portName or transportSocket"
+    if routes and (routes.port_name or routes.gateway):
+        return "route tables are not told apart by portName or gateway"
+    return ""
+
+
+def _match(match: Match) -> PatchMatch:
+    cluster = match.cluster
+    if match.listener:
+        return _of_listener(match.listener)
+    if match.route_configuration:
+        return _of_routes(match.route_configuration)
+    if cluster:
+        return PatchMatch(
+            cluster=cluster.name or "",
+            cluster_port=cluster.port_number,
+            service=(cluster.service or "").lower(),
+            subset=cluster.subset or "",
+        )
+    return PatchMatch()
+
+
+def _of_listener(match: ListenerMatch) -> PatchMatch:
+    chain = match.filter_chain
+    return PatchMatch(
+        listener=match.name or "",
+        listener_port=match.port_number,
+        listener_filter=match.listener_filter or "",
+        chain=chain.name or "",
+        sni=chain.sni or "",
+        transport_protocol=chain.transport_protocol or "",
+        application_protocols=tuple(p.strip() for p in (chain.application_protocols or "").split(",") if p.strip()),
+        destination_port=chain.destination_port or 0,
+        filter=chain.filter.name or "",
+        sub_filter=chain.filter.sub_filter.name or "",
+    )
+
+
+def _of_routes(match: RouteConfigurationMatch) -> PatchMatch:
+    host = match.vhost
+    return PatchMatch(
+        route_table=match.name or "",
+        route_port=match.port_number,
+        virtual_host=host.name or "",
+        domain=(host.domain_name or "").lower(),
+        route=host.route.name or "",
+        route_action=host.route.action.value,
+    )
