@@ -10,7 +10,6 @@ from typing import Any
 
 from tulle.model.resource import Resource, Violation
 from tulle.resources.core import CLUSTER_FIELDS
-from tulle.resources.gatewayapi.idle import IDLE
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
 from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
@@ -175,7 +174,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             when=lambda value: value in ("NodePort", "LoadBalancer"),
         ),
     ),
-    **{kind: tuple(Pending(path=path, message=message, when=when) for path, message, when in idle) for kind, idle in IDLE.items()},
 }
 """Kind to what is not in force of it."""
 
