@@ -18,6 +18,7 @@ from typing import Any
 from tulle.agent import validation
 from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
+from tulle.dns.names import Known, Names
 from tulle.logs import Log
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
@@ -68,6 +69,7 @@ class Control:
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
         self._ads: Ads
         self.live = LiveMesh(self)
+        self._names = Names(settings, lambda: Known(self.built.mesh, self.inputs.registrations))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError when an address cannot be listened on."""
@@ -78,6 +80,8 @@ class Control:
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             listener = listen(self.settings.api)
             stack.callback(listener.close)
+            if questions := self._names.listen():
+                stack.callback(questions.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             first = (asyncio.Event(), asyncio.Event())
             running = [tasks.create_task(self._follow_documents(first[0])), tasks.create_task(self._follow_registrations(first[1]))]
@@ -90,6 +94,8 @@ class Control:
             app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback)
             running += [tasks.create_task(serve(app, listener))]
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
+            if questions:
+                running.append(tasks.create_task(self._names.serve(questions)))
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self.ready.set()
             await stop.wait()
@@ -151,6 +157,7 @@ class Control:
 
     def _rebuild(self) -> None:
         self.built = build(self.inputs, self.built)
+        self._names.changed()
         for member in self.fleet.members.values():
             snapshot = self._snapshot(member.node)
             member.revision = self.revision

@@ -6,7 +6,8 @@ Each setting has an environment variable (`TULLE_STORE`) and, on the commands th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from tulle.model.mesh import MeshSettings
@@ -47,6 +48,31 @@ class Settings:
     """Where the database lies; empty for `$XDG_STATE_HOME/tulle`, else `~/.local/state/tulle`."""
     api: Address = Address(host="127.0.0.1", port=8500)
     xds: Address = Address(host="127.0.0.1", port=15010)
+    dns: Address | None = Address(host="127.0.0.1", port=8600)
+    """Where names are answered; None (`off`) for nowhere."""
+    dns_required: bool = False
+    """The address was asked for: it is an error if it cannot be had. Otherwise a warning will do."""
+    dns_recursors: tuple[Address, ...] = ()
+    """Resolvers that are asked about all other names."""
+    dns_domain: str = "consul"
+    dns_alt_domain: str = ""
+    """A second name for that domain."""
+    dns_node_ttl: int = 0
+    """Seconds that others may remember an answer for; likewise the next."""
+    dns_service_ttl: tuple[tuple[str, int], ...] = ()
+    """By service name; `web*` stands for all that begin so."""
+    dns_only_passing: bool = False
+    """Whether instances with a warning are left out."""
+    dns_truncate: bool = False
+    """Whether a client is told that an answer over UDP is not complete."""
+    dns_udp_answer_limit: int = 3
+    dns_a_record_limit: int = 0
+    datacenter: str = "dc1"
+    """What names and clients of Consul's API are told of the place where this is."""
+    node: str = ""
+    """The name of this machine; empty for its host name."""
+    enable_script_checks: bool = False
+    """Whether checks that are registered over the API may run programs on this machine."""
     domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
@@ -92,11 +118,79 @@ def _name(text: str) -> str:
     return text
 
 
+def _dns(text: str) -> Address | None:
+    return None if text.strip().lower() == "off" else Address.parse(text)
+
+
+def _recursors(text: str) -> tuple[Address, ...]:
+    return tuple(_resolver(word.strip()) for word in text.split(",") if word.strip())
+
+
+def _resolver(text: str) -> Address:
+    """Port 53 where none is said."""
+    host = text.strip("[]")
+    return Address(host=host, port=53) if _is_ip(host) else Address.parse(text)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > 2**31 - 1:
+        raise ValueError(f"{text!r} is not a number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def _times(text: str) -> tuple[tuple[str, int], ...]:
+    """`web=5,db*=10`"""
+    found = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, seconds = word.partition("=")
+        if not name or not equals:
+            raise ValueError(f"{word!r} is not NAME=SECONDS")
+        found.append((name.lower(), _count(seconds)))
+    return tuple(found)
+
+
+def _domain(text: str) -> str:
+    return _name(text.rstrip(".").lower())
+
+
+def _datacenter(text: str) -> str:
+    if not text or not all(c.isascii() and (c.isalnum() or c in "-_") for c in text):
+        raise ValueError(f"{text!r} is not the name of a datacenter: letters, digits, '-' and '_'")
+    return text.lower()
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "store": _store,
     "state_dir": str,
     "api": Address.parse,
     "xds": Address.parse,
+    "dns": _dns,
+    "dns_recursors": _recursors,
+    "dns_domain": _domain,
+    "dns_alt_domain": _domain,
+    "dns_node_ttl": _count,
+    "dns_service_ttl": _times,
+    "dns_only_passing": _flag,
+    "dns_truncate": _flag,
+    "dns_udp_answer_limit": _count,
+    "dns_a_record_limit": _count,
+    "datacenter": _datacenter,
+    "node": _name,
+    "enable_script_checks": _flag,
     "domain": _name,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),
@@ -107,7 +201,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 def read_settings(environment: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
     """Settings from the environment, overridden by the options that are not None. Raises SettingsError naming every mistake."""
-    chosen = {f.name: environment[PREFIX + f.name.upper()] for f in fields(Settings) if PREFIX + f.name.upper() in environment}
+    chosen = {name: environment[PREFIX + name.upper()] for name in _READERS if PREFIX + name.upper() in environment}
     chosen |= {name: value for name, value in (options or {}).items() if value is not None}
     values: dict[str, Any] = {}
     mistakes = []
@@ -118,4 +212,4 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, str | No
             mistakes.append(f"{name.replace('_', '-')} ({PREFIX}{name.upper()}): {error}")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return Settings(**values)
+    return Settings(**values, dns_required="dns" in values)

@@ -40,12 +40,14 @@ class Place:
     api: int = field(default_factory=free_port)
     xds: int = field(default_factory=free_port)
     gateway: int = field(default_factory=free_port)
+    dns: int = field(default_factory=free_port)
 
     @property
     def environment(self) -> dict[str, str]:
         own = {
             "TULLE_API": f"127.0.0.1:{self.api}",
             "TULLE_XDS": f"127.0.0.1:{self.xds}",
+            "TULLE_DNS": f"127.0.0.1:{self.dns}",
             "TULLE_SERVER": f"http://127.0.0.1:{self.api}",
             "TULLE_STATE_DIR": str(self.folder / "state"),
             "XDG_RUNTIME_DIR": "",

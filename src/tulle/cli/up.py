@@ -29,6 +29,7 @@ def up(
     ] = None,
     api: Annotated[str | None, typer.Option(help="Address of the HTTP API; default 127.0.0.1:8500.")] = None,
     xds: Annotated[str | None, typer.Option(help="Address where other proxies get their configuration; default 127.0.0.1:15010.")] = None,
+    dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     bind: Annotated[str | None, typer.Option(help="Address on which the gateway listens; 0.0.0.0 opens it to other machines.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database; default ~/.local/state/tulle.")] = None,
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
@@ -50,7 +51,13 @@ def up(
     from tulle.logs import configure
 
     given = paths or ([DEFAULT] if Path(DEFAULT).is_file() else [])
-    options = {"api": api, "xds": xds, "state_dir": state_dir, "log_level": log_level or os.environ.get("TULLE_LOG_LEVEL", "warning")}
+    options = {
+        "api": api,
+        "xds": xds,
+        "dns": dns,
+        "state_dir": state_dir,
+        "log_level": log_level or os.environ.get("TULLE_LOG_LEVEL", "warning"),
+    }
     plan = _plan(given, options, bind, run_dir, concurrency, drain)
     configure(plan.settings)
     mesh = LocalMesh(plan, _say)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tulle.settings import Settings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -42,3 +44,19 @@ class Rules:
         prefixes = (p for p in self.service_ttl if p.endswith("*") and service.startswith(p[:-1]))
         best = max(prefixes, key=len, default=None)
         return self.service_ttl[best] if best is not None else 0
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(
+        domain=settings.dns_domain,
+        alt_domain=settings.dns_alt_domain,
+        datacenter=settings.datacenter,
+        mesh_domain=settings.domain,
+        node_ttl=settings.dns_node_ttl,
+        service_ttl=dict(settings.dns_service_ttl),
+        only_passing=settings.dns_only_passing,
+        udp_answer_limit=settings.dns_udp_answer_limit,
+        a_record_limit=settings.dns_a_record_limit,
+        enable_truncate=settings.dns_truncate,
+        recursion=bool(settings.dns_recursors),
+    )

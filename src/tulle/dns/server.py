@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from tulle.dns.answer import HEADER, Answerer, Ask, Chase, Outcome, Reply
+from tulle.dns.resolve import Dice
+from tulle.dns.rules import Rules
 from tulle.dns.sockets import Sockets
 from tulle.dns.upstream import Upstream
 from tulle.dns.zone import Zone
@@ -184,3 +186,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     def _send(self, answer: bytes, addr: tuple[str | Any, int]) -> None:
         if not self._transport.is_closing():
             self._transport.sendto(answer, addr)
+
+
+def server(rules: Rules, dice: Dice, zone: Callable[[], Zone], upstream: Upstream) -> DnsServer:
+    return DnsServer(Answerer(rules=rules, dice=dice), zone, upstream)

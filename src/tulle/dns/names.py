@@ -1,0 +1,96 @@
+"""The names of a control plane, put together: sockets, zone, and the server once there is a question."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from tulle.compile.mesh import Mesh
+from tulle.dns.rules import rules_of
+from tulle.dns.sockets import DnsListenError, Sockets, listen
+from tulle.dns.upstream import Upstream
+from tulle.dns.zone import Directory, Hosts, Machine, Zone, directory, hosts, of_registration
+from tulle.logs import Log
+from tulle.model.service import Registration
+from tulle.settings import Settings
+
+if TYPE_CHECKING:
+    from tulle.dns.server import DnsServer
+
+_log = Log("dns")
+
+
+class Known(NamedTuple):
+    """What names can stand for at a moment. Mappings are compared by identity to see what is new."""
+
+    mesh: Mesh
+    registrations: Mapping[str, Registration]
+
+
+class Names:
+    """Answers names from what `known` says; `changed` is to be called when it may say something else."""
+
+    def __init__(self, settings: Settings, known: Callable[[], Known]) -> None:
+        self._settings = settings
+        self._known = known
+        self._server: DnsServer | None = None
+        self._host = Machine(name=settings.node or socket.gethostname(), address="127.0.0.1")
+        self._before: tuple[Known, Directory, Hosts] | None = None
+
+    def listen(self) -> Sockets | None:
+        """None where no names are to be answered, or where nobody asked for the port and it cannot be had.
+
+        Raises DnsListenError when the port that was asked for cannot be had.
+        """
+        if self._settings.dns is None:
+            return None
+        try:
+            return listen(self._settings.dns)
+        except DnsListenError as error:
+            if self._settings.dns_required:
+                raise
+            _log.warning("names are not answered", error=str(error))
+            return None
+
+    def changed(self) -> None:
+        if self._server:
+            self._server.changed()
+
+    async def serve(self, sockets: Sockets) -> None:
+        """Until it is cancelled. What it takes to answer is loaded at the first question: most meshes start without any."""
+        await _readable(sockets)
+        loaded = await asyncio.to_thread(import_module, "tulle.dns.server")
+        rules = rules_of(self._settings)
+        self._server = loaded.server(rules, random.Random(), self.zone, Upstream(self._settings.dns_recursors))  # noqa: S311 - for balance only
+        await self._server.serve(sockets)
+
+    def zone(self) -> Zone:
+        """The zone as it is now; parts in which nothing changed are those of before."""
+        known = self._known()
+        before = self._before
+        if before is None or before[0].registrations is not known.registrations:
+            found = directory((self._host,), (of_registration(r, self._host) for r in known.registrations.values()))
+        else:
+            found = before[1]
+        same = before is not None and before[0].mesh.structure.backends is known.mesh.structure.backends
+        names = before[2] if before is not None and same else hosts(known.mesh)
+        self._before = (known, found, names)
+        return Zone(directory=found, hosts=names, mesh=known.mesh, server=self._host)
+
+
+async def _readable(sockets: Sockets) -> None:
+    """Returns when there is something to read."""
+    loop = asyncio.get_running_loop()
+    come = asyncio.Event()
+    both = (sockets.udp, sockets.tcp)
+    for one in both:
+        loop.add_reader(one, come.set)
+    try:
+        await come.wait()
+    finally:
+        for one in both:
+            loop.remove_reader(one)
