@@ -78,6 +78,8 @@ class Service:
     proxy: Json = ""
     connect: Json = ""
     locality: Json = ""
+    of_run: bool = False
+    """Registered by `tulle run`: it is kept elsewhere, for as long as it is renewed."""
 
     @property
     def key(self) -> ServiceKey:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tulle.registry.registrations import Registrations
 from tulle.server.documents_api import DocumentsApi
@@ -38,8 +38,13 @@ class ListenError(OSError):
     """An address cannot be listened on."""
 
 
-def application(documents: Documents, registrations: Registrations, live: Live, *, loopback: bool) -> ASGIApp:
-    """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host."""
+def application(
+    documents: Documents, registrations: Registrations, live: Live, *, loopback: bool, consul: ASGIApp | None = None
+) -> ASGIApp:
+    """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host.
+
+    `consul` answers for all paths under `/v1/`.
+    """
     routes: list[Route] = [
         *DocumentsApi(documents, live).routes(),
         *RegistryApi(registrations, live).routes(),
@@ -48,7 +53,19 @@ def application(documents: Documents, registrations: Registrations, live: Live, 
     handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, loopback=loopback)
+    return Guard(_Beside(app, consul) if consul else app, loopback=loopback)
+
+
+class _Beside:
+    """Consul's API beside all others, as it has its own way with paths."""
+
+    def __init__(self, app: ASGIApp, consul: ASGIApp) -> None:
+        self._app = app
+        self._consul = consul
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._consul if scope["path"].startswith("/v1/") else self._app
+        await app(scope, receive, send)
 
 
 def _on_http(request: Request, error: Exception) -> Response:

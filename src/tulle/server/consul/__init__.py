@@ -1,0 +1,1 @@
+"""Consul's HTTP API, as its clients know it, under `/v1`."""

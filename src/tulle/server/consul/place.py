@@ -1,0 +1,21 @@
+"""Where this agent stands, and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    datacenter: str
+    leader: str
+    """`address:port`, as clients are told who leads."""
+    server_port: int = 8300
+    scripts: bool = False
+    """Whether checks registered over the API may run programs here."""
+
+    def coordinate(self, node: str) -> dict[str, Any]:
+        """Where a node lies in the network. All nodes of one place lie together."""
+        vector = {"Vec": [0.0] * 8, "Error": 1.5, "Adjustment": 0.0, "Height": 1e-05}
+        return {"Node": node, "Segment": "", "Coord": vector}
