@@ -26,6 +26,7 @@ from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway, Server
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.sidecar import Sidecar
+from tulle.resources.networking.tls import ClientTls
 from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, TrafficPolicy
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
@@ -109,6 +110,8 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
 
 def _of_destination_rule(scope: Scope, resource: Resource[object], spec: DestinationRule, memo: Memo) -> Status:
     host = names.resolve(spec.host, resource.key.namespace, scope.domain)
+    keyring = scope.keyring
+    credentials = keyring.behind(_named_credentials(spec))
     known = any(names.covers(host, h) for h in scope.backends) if names.is_wildcard(host) else host in scope.backends
     siblings = scope.structure.rules.tunings_of(resource.key.namespace, host)
 
@@ -119,12 +122,35 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
         for tuning in siblings:
             if resource.key in tuning.members:
                 found += tuning.overruled.get(resource.key, ())
+        found += _callers_found(keyring, resource, spec)
         found += _policy_found(resource, "spec.trafficPolicy", spec.traffic_policy, None)
         for i, subset in enumerate(spec.subsets):
             found += _policy_found(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy, spec.traffic_policy)
         return _warned(resource, found)
 
-    return memo.get(("status", resource.key), (resource, known, siblings), make)
+    return memo.get(("status", resource.key), (resource, known, siblings, credentials), make)
+
+
+def _client_tls(spec: DestinationRule) -> Iterator[tuple[str, ClientTls]]:
+    """All TLS settings with their places."""
+    policies = [("spec.trafficPolicy", spec.traffic_policy)]
+    policies += ((f"spec.subsets[{i}].trafficPolicy", s.traffic_policy) for i, s in enumerate(spec.subsets))
+    for path, policy in policies:
+        blocks: list[tuple[str, PolicyBlocks]] = [(path, policy)] if policy else []
+        blocks += ((f"{path}.portLevelSettings[{i}]", own) for i, own in enumerate(policy.port_level_settings if policy else ()))
+        yield from ((f"{place}.tls", own.tls) for place, own in blocks if own.tls)
+
+
+def _named_credentials(spec: DestinationRule) -> tuple[str, ...]:
+    return tuple(rule.credential_name for _, rule in _client_tls(spec) if rule.credential_name)
+
+
+def _callers_found(keyring: Keyring, resource: Resource[object], spec: DestinationRule) -> Iterator[Found]:
+    """Certificates that callers of the document's own namespace lack."""
+    for place, rule in _client_tls(spec):
+        found = tls.upstream(rule, keyring, (), "", http=True, http2=False)
+        if isinstance(found, tls.Missing):
+            yield resource.at(f"{place}.credentialName"), f"calls are refused until it is there: {found.why}"
 
 
 _PASSTHROUGH = "PASSTHROUGH: callers that name the service get any of its endpoints; an address is dialled only where a caller names it"
