@@ -64,6 +64,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="get", help="Show documents and what became of them."),
         Entry(name="diff", help="Show what an apply would change."),
         Entry(name="validate", help="Check documents, offline."),
+        Entry(name="secret", help="Certificates and keys for proxies."),
         Entry(name="translate", help="Show the proxy configuration that documents make, offline."),
     ),
     "Look": (

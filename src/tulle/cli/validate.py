@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import typer
@@ -32,12 +33,15 @@ def validate(
 
     Exit codes: 0 good, 1 violations, 2 unusable arguments.
     """
+    from tulle.resources.core_secret import age_warnings
     from tulle.resources.read import read
     from tulle.store.records import violations_json
 
     reads = [read(text, path) for path, text in files.read_files(filename, paths)]
     violations = [violation for one in reads for violation in one.violations]
+    now = datetime.now(UTC)
     warnings = [warning for one in reads for warning in one.warnings]
+    warnings += [warning for one in reads for resource in one.resources for warning in age_warnings(resource, now)]
     good = sum(len(one.resources) + len(one.meshes) for one in reads)
     if form is Report.JSON:
         out(json.dumps({"good": good, "violations": violations_json(violations), "warnings": violations_json(warnings)}, indent=2))

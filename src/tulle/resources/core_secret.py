@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
 from tulle.model.frozen import FrozenMap
+from tulle.model.resource import Resource, Violation
 from tulle.model.tls import Hidden
 from tulle.resources import certificates
 from tulle.resources.scalars import Flag, Text
@@ -146,3 +148,16 @@ class Secret(Spec):
         everything = {**self.data, **self.string_data}
         encoded = {name: base64.b64encode(value.reveal()).decode() for name, value in sorted(everything.items())}
         return self.shown() | {"data": encoded}
+
+
+def age_warnings(resource: Resource[Any], now: datetime) -> tuple[Violation, ...]:
+    """What is wrong with the dates of a Secret's certificates; nothing of other resources."""
+    if not isinstance(resource.spec, Secret):
+        return ()
+    held = [part for part in (resource.spec.chain, resource.spec.roots) if part]
+    source, name = resource.at("data"), f"{resource.key.kind}/{resource.key.name}"
+    found = dict.fromkeys(message for part in held if (message := certificates.age_problem(part.reveal(), now)))
+    return tuple(
+        Violation(origin=source.origin, resource=name, field=source.field, message=message, namespace=resource.key.namespace)
+        for message in found
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -12,7 +14,9 @@ from starlette.routing import Route
 
 from tulle.model.resource import Condition, Status, Violation
 from tulle.resources import codec
+from tulle.resources.core_secret import age_warnings
 from tulle.resources.kinds import kind_of
+from tulle.server.certificates import certificates_json
 from tulle.server.forms import (
     ApplyForm,
     DeleteForm,
@@ -59,7 +63,14 @@ class DocumentsApi:
             )
         except ConflictError as error:
             raise problem(409, f"{error}: somebody changed it since; get it again and decide again") from None
+        report = replace(report, warnings=(*report.warnings, *await self._aged(report)))
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
+
+    async def _aged(self, report: Report) -> tuple[Violation, ...]:
+        """Of the Secrets that were just applied."""
+        keys = [result.key for result in report.results if result.key.kind == "Secret"]
+        documents = [await self._documents.get(key) for key in keys]
+        return tuple(w for d in documents if d and d.resource for w in age_warnings(d.resource, datetime.now(UTC)))
 
     async def delete(self, request: Request) -> Response:
         form = await form_of(request, DeleteForm)
@@ -81,7 +92,8 @@ class DocumentsApi:
     async def validate(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
         reading = await asyncio.to_thread(read_files, form.read(), form.namespace)
-        body = {"violations": violations_json(reading.violations), "warnings": violations_json(reading.warnings)}
+        aged = (warning for resource in reading.good for warning in age_warnings(resource, datetime.now(UTC)))
+        body = {"violations": violations_json(reading.violations), "warnings": violations_json((*reading.warnings, *aged))}
         return answer(body | {"error": _count(len(reading.violations))} if reading.violations else body, 422 if reading.violations else 200)
 
     async def list(self, request: Request) -> Response:
@@ -117,11 +129,14 @@ class DocumentsApi:
     def _status(self, document: Document) -> dict[str, Any]:
         live = self._live.status(document.key) if document.in_force else Status()
         own = document.applied.warnings if document.applied else ()
-        warnings = (*own, *(warning for warning in live.warnings if warning not in own))
+        aged = age_warnings(document.resource, datetime.now(UTC)) if document.resource else ()
+        warnings = (*own, *(warning for warning in (*live.warnings, *aged) if warning not in own))
         status: dict[str, Any] = {
             "conditions": [condition_json(condition) for condition in _conditions(document, live)],
             "warnings": violations_json(warnings),
         }
+        if document.key.kind == "Secret":
+            status["certificates"] = certificates_json(document)
         origin = document.resource.origin if document.resource else None
         return status | ({"origin": str(origin)} if origin else {})
 
