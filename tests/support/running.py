@@ -20,7 +20,8 @@ TULLE = str(Path(sys.executable).with_name("tulle"))
 
 def free_port() -> int:
     """A port that nobody listens on, below those that the kernel gives to clients."""
-    for port in range(18000 + os.getpid() % 6000, 32000):
+    # Workers that start together have numbers that follow each other, and must not look in the same place.
+    for port in range(18000 + os.getpid() * 97 % 12000, 32000):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port not in _GIVEN:
