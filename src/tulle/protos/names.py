@@ -26,6 +26,7 @@ NAMES = {
     "DownstreamTlsContext": "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "DynamicForwardProxy": "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
     "DynamicForwardProxyCluster": "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+    "GrpcWeb": "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
     "HTTPFault": "envoy.extensions.filters.http.fault.v3.HTTPFault",
     "HttpConnectionManager": f"{_HCM}.HttpConnectionManager",
     "HttpProtocolOptions": "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",

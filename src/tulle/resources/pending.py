@@ -144,7 +144,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("servers[].tls.mode", "the server is left out until the mesh has an authority of its own", _only("ISTIO_MUTUAL", 4)),
         _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
         _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
-        _off("servers[].port.protocol", "it is passed on as it comes, not turned into gRPC", _is_grpc_web),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),
         Pending(path="servers[].port.targetPort", message="has no effect"),
     ),
