@@ -9,7 +9,7 @@ import yaml
 
 from support.reading import document, good
 from tulle.resources.codec import dump, restore, to_document
-from tulle.resources.kinds import KINDS, find_kind, kind_of
+from tulle.resources.kinds import KINDS, find_kind, find_kinds, kind_of
 from tulle.resources.read import read
 
 TEXT = """\
@@ -76,10 +76,52 @@ def test_kinds_by_the_words_of_users(word: str) -> None:
 
 
 def test_kinds_are_distinct() -> None:
-    names = [name for kind in KINDS for name in kind.names()]
+    names = [(name, kind.group) for kind in KINDS for name in kind.names()]
     assert len(names) == len({*names})
+    assert len({kind.name for kind in KINDS}) == len(KINDS)
     assert find_kind("zebras") is None
-    assert find_kind("gateways.gateway.networking.k8s.io") is None
+    assert find_kind("gateways.gateway.networking.example") is None
     assert kind_of("vs") is None
     service = kind_of("Service")
     assert service is not None and service.api_versions == ("v1",)
+
+
+@pytest.mark.parametrize(
+    ("word", "kinds"),
+    [
+        ("gw", ["Gateway", "Gateway.gateway.networking.k8s.io"]),
+        ("gateways", ["Gateway", "Gateway.gateway.networking.k8s.io"]),
+        ("gtw", ["Gateway.gateway.networking.k8s.io"]),
+        ("gateways.networking.istio.io", ["Gateway"]),
+        ("Gateway.gateway.networking.k8s.io", ["Gateway.gateway.networking.k8s.io"]),
+        ("httproute", ["HTTPRoute"]),
+    ],
+)
+def test_a_plain_name_may_mean_kinds_of_several_groups(word: str, kinds: list[str]) -> None:
+    assert [kind.name for kind in find_kinds(word)] == kinds
+    assert find_kind(word) is kind_of(kinds[0])
+
+
+def test_both_gateways_have_keys_of_their_own() -> None:
+    old = good(document("Gateway", "servers: [{port: {number: 80, protocol: HTTP, name: h}, hosts: ['*']}]"))
+    new = good(
+        document(
+            "Gateway",
+            "gatewayClassName: tulle\nlisteners: [{name: a, port: 80, protocol: HTTP}]",
+            api_version="gateway.networking.k8s.io/v1",
+        )
+    )
+    assert str(old.key) == "Gateway/default/a"
+    assert str(new.key) == "Gateway.gateway.networking.k8s.io/default/a"
+    assert to_document(new)["kind"] == "Gateway"
+    assert restore(dump(new), created=0, revision=0) == new
+
+
+def test_some_documents_belong_to_no_namespace_and_need_no_spec() -> None:
+    found = read("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, namespace: x, labels: {team: a}}\n", "f.yaml")
+    assert [str(w) for w in found.warnings] == [
+        "f.yaml:3: Namespace/shop: metadata.namespace: has no effect: a Namespace belongs to no namespace"
+    ]
+    (namespace,) = found.resources
+    assert (namespace.key.namespace, namespace.key.name) == ("", "shop")
+    assert restore(dump(namespace), created=0, revision=0) == namespace

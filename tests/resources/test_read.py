@@ -8,6 +8,7 @@ import pytest
 
 from support.reading import document, good
 from tulle.model.resource import Key, Origin
+from tulle.resources.kinds import KINDS
 from tulle.resources.read import read
 
 THREE = """\
@@ -198,10 +199,7 @@ metadata: {name: e}
         (
             "x.io/v1",
             "Zebra",
-            (
-                '2: kind: unknown kind "Zebra"; '
-                "the kinds are VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, Service, Secret"
-            ),
+            f'2: kind: unknown kind "Zebra"; the kinds are {", ".join(dict.fromkeys(kind.kind for kind in KINDS))}',
         ),
         (
             "networking.istio.io/v2",

@@ -24,7 +24,7 @@ from tulle.model.proxy import (
     Upstream,
 )
 from tulle.model.resource import Key, Resource
-from tulle.model.routing import Forward, Route, RouteTable, VirtualHost
+from tulle.model.routing import INVALID_BACKEND, Forward, Route, RouteTable, VirtualHost
 from tulle.model.service import Endpoint, Health, Protocol, RegisteredPort, Registration
 from tulle.resources.read import read
 
@@ -175,7 +175,7 @@ def plain(view: ProxyView) -> Mapping[str, Any]:
 def problems(view: ProxyView) -> list[str]:
     """References that lead nowhere, and names given twice."""
     clusters, tables = {c.name for c in view.clusters}, {t.name for t in view.route_tables}
-    missing = [f"cluster {name}" for name in _clusters_named(view) if name not in clusters]
+    missing = [f"cluster {name}" for name in _clusters_named(view) if name not in clusters and name != INVALID_BACKEND]
     missing += [f"table {name}" for name in _tables_named(view) if name not in tables]
     missing += [
         f"listener {c.internal_listener}" for c in view.clusters if c.internal_listener not in {"", *(x.name for x in view.listeners)}

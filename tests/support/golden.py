@@ -152,7 +152,7 @@ def _status(status: Status) -> dict[str, Any]:
         said = {True: "True", False: "False", None: "Unknown"}[condition.status] + f" {condition.reason}"
         words[condition.type] = f"{said}: {condition.message}" if condition.message else said
     warnings: tuple[Violation, ...] = status.warnings
-    return words | ({"warnings": [str(one) for one in warnings]} if warnings else {})
+    return words | dict(status.details) | ({"warnings": [str(one) for one in warnings]} if warnings else {})
 
 
 def text(content: Any) -> str:

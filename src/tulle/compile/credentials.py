@@ -47,6 +47,14 @@ class Keyring:
         places = ((ns, secret) for ns in self._places(more) for secret in (f"{name}{_AUTHORITY}", name))
         return next((f"{self._name(ns, name)}{_AUTHORITY}" for ns, secret in places if self._roots(ns, secret)), "")
 
+    def certificate_at(self, namespace: str, name: str) -> str:
+        """As `certificate`, for a credential of this very namespace. Whether the one who names it may do so is for the caller to know."""
+        return self._name(namespace, name) if self._certified(namespace, name) else ""
+
+    def authority_at(self, namespace: str, name: str) -> str:
+        """As `authority`, for a credential of this very name and namespace."""
+        return f"{self._name(namespace, name)}{_AUTHORITY}" if self._roots(namespace, name) else ""
+
     def behind(self, names: Iterable[str]) -> tuple[object, ...]:
         """All that a look-up of these credentials depends on, by identity."""
         looked = (*((self.namespace, n) for n in names), *((self.namespace, f"{n}{_AUTHORITY}") for n in names))

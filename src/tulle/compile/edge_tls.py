@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from tulle.compile import names, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.catalog import Backend
+from tulle.compile.gatewayapi import listener_tls
+from tulle.compile.gatewayapi.servers import ListenerServer
 from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
@@ -84,6 +86,8 @@ def chains(scope: Scope, group: Iterable[Served], makers: Makers) -> tuple[tuple
 
 
 def _ended(scope: Scope, server: Served, spec: ServerTls) -> DownstreamTls | tls.Missing:
+    if isinstance(server.spec, ListenerServer):
+        return listener_tls.downstream(server.spec.ended, scope.keyring, http=server.protocol is Protocol.HTTPS)
     return tls.downstream(spec, scope.keyring, server.gateway.namespace, http=server.protocol is Protocol.HTTPS)
 
 

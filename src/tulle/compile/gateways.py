@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from tulle.compile import edge_tls, names, protocols, tls
 from tulle.compile import tcp as tcp_routes
+from tulle.compile.gatewayapi import servers as servers_of_listeners
+from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.compile.gatewayapi.servers import ListenerServer
 from tulle.compile.routes import Place, http_routes
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope
@@ -44,7 +47,9 @@ class Served:
 
     @property
     def name(self) -> str:
-        """As VirtualServices name the gateway."""
+        """By which rules are bound to it: as VirtualServices name the gateway, or the id of a listener."""
+        if isinstance(self.spec, ListenerServer):
+            return self.spec.id
         return f"{self.gateway.namespace}/{self.gateway.name}"
 
     @property
@@ -64,7 +69,7 @@ class Served:
 
 def servers(rules: Rules, labels: Labels, bind: str, *, privileged: bool) -> tuple[Served, ...]:
     """All servers of the Gateways that pick a proxy, from the oldest, with what becomes of each."""
-    picked = [g for g in rules.gateways if selects(g.spec.selector, labels)]
+    picked = [g for g in rules.gateways if picks(g, labels)]
     wanted = [_server(g, i, s, bind, privileged) for g in picked for i, s in enumerate(g.spec.servers)]
     taken: dict[tuple[str, int, bool], list[Served]] = defaultdict(list)
     done = []
@@ -86,13 +91,18 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
         gateway=gateway.key,
         index=index,
         spec=spec,
-        source=gateway.at(f"spec.servers[{index}]"),
+        source=spec.section.source if isinstance(spec, ListenerServer) else gateway.at(f"spec.servers[{index}]"),
         address=spec.bind or bind,
         port=declared if privileged or declared >= _FIRST_FREE else declared + OFFSET,
         protocol=protocol,
         topology=proxy_annotation(gateway.annotations).topology,
         dropped=unsupported(spec, protocol),
     )
+
+
+def picks(gateway: Resource[Gateway], labels: Labels) -> bool:
+    """Whether a Gateway is for a proxy with these labels."""
+    return servers_of_listeners.picks(gateway, labels) if gateway.key.kind == GATEWAY else selects(gateway.spec.selector, labels)
 
 
 def unsupported(spec: Server, protocol: Protocol) -> str:

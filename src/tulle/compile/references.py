@@ -87,9 +87,16 @@ def host_problems(steering: Steering, rivals: Rivals) -> Iterator[Found]:
             yield steering.resource.at(f"spec.hosts[{index}]"), f"{where} is older and has host {host} to itself on sidecars"
 
 
+def route_problems(steering: Steering, routed: Iterable[tuple[str, int, Steering]]) -> Iterator[Found]:
+    """Hosts of services that have routes of the Gateway API, which go before VirtualServices on sidecars."""
+    for host, index, other in routed:
+        where = f"{other.key.kind} {other.resource.key.namespace}/{other.key.name} ({other.resource.origin})"
+        yield steering.resource.at(f"spec.hosts[{index}]"), f"{where} is for service {host}, and goes first on sidecars"
+
+
 def _meet(one: Steering, other: Steering) -> bool:
     """Whether some namespace sees both."""
-    spots = {ns for s in (one, other) for ns in (s.namespace, *s.resource.spec.export_to)}
+    spots = {ns for s in (one, other) for ns in (s.namespace, *s.export_to)}
     return any(one.exported_to(ns) and other.exported_to(ns) for ns in spots)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tulle.compile import actions, match, names
 from tulle.compile.catalog import Backend
 from tulle.compile.scope import Scope
-from tulle.compile.steering import Condition, HttpRule, Steering
+from tulle.compile.steering import Condition, HttpRule, Parts, Steering
 from tulle.model.identity import selects
 from tulle.model.routing import Action, Forward, HeaderOps, Mirror, Route, RouteMatch, Skipped, WeightedCluster
 from tulle.model.traffic import HashPolicy
@@ -80,8 +80,10 @@ def default_route(place: Place, backend: Backend) -> Route:
     )
 
 
-def http_routes(steering: Steering, place: Place) -> tuple[tuple[Route, ...], tuple[Skipped, ...]]:
+def http_routes(steering: Steering, place: Place) -> Parts:
     """The routes of a VirtualService at a place, and the rules that are not in force there. One that takes every request is the last."""
+    if steering.make is not None:
+        return steering.make(place)
     routes: list[Route] = []
     skipped: list[Skipped] = []
     final: Route | None = None

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TypeVar, cast
 
 from tulle.compile import names
+from tulle.compile.gatewayapi import index as gateway_api
+from tulle.compile.gatewayapi.index import Index
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.steering import Steering, age, delegates_of, steering
@@ -70,6 +72,7 @@ class Rules:
     """From the oldest."""
     selectors: tuple[Mapping[str, str], ...]
     """All label selectors on which a proxy's rules depend."""
+    gateway_api: Index
 
     def first_sidecar(self, namespace: str, spec: Sidecar) -> Resource[Sidecar] | None:
         """The oldest Sidecar of a namespace with the same selector."""
@@ -119,18 +122,20 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         memo.get(("steering", r.key), (r, delegates_of(r, by_key), domain), partial(steering, r, by_key, domain)) for r in virtual
     )
     tunings = _tunings(of_kind(documents, DestinationRule), domain, memo)
-    sidecars, gateways = of_kind(documents, Sidecar), tuple(of_kind(documents, Gateway))
+    sidecars, gateways = of_kind(documents, Sidecar), of_kind(documents, Gateway)
+    index = gateway_api.arrange(documents, domain, memo)
     return Rules(
         root_namespace=root_namespace,
         steerings=steerings,
         mesh=_by_host(s for s in steerings if names.MESH in s.gateways),
-        by_gateway=_grouped((g, s) for s in steerings for g in s.gateways if g != names.MESH),
+        by_gateway={**index.by_gateway, **_grouped((g, s) for s in steerings for g in s.gateways if g != names.MESH)},
         tunings=_grouped((t.key.namespace, t) for t in tunings),
         tunings_by_host=_grouped(((t.key.namespace, t.host), t) for t in tunings if not names.is_wildcard(t.host)),
         wild_tunings=_grouped((t.key.namespace, t) for t in tunings if names.is_wildcard(t.host)),
         sidecars=_grouped((r.key.namespace, r) for r in sidecars),
         first_sidecars={(r.key.namespace, _picked(r.spec)): r for r in reversed(sidecars)},
-        gateways=gateways,
+        gateways=tuple(sorted((*gateways, *index.gateways), key=age)),
+        gateway_api=index,
         gateways_by_name={f"{g.key.namespace}/{g.key.name}": g for g in gateways},
         delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
         envoy_filters=tuple(of_kind(documents, EnvoyFilter)),

@@ -118,7 +118,10 @@ class Scope:
         return self.egress is None or any(self.egress.touches(steering.namespace, host) for host in steering.hosts)
 
     def steering(self, host: str) -> Steering | None:
-        """The one VirtualService that has a host of the mesh to itself."""
+        """What has a host of the mesh to itself: routes of the Gateway API that are for the service, else one VirtualService."""
+        routed = self.structure.rules.gateway_api.for_service(host, self.namespace)
+        if routed is not None and self.sees(routed):
+            return routed
         return next((s for _, s in self.structure.rules.mesh.candidates(host) if self.sees(s)), None)
 
     def footing(self, steering: Steering | None) -> tuple[object, ...]:

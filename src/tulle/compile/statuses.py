@@ -7,9 +7,10 @@ from functools import partial
 
 from tulle.compile import gateways, names, protocols, tls
 from tulle.compile.credentials import Keyring
+from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
-from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, unreached
+from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, route_problems, unreached
 from tulle.compile.routes import target
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
@@ -24,14 +25,17 @@ from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
 from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway, Server
+from tulle.resources.networking.proxy_config import ProxyConfig
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.tls import ClientTls
 from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, TrafficPolicy
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
+from tulle.resources.networking.workload_group import WorkloadGroup
+from tulle.resources.telemetry import Telemetry
 
-_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService)
+_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, WorkloadGroup, ProxyConfig, Telemetry, Sidecar, KubernetesService)
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 
@@ -44,6 +48,8 @@ def statuses(structure: Structure, inputs: Inputs, memo: Memo) -> Mapping[Key, S
 
 def _status(structure: Structure, resource: Resource[object], steering: Steering | None, memo: Memo) -> Status:
     spec, scope = resource.spec, _seen_from(structure, resource.key.namespace, memo)
+    if (said := gateway_api.status(scope, resource, memo)) is not None:
+        return said
     if steering is not None:
         return _of_steering(scope, steering, memo)
     if isinstance(spec, DestinationRule):
@@ -89,6 +95,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
     known = tuple(g for name in sorted(steering.gateways) if (g := rules.gateways_by_name.get(name)))
     written = [names.resolve(h, steering.namespace, scope.domain) for h in steering.resource.spec.hosts]
     rivals = tuple((h, written.index(h), rules.mesh.of(h)) for h in steering.hosts) if names.MESH in steering.gateways else ()
+    routed = tuple((h, i, found) for h, i, _ in rivals if (found := rules.gateway_api.for_service(h, steering.namespace)))
     idle = not steering.hosts and steering.key not in rules.delegates
 
     def make() -> Status:
@@ -97,6 +104,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             *destination_problems(scope, steering),
             *gateway_problems(steering, known),
             *host_problems(steering, rivals),
+            *route_problems(steering, routed),
             *unreached(steering),
         ]
         if idle:
@@ -105,7 +113,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             )
         return _warned(steering.resource, found)
 
-    return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, idle), make)
+    return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, routed, idle), make)
 
 
 def _of_destination_rule(scope: Scope, resource: Resource[object], spec: DestinationRule, memo: Memo) -> Status:

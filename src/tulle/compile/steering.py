@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tulle.compile import delegation, names
 from tulle.model.resource import Key, Resource, Source
+from tulle.model.routing import Route, Skipped
 from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute, TcpRoute, TlsRoute, VirtualService
 
+if TYPE_CHECKING:
+    from tulle.compile.routes import Place
+
 Age = tuple[int, str, str]
+Parts = tuple[tuple[Route, ...], tuple[Skipped, ...]]
+"""Routes, and the rules that are not among them."""
 
 
 def age(resource: Resource[object]) -> Age:
@@ -69,13 +76,17 @@ class Steering:
     """Full names of all services that its rules send to."""
     problems: tuple[tuple[Source, str], ...] = ()
     """Parts that are left out, and why."""
+    export_to: tuple[str, ...] = ()
+    """The namespaces whose proxies it is for; empty for all."""
+    make: Callable[[Place], Parts] | None = None
+    """Makes the routes, where they do not come of `http`."""
 
     @property
     def namespace(self) -> str:
         return self.key.namespace
 
     def exported_to(self, namespace: str) -> bool:
-        return names.exported(self.resource.spec.export_to, self.key.namespace, namespace)
+        return names.exported(self.export_to, self.key.namespace, namespace)
 
 
 Documents = Mapping[Key, Resource[VirtualService]]
@@ -109,6 +120,7 @@ def steering(resource: Resource[VirtualService], documents: Documents, domain: s
             )
         ),
         problems=tuple(problems),
+        export_to=spec.export_to,
     )
 
 

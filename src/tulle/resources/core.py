@@ -103,3 +103,9 @@ def _port_problems(ports: tuple[KubernetesPort, ...]) -> Iterable[Problem]:
             yield ("ports", index, "port"), f"{port.port} is taken by an earlier port"
         names.add(port.name or "")
         numbers.add((port.port, port.protocol))
+
+
+class Namespace(Spec):
+    """What a namespace is called, and its labels, stand in its metadata. Rules choose namespaces by them."""
+
+    finalizers: tuple[Text, ...] = ()

@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tulle.model.resource import Key
-from tulle.resources.core import KubernetesService
+from tulle.resources import gatewayapi as api
+from tulle.resources.core import KubernetesService, Namespace
 from tulle.resources.core_secret import FIELDS as SECRET_FIELDS
 from tulle.resources.core_secret import Secret
 from tulle.resources.meshfile import KIND, Mesh
-from tulle.resources.networking import DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
+from tulle.resources.networking import (
+    DestinationRule,
+    EnvoyFilter,
+    Gateway,
+    ProxyConfig,
+    ServiceEntry,
+    Sidecar,
+    VirtualService,
+    WorkloadEntry,
+    WorkloadGroup,
+)
 from tulle.resources.spec import Spec
+from tulle.resources.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +40,8 @@ class Kind:
     spec: type[Spec]
     body: tuple[str, ...] = ("spec",)
     """The fields of a document that say something. What the specification models, where that is not `spec` alone."""
+    required: bool = True
+    """Whether its documents must have a `spec`."""
     cluster: bool = False
     """Its documents belong to no namespace; their keys have an empty one."""
 
@@ -50,6 +64,8 @@ class Kind:
 
 _ISTIO = "networking.istio.io"
 _VERSIONS = ("v1", "v1beta1", "v1alpha3")
+_GATEWAY, _GATEWAY_X = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io"
+_NOW = ("v1", "v1beta1")
 
 KINDS = (
     Kind(name="VirtualService", plural="virtualservices", short=("vs",), group=_ISTIO, versions=_VERSIONS, spec=VirtualService),
@@ -57,9 +73,38 @@ KINDS = (
     Kind(name="Gateway", plural="gateways", short=("gw",), group=_ISTIO, versions=_VERSIONS, spec=Gateway),
     Kind(name="ServiceEntry", plural="serviceentries", short=("se",), group=_ISTIO, versions=_VERSIONS, spec=ServiceEntry),
     Kind(name="WorkloadEntry", plural="workloadentries", short=("we",), group=_ISTIO, versions=_VERSIONS, spec=WorkloadEntry),
+    Kind(name="WorkloadGroup", plural="workloadgroups", short=("wg",), group=_ISTIO, versions=_VERSIONS, spec=WorkloadGroup),
+    Kind(name="ProxyConfig", plural="proxyconfigs", short=("pc",), group=_ISTIO, versions=("v1beta1",), spec=ProxyConfig),
+    Kind(name="Telemetry", plural="telemetries", group="telemetry.istio.io", versions=("v1", "v1alpha1"), spec=Telemetry),
     Kind(name="EnvoyFilter", plural="envoyfilters", group=_ISTIO, versions=("v1alpha3",), spec=EnvoyFilter),
     Kind(name="Sidecar", plural="sidecars", group=_ISTIO, versions=_VERSIONS, spec=Sidecar),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
+    Kind(name="Namespace", plural="namespaces", short=("ns",), versions=("v1",), spec=Namespace, required=False, cluster=True),
+    Kind(name="GatewayClass", plural="gatewayclasses", short=("gc",), group=_GATEWAY, versions=_NOW, spec=api.GatewayClass, cluster=True),
+    Kind(name=f"Gateway.{_GATEWAY}", plural="gateways", short=("gtw", "gw"), group=_GATEWAY, versions=_NOW, spec=api.Gateway),
+    Kind(name="ListenerSet", plural="listenersets", short=("lset",), group=_GATEWAY, versions=("v1",), spec=api.ListenerSet),
+    Kind(name="HTTPRoute", plural="httproutes", group=_GATEWAY, versions=_NOW, spec=api.HttpRoute),
+    Kind(name="GRPCRoute", plural="grpcroutes", group=_GATEWAY, versions=("v1", "v1alpha2"), spec=api.GrpcRoute),
+    Kind(name="TLSRoute", plural="tlsroutes", group=_GATEWAY, versions=("v1", "v1alpha3", "v1alpha2"), spec=api.TlsRoute),
+    Kind(name="TCPRoute", plural="tcproutes", group=_GATEWAY, versions=("v1", "v1alpha2"), spec=api.TcpRoute),
+    Kind(name="UDPRoute", plural="udproutes", group=_GATEWAY, versions=("v1", "v1alpha2"), spec=api.UdpRoute),
+    Kind(name="ReferenceGrant", plural="referencegrants", short=("refgrant",), group=_GATEWAY, versions=_NOW, spec=api.ReferenceGrant),
+    Kind(
+        name="BackendTLSPolicy",
+        plural="backendtlspolicies",
+        short=("btlspolicy",),
+        group=_GATEWAY,
+        versions=("v1", "v1alpha3"),
+        spec=api.BackendTlsPolicy,
+    ),
+    Kind(
+        name="XBackendTrafficPolicy",
+        plural="xbackendtrafficpolicies",
+        short=("xbtrafficpolicy",),
+        group=_GATEWAY_X,
+        versions=("v1alpha1",),
+        spec=api.BackendTrafficPolicy,
+    ),
     Kind(name="Secret", plural="secrets", versions=("v1",), spec=Secret, body=SECRET_FIELDS),
 )
 """What may be applied."""

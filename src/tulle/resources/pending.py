@@ -10,6 +10,7 @@ from typing import Any
 
 from tulle.model.resource import Resource, Violation
 from tulle.resources.core import CLUSTER_FIELDS
+from tulle.resources.gatewayapi.idle import IDLE
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
 from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
@@ -157,6 +158,20 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("network", "the workload is dialled directly"),
         _off("serviceAccount", "nobody looks at the identity of a workload"),
     ),
+    "WorkloadGroup": (
+        _off("template", "instances say of themselves what they are when they register"),
+        _off("probe", "nobody probes the group's instances"),
+    ),
+    "ProxyConfig": (
+        _off("concurrency", "how many threads a proxy has is said where it is started"),
+        _off("environmentVariables", "a proxy has the environment of the agent that starts it"),
+        Pending(path="image", message="has no effect outside Kubernetes: the proxy is the Envoy that is installed"),
+    ),
+    "Telemetry": (
+        _off("metrics", "proxies count what they always count"),
+        _off("tracing", "no traces are sent"),
+        _off("accessLogging", "no access log is written"),
+    ),
     "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
     "Sidecar": (
         _off("ingress[].tls", "connections are received in plain text"),
@@ -173,6 +188,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             when=lambda value: value in ("NodePort", "LoadBalancer"),
         ),
     ),
+    **{kind: tuple(Pending(path=path, message=message, when=when) for path, message, when in idle) for kind, idle in IDLE.items()},
 }
 """Kind to what is not in force of it."""
 

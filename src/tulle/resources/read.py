@@ -177,7 +177,8 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
         return
     wrong = list(_top_level(written, kind))
     metadata = _validated(written, ("metadata",), Metadata, wrong)
-    spec = _validated(written, ("spec",) if kind.body == ("spec",) else (), kind.spec, wrong, written.body(kind))
+    has_spec = kind.body == ("spec",) and (kind.required or "spec" in written.value)
+    spec = _validated(written, ("spec",) if has_spec else (), kind.spec, wrong, written.body(kind))
     broken, idle = found_in(kind.name, metadata.annotations) if metadata else ((), ())
     wrong.extend(written.says(field, message) for field, message in broken)
     findings.violations.extend(wrong)

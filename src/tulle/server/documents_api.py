@@ -30,6 +30,7 @@ from tulle.server.forms import (
     the_kind,
     the_kinds,
 )
+from tulle.server.gateway_status import observed
 from tulle.server.ports import Live
 from tulle.store.document import Document, Report
 from tulle.store.documents import Documents
@@ -138,7 +139,8 @@ class DocumentsApi:
         if document.key.kind == "Secret":
             status["certificates"] = certificates_json(document)
         origin = document.resource.origin if document.resource else None
-        return status | ({"origin": str(origin)} if origin else {})
+        details = observed(live.details, document.applied.generation if document.applied else 0)
+        return status | details | ({"origin": str(origin)} if origin else {})
 
     async def _reported(self, report: Report, more: dict[str, Any], wait: float) -> Response:
         body = report_json(report) | more

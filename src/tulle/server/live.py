@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 from tulle.compile import Built, gateway_addresses, names
 from tulle.compile.explain.payload import explain_request
+from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health, port_number
+from tulle.resources.gatewayapi import Gateway
 from tulle.server.fleet import Fleet
+from tulle.server.gateway_status import addresses, gateway_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 
 
@@ -22,6 +26,7 @@ class Running(Protocol):
     ready: asyncio.Event
     fleet: Fleet
     built: Built
+    inputs: Inputs
 
     def version(self, node_id: str) -> str:
         """Of a proxy's program."""
@@ -41,8 +46,13 @@ class LiveMesh:
         compiled = self._running.built.statuses.get(key, Status())
         # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
         failed = tuple(c for c in compiled.conditions if c.type != "Accepted" or c.status is not True)
-        conditions = (*failed, self._running.fleet.programmed(key), *self._addresses(key))
-        return Status(conditions=conditions, warnings=compiled.warnings)
+        programmed = self._running.fleet.programmed(key)
+        details: Mapping[str, Any] = compiled.details
+        if key.kind == GATEWAY:
+            programmed = gateway_programmed(programmed)
+            details = {**details, **self._places(key)}
+        conditions = (*failed, programmed, *self._addresses(key))
+        return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
 
     def proxies(self) -> Sequence[ProxyInfo]:
         return [replace(info, version=self._running.version(info.id)) for info in self._running.fleet.infos()]
@@ -96,9 +106,16 @@ class LiveMesh:
         known = ", ".join(members) or "none"
         raise LookupError(f"no proxy {said!r} is connected; connected are: {known}")
 
+    def _places(self, key: Key) -> Mapping[str, Any]:
+        resource = self._running.inputs.resources.get(key)
+        spec = resource.spec if resource else None
+        asked = (a.value for a in spec.addresses if a.type == "IPAddress" and a.value) if isinstance(spec, Gateway) else ()
+        nodes = [member.node for member, _ in self._running.fleet.concerned(key)]
+        return {"addresses": addresses(nodes, asked)} if nodes else {}
+
     def _addresses(self, key: Key) -> Iterable[Condition]:
         """For a Gateway: where its servers really are, when a port could not be had."""
-        if key.kind != "Gateway":
+        if key.kind not in ("Gateway", GATEWAY):
             return
         for member, _ in self._running.fleet.concerned(key):
             moved = [s for s in gateway_addresses(self._running.built.mesh, member.node) if s.gateway == key and s.port != s.declared_port]

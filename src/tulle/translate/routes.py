@@ -14,6 +14,7 @@ from typing import Any
 from tulle.model.resource import Source
 from tulle.model.routing import Route, RouteTable, VirtualHost
 from tulle.protos import pb
+from tulle.resources.kinds import kind_of
 from tulle.translate.actions import action, clusters
 from tulle.translate.filters import per_route
 from tulle.translate.matches import route_match
@@ -90,5 +91,7 @@ def _route(route: Route) -> Fields:
 
 def config_path(source: Source) -> str:
     """Names the document that made a route, as Istio does. No line: a document that only moved must not make a new version."""
-    kind = _CAPITAL.sub("-", source.key.kind).lower()
-    return f"/apis/networking.istio.io/v1/namespaces/{source.key.namespace}/{kind}/{source.key.name}"
+    known = kind_of(source.key.kind)
+    group, plain = (known.group, known.kind) if known else ("networking.istio.io", source.key.kind)
+    kind = _CAPITAL.sub("-", plain).lower()
+    return f"/apis/{group}/v1/namespaces/{source.key.namespace}/{kind}/{source.key.name}"

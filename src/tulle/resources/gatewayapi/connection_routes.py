@@ -14,7 +14,7 @@ class ConnectionRule(Spec):
     backend_refs: Backends
 
 
-class TcpRoute(Spec):
+class ConnectionRoute(Spec):
     parent_refs: ParentReferences = ()
     rules: Annotated[tuple[ConnectionRule, ...], items(1, 1)]
 
@@ -22,11 +22,15 @@ class TcpRoute(Spec):
         return parent_problems(self.parent_refs)
 
 
-class UdpRoute(TcpRoute):
+class TcpRoute(ConnectionRoute):
     pass
 
 
-class TlsRoute(TcpRoute):
+class UdpRoute(ConnectionRoute):
+    pass
+
+
+class TlsRoute(ConnectionRoute):
     """`hostnames` are the server names that callers ask for. Versions before v1 may leave them out, and mean all."""
 
     hostnames: Annotated[tuple[Hostname, ...], items(1024)] = ()

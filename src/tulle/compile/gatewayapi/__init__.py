@@ -1,0 +1,1 @@
+"""Decisions on the Kubernetes Gateway API: what is attached to what, in which order rules are tried, and what is said of it."""

@@ -1,0 +1,113 @@
+"""The Gateway API's part of the mesh's rules: its Gateways as servers, its routes as rules bound to them and to services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tulle.compile import names
+from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host
+from tulle.compile.gatewayapi.documents import Documents, collect
+from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, sections
+from tulle.compile.gatewayapi.servers import as_gateway
+from tulle.compile.gatewayapi.steerings import Maker
+from tulle.compile.memo import Memo
+from tulle.compile.steering import Steering
+from tulle.model.resource import Key, Resource
+from tulle.resources.gatewayapi import ListenerSet
+from tulle.resources.networking.gateway import Gateway as Servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Index:
+    """Equal by identity."""
+
+    documents: Documents
+    sections: Mapping[Key, Sections]
+    """By Gateway, those that are served here."""
+    attachments: Mapping[Key, tuple[Attachment, ...]]
+    """By route."""
+    by_section: Mapping[str, tuple[Attachment, ...]]
+    """By the id of a listener, the routes that it takes."""
+    gateways: tuple[Resource[Servers], ...]
+    """The Gateways, in the words of Istio's."""
+    by_gateway: Mapping[str, tuple[Steering, ...]]
+    """By the id of a listener."""
+    by_service: Mapping[str, Mapping[str, Steering]] = field(default_factory=dict)
+    """By the full name of a service, and by audience: empty for all."""
+
+    def for_service(self, host: str, namespace: str) -> Steering | None:
+        """The rules for callers of a namespace: its own, else those of the service's namespace."""
+        found = self.by_service.get(host)
+        return (found.get(namespace) or found.get("")) if found else None
+
+    def set_of(self, key: Key) -> Sections | None:
+        """The Gateway that a ListenerSet was taken by."""
+        return next((s for s in self.sections.values() if any(one.key == key for one in s.sets)), None)
+
+
+def arrange(resources: Mapping[Key, Resource[object]], domain: str, memo: Memo) -> Index:
+    """The same object as before, if no document of the Gateway API changed."""
+    documents = collect(resources, memo)
+    return memo.get(("gateway api",), (documents, domain), lambda: _arranged(documents, domain, memo))
+
+
+def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
+    served = _served(documents, memo)
+    by_set = {listeners.key: known for known in served.values() for listeners in known.sets}
+    parents = Parents(documents=documents, by_gateway=served, by_set=by_set, domain=domain)
+    found = tuple(one_kind_per_host(a for route in documents.routes for a in attachments(route, parents)))
+    by_section = _by_section(found)
+    maker = Maker(documents, domain, memo)
+    return Index(
+        documents=documents,
+        sections=served,
+        attachments=_by_route(found),
+        by_section=by_section,
+        gateways=tuple(as_gateway(s, documents, memo) for s in served.values()),
+        by_gateway={s.id: made for known in served.values() for s in known.all if (made := _bound(maker, s, known, by_section))},
+        by_service=_by_service(maker, found),
+    )
+
+
+def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:
+    wanted: dict[tuple[str, str], list[Resource[ListenerSet]]] = {}
+    for listeners in documents.sets:
+        wanted.setdefault(parent_of(listeners), []).append(listeners)
+    ours = (g for g in documents.gateways if documents.is_ours(g.spec.gateway_class_name))
+    return {g.key: sections(g, wanted.get((g.key.namespace, g.key.name), ()), documents, memo) for g in ours}
+
+
+def _by_route(found: Iterable[Attachment]) -> Mapping[Key, tuple[Attachment, ...]]:
+    grouped: dict[Key, list[Attachment]] = {}
+    for attachment in found:
+        grouped.setdefault(attachment.route.key, []).append(attachment)
+    return {key: tuple(group) for key, group in grouped.items()}
+
+
+def _by_section(found: Iterable[Attachment]) -> Mapping[str, tuple[Attachment, ...]]:
+    """A route counts once for a listener, however often it refers to it."""
+    grouped: dict[str, dict[Key, Attachment]] = {}
+    for attachment in found:
+        for section, _ in attachment.sections:
+            grouped.setdefault(section.id, {}).setdefault(attachment.route.key, attachment)
+    return {id_: tuple(group.values()) for id_, group in grouped.items()}
+
+
+def _bound(maker: Maker, section: Section, known: Sections, by_section: Mapping[str, tuple[Attachment, ...]]) -> tuple[Steering, ...]:
+    if not section.usable:
+        return ()
+    siblings = [s for s in known.all if s is not section and s.usable and s.spec.port == section.spec.port]
+    narrower = tuple(s.hostname for s in siblings if s.hostname != section.hostname and names.covers(section.hostname, s.hostname))
+    return tuple(maker.of_section(section, by_section.get(section.id, ()), narrower, shared=bool(siblings)))
+
+
+def _by_service(maker: Maker, found: Iterable[Attachment]) -> Mapping[str, Mapping[str, Steering]]:
+    grouped: dict[str, dict[str, list[Attachment]]] = {}
+    for attachment in found:
+        if attachment.service and attachment.accepted:
+            grouped.setdefault(attachment.service, {}).setdefault(attachment.audience, []).append(attachment)
+    return {
+        host: {audience: maker.of_service(host, audience, tuple(group)) for audience, group in by_audience.items()}
+        for host, by_audience in grouped.items()
+    }

@@ -1,0 +1,145 @@
+"""Rules as routes, for the proxies of one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tulle.compile import actions, names
+from tulle.compile.gatewayapi import filters
+from tulle.compile.gatewayapi.references import Ref, judged
+from tulle.compile.gatewayapi.rules import Entry, Rule, Share
+from tulle.model.routing import (
+    INVALID_BACKEND,
+    Action,
+    DirectResponse,
+    Forward,
+    Mirror,
+    RetryPolicy,
+    Route,
+    Skipped,
+    WeightedCluster,
+)
+from tulle.model.traffic import HashPolicy
+from tulle.resources.gatewayapi.http_route import HttpRetry, Timeouts
+
+if TYPE_CHECKING:
+    from tulle.compile.routes import Place
+
+_TRIES = 2
+"""Retries, where a rule asks for some without a number."""
+
+
+def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False) -> tuple[tuple[Route, ...], tuple[Skipped, ...]]:
+    """The routes of entries in order; what stands behind one that takes every request is left out."""
+    found: list[Route] = []
+    skipped: list[Skipped] = []
+    final: Entry | None = None
+    for entry in entries:
+        if final is not None:
+            why = f"never reached: {final.source} ({final.source.origin}) takes every request"
+            skipped.append(Skipped(source=entry.source, why=why))
+            continue
+        found.append(_route(entry, place, tls=tls))
+        if entry.match.catches_all:
+            final = entry
+    return tuple(found), tuple(skipped)
+
+
+def _route(entry: Entry, place: Place, *, tls: bool) -> Route:
+    rule = entry.rule
+    return Route(
+        name=rule.name,
+        match=entry.match,
+        action=_action(entry, place, tls=tls),
+        request_headers=rule.request,
+        response_headers=rule.response,
+        cors=filters.cors(rule.cors),
+        source=entry.source,
+    )
+
+
+def _action(entry: Entry, place: Place, *, tls: bool) -> Action:
+    rule = entry.rule
+    if rule.answer:
+        return DirectResponse(status=rule.answer)
+    if rule.unresolved[0] or rule.unsupported[0]:
+        return DirectResponse(status=_failure(rule))
+    if rule.redirect is not None:
+        return filters.redirect(rule.redirect, entry.prefix, scheme="https" if tls else "http", port=place.port)
+    chosen = [share for share in rule.shares if share.weight]
+    found = [_cluster(share.ref, place) for share in chosen]
+    if not any(found):
+        return DirectResponse(status=_failure(rule))
+    return _forward(entry, place, chosen, found)
+
+
+def _failure(rule: Rule) -> int:
+    """What requests are told that are sent to nothing valid. gRPC makes UNAVAILABLE of 503."""
+    return 503 if rule.grpc else 500
+
+
+def _cluster(ref: Ref, place: Place) -> str:
+    """Empty where the reference is not valid."""
+    return "" if judged(ref, place.scope)[0] else names.cluster_name(ref.host, ref.port)
+
+
+def _forward(entry: Entry, place: Place, chosen: list[Share], found: list[str]) -> Forward:
+    rule = entry.rule
+    hashes = tuple(dict.fromkeys(h for share, name in zip(chosen, found, strict=True) if name and (h := _hash(share.ref, place))))
+    prefix, pattern = filters.path_rewrite(rule.rewrite.path, entry.prefix) if rule.rewrite else filters.AS_IS
+    retry, timeout = _patience(rule.timeouts, _retry(rule.retry, hashed=bool(hashes)))
+    return Forward(
+        clusters=tuple(_weighted(share, name, alone=len(chosen) == 1) for share, name in zip(chosen, found, strict=True)),
+        timeout=timeout,
+        retry=retry,
+        prefix_rewrite=prefix,
+        regex_rewrite=pattern,
+        host_rewrite=filters.rewritten_host(rule.rewrite) or rule.host,
+        mirrors=tuple(_mirrors(rule, place)),
+        hash_policies=hashes,
+        unknown_status=_failure(rule) if not all(found) else 503,
+    )
+
+
+def _hash(ref: Ref, place: Place) -> HashPolicy | None:
+    tuning = place.scope.tuning(ref.host)
+    return tuning.traffic_policy(ref.port).load_balancer.hash if tuning else None
+
+
+def _weighted(share: Share, name: str, *, alone: bool) -> WeightedCluster:
+    return WeightedCluster(
+        cluster=name or INVALID_BACKEND,
+        weight=1 if alone else share.weight,
+        request_headers=share.request,
+        response_headers=share.response,
+        host_rewrite=share.host,
+    )
+
+
+def _mirrors(rule: Rule, place: Place) -> Iterator[Mirror]:
+    for copy in rule.copies:
+        if copy.percent and (name := _cluster(copy.ref, place)):
+            yield Mirror(cluster=name, percent=copy.percent)
+
+
+def _retry(rule: HttpRetry | None, *, hashed: bool) -> RetryPolicy | None:
+    usual = actions.retry_policy(None, hashed=hashed)
+    if rule is None or usual is None:
+        return usual
+    attempts = _TRIES if rule.attempts is None else rule.attempts
+    if not attempts:
+        return None
+    return replace(usual, attempts=attempts, retriable_status_codes=rule.codes, backoff=rule.backoff or None)
+
+
+def _patience(rule: Timeouts | None, retry: RetryPolicy | None) -> tuple[RetryPolicy | None, timedelta | None]:
+    """Retries and the limit of a whole request. Where nothing is tried again, the limit of one try is that of the request."""
+    if rule is None:
+        return retry, None
+    whole, one = rule.request or None, rule.backend_request or None
+    if one and retry:
+        return replace(retry, per_try_timeout=one), whole
+    return retry, min((limit for limit in (whole, one) if limit), default=None)

@@ -1,0 +1,211 @@
+"""What routes mean for the proxies: for each listener and host, and for each service of the mesh, the rules in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from tulle.compile import names
+from tulle.compile.gatewayapi.attach import Attachment
+from tulle.compile.gatewayapi.documents import Documents, Route
+from tulle.compile.gatewayapi.listeners import Section
+from tulle.compile.gatewayapi.references import Ref, Refs, connection_refs
+from tulle.compile.gatewayapi.routes import routes
+from tulle.compile.gatewayapi.rules import Entry, Rule, entries
+from tulle.compile.memo import Memo
+from tulle.compile.steering import Parts, Steering, TcpRule, TlsRule
+from tulle.model.resource import Key, Resource
+from tulle.model.routing import RouteMatch
+from tulle.resources.gatewayapi import GrpcRoute, HttpRoute
+from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
+from tulle.resources.gatewayapi.types import ParentReference
+from tulle.resources.networking.common import Destination, PortSelector
+from tulle.resources.networking.virtual_service import TcpDestination, TcpMatch, TcpRoute, TlsMatch, VirtualService
+from tulle.resources.networking.virtual_service import TlsRoute as TlsRules
+
+if TYPE_CHECKING:
+    from tulle.compile.routes import Place
+
+UNKNOWN = "unknown.invalid"
+"""A host that no service can have: stands for a reference that is not valid, so that its share of connections is closed."""
+
+
+class Maker:
+    """Makes steerings of attachments; those of which nothing changed are the same objects as before."""
+
+    def __init__(self, documents: Documents, domain: str, memo: Memo) -> None:
+        self._documents = documents
+        self._domain = domain
+        self._memo = memo
+
+    # Gateways
+
+    def of_section(self, section: Section, found: Iterable[Attachment], narrower: tuple[str, ...], *, shared: bool) -> Iterator[Steering]:
+        """One for each host of a listener. `narrower`: hosts that other listeners of the port have to themselves.
+
+        `shared`: other listeners serve the port, too, so that this one's hosts are its own even where no rule is for them.
+        """
+        attached = tuple(found)
+        if not section.is_http:
+            yield from self._connections(section, attached)
+            return
+        by_host: dict[str, list[Resource[Route]]] = {}
+        for attachment in attached:
+            for host in next(hosts for own, hosts in attachment.sections if own is section):
+                if not any(names.covers(other, host) for other in narrower):
+                    by_host.setdefault(host, []).append(attachment.route)
+        if shared:
+            by_host.setdefault(section.hostname, [])
+        for host in by_host:
+            wider = tuple(sorted((h for h in by_host if h != host and names.covers(h, host)), key=names.specificity))
+            layers = tuple(tuple(by_host[h]) for h in (host, *wider))
+            yield self._of_host(section, host, layers)
+
+    def _of_host(self, section: Section, host: str, layers: tuple[tuple[Resource[Route], ...], ...]) -> Steering:
+        """Rules for the very host first, then those for wider ones."""
+        ordered = tuple(tuple(e for route in layer for e in self._entries(route)) for layer in layers)
+        name = ("gateway api steering", section.id, host)
+        return self._memo.get(name, (section, ordered), lambda: self._made(section, host, _in_order(ordered)))
+
+    def _made(self, section: Section, host: str, ordered: tuple[Entry, ...]) -> Steering:
+        tls = section.spec.protocol == "HTTPS"
+        own = ordered or (_nothing(section),)
+        first = min((e.rule.route for e in ordered), key=lambda r: r.created, default=cast("Resource[Route]", section.gateway))
+        return _steering(first, section.id, (host,), own, tls=tls)
+
+    def _entries(self, route: Resource[Route]) -> tuple[Entry, ...]:
+        return entries(route, self._documents, self._domain, self._memo)
+
+    def _connections(self, section: Section, attached: tuple[Attachment, ...]) -> Iterator[Steering]:
+        for attachment in attached:
+            route = attachment.route
+            hosts = next(hosts for own, hosts in attachment.sections if own is section)
+            refs = connection_refs(route, self._documents, self._domain)
+            name = ("gateway api steering", section.id, route.key)
+            yield self._memo.get(name, (section, route, hosts, refs), partial(_by_connection, route, section.id, hosts, refs))
+
+    # The mesh
+
+    def of_service(self, host: str, audience: str, found: tuple[Attachment, ...]) -> Steering:
+        """The rules for callers of a service."""
+        by_request = [a for a in found if isinstance(a.route.spec, HttpRoute | GrpcRoute)]
+        whole = [a for a in found if isinstance(a.route.spec, ConnectionRoute)]
+        ordered = tuple((self._entries(a.route), a.parent) for a in by_request)
+        rules = tuple((a.route, connection_refs(a.route, self._documents, self._domain), a.parent.port) for a in whole)
+        name = ("gateway api mesh", host, audience)
+        return self._memo.get(name, (found, ordered, rules), partial(_for_service, host, audience, found, ordered, rules))
+
+
+def _at_port(host: str, pairs: tuple[tuple[Entry, ParentReference], ...], place: Place) -> Parts:
+    """The rules for callers of one port of a service."""
+    backend = place.scope.backends.get(host)
+    names_ = {p.name for p in backend.ports if p.number == place.port} if backend else set()
+    return routes(
+        (e for e, parent in pairs if parent.port in (None, place.port) and (not parent.section_name or parent.section_name in names_)),
+        place,
+    )
+
+
+def _in_order(layers: tuple[tuple[Entry, ...], ...]) -> tuple[Entry, ...]:
+    """A rule that is for a host and for a wider one is tried once."""
+    ordered = {id(e): e for layer in reversed(layers) for e in layer}
+    firsts = [[e for e in layer if ordered.pop(id(e), None)] for layer in layers]
+    return tuple(e for layer in firsts for e in sorted(layer, key=lambda e: e.order))
+
+
+def _nothing(section: Section) -> Entry:
+    """Answers for a listener without rules, so that no other listener's rules are tried for its hosts."""
+    route = cast("Resource[Route]", section.gateway)
+    blank = Rule(route=route, name="", source=section.source, grpc=False, shares=(), answer=404)
+    return Entry(rule=blank, match=RouteMatch(), prefix="/", source=section.source, order=((9, 0, 0, 0, 0), (0, "", ""), 0, 0))
+
+
+def _targets(ordered: Iterable[Entry]) -> tuple[str, ...]:
+    return tuple(sorted({ref.host for e in ordered for ref in e.rule.refs() if ref.host}))
+
+
+def _steering(first: Resource[Route], gateway: str, hosts: tuple[str, ...], ordered: tuple[Entry, ...], *, tls: bool) -> Steering:
+    return Steering(
+        key=first.key,
+        resource=cast("Resource[VirtualService]", first),
+        age=(first.created, first.key.name, first.key.namespace),
+        hosts=hosts,
+        gateways=frozenset((gateway,)),
+        http=(),
+        tcp=(),
+        targets=_targets(ordered),
+        make=partial(routes, ordered, tls=tls),
+    )
+
+
+def _tcp_rules(route: Resource[Route], refs: Refs, port: int | None = None) -> tuple[TcpRule, ...]:
+    match = (TcpMatch.model_construct(port=port),) if port is not None else ()
+    return tuple(
+        TcpRule(spec=TcpRoute.model_construct(match=match, route=_destinations(group)), source=route.at(f"spec.rules[{index}]"))
+        for index, group in _by_rule(refs)
+    )
+
+
+def _tls_rules(route: Resource[Route], hosts: tuple[str, ...], refs: Refs) -> tuple[TlsRule, ...]:
+    match = (TlsMatch.model_construct(sni_hosts=hosts),)
+    return tuple(
+        TlsRule(spec=TlsRules.model_construct(match=match, route=_destinations(group)), source=route.at(f"spec.rules[{index}]"))
+        for index, group in _by_rule(refs)
+    )
+
+
+def _by_rule(refs: Refs) -> Iterator[tuple[int, Refs]]:
+    for index in dict.fromkeys(i for i, _, _ in refs):
+        yield index, tuple(part for part in refs if part[0] == index)
+
+
+def _destinations(refs: Refs) -> tuple[TcpDestination, ...]:
+    """A backend of no weight gets nothing, even alone."""
+    return tuple(_destination(ref, weight) for _, ref, weight in refs if weight) or (_destination(Ref(source=refs[0][1].source), 1),)
+
+
+def _destination(ref: Ref, weight: int) -> TcpDestination:
+    port = PortSelector.model_construct(number=ref.port)
+    return TcpDestination.model_construct(
+        destination=Destination.model_construct(host=ref.host or UNKNOWN, subset=None, port=port), weight=weight
+    )
+
+
+def _by_connection(route: Resource[Route], gateway: str, hosts: tuple[str, ...], refs: Refs) -> Steering:
+    return Steering(
+        key=route.key,
+        resource=cast("Resource[VirtualService]", route),
+        age=(route.created, route.key.name, route.key.namespace),
+        hosts=hosts,
+        gateways=frozenset((gateway,)),
+        http=(),
+        tcp=_tcp_rules(route, refs),
+        tls=_tls_rules(route, hosts, refs),
+        targets=tuple(sorted({ref.host for _, ref, _ in refs if ref.host})),
+    )
+
+
+def _for_service(
+    host: str,
+    audience: str,
+    found: tuple[Attachment, ...],
+    ordered: tuple[tuple[tuple[Entry, ...], ParentReference], ...],
+    rules: tuple[tuple[Resource[Route], Refs, int | None], ...],
+) -> Steering:
+    """A route of another namespace than the service's belongs to that namespace alone."""
+    first = found[0].route
+    pairs = tuple(sorted(((e, parent) for group, parent in ordered for e in group), key=lambda pair: pair[0].order))
+    targets = {host, *_targets(e for e, _ in pairs), *(ref.host for _, refs, _ in rules for _, ref, _ in refs if ref.host)}
+    return Steering(
+        key=Key(kind=first.key.kind, namespace=audience or host.split(".")[1], name=first.key.name),
+        resource=cast("Resource[VirtualService]", first),
+        age=(first.created, first.key.name, first.key.namespace),
+        hosts=(host,),
+        gateways=frozenset((names.MESH,)),
+        http=(),
+        tcp=tuple(rule for route, refs, port in rules for rule in _tcp_rules(route, refs, port)),
+        targets=tuple(sorted(targets)),
+        export_to=(audience,) if audience else (),
+        make=partial(_at_port, host, pairs),
+    )

@@ -1,0 +1,62 @@
+"""What of the Gateway API's documents is valid but without effect here: field paths, what is said of each, and for which values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tulle.resources.gatewayapi.types import GROUP
+
+Entry = tuple[str, str, Callable[[Any], bool]]
+
+
+def _set(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _other_address(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("type") not in (None, "IPAddress")
+
+
+def _no_address(value: Any) -> bool:
+    return isinstance(value, Mapping) and not value.get("value") and not _other_address(value)
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1
+
+
+def _any_header_with_credentials(cors: Any) -> bool:
+    return isinstance(cors, Mapping) and bool(cors.get("allowCredentials")) and "*" in (cors.get("allowHeaders") or ())
+
+
+_KUBERNETES = "has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`"
+_SESSIONS = "not in force: use consistentHash on a cookie, in a DestinationRule"
+_OPTIONS: Entry = ("listeners[].tls.options", "not in force: no options are known", bool)
+_ONE = "only the first is in force: write all certificates into one Secret"
+_CORS = "callers that send credentials may not send every header: name the headers"
+
+IDLE: Mapping[str, tuple[Entry, ...]] = {
+    f"Gateway.{GROUP}": (
+        ("infrastructure", _KUBERNETES, _set),
+        ("addresses[]", "not in force: a Gateway is served on IP addresses of its proxies", _other_address),
+        ("addresses[]", "has no effect: without a value, it is served on the addresses of its proxies", _no_address),
+        ("tls.backend", "not in force: no certificate is shown to backends", _set),
+        ("tls.frontend.default.validation.caCertificateRefs", _ONE, _several),
+        ("tls.frontend.perPort[].tls.validation.caCertificateRefs", _ONE, _several),
+        _OPTIONS,
+    ),
+    "ListenerSet": (_OPTIONS,),
+    "HTTPRoute": (
+        ("rules[].sessionPersistence", _SESSIONS, _set),
+        ("rules[].filters[].cors", _CORS, _any_header_with_credentials),
+        ("rules[].backendRefs[].filters[].cors", _CORS, _any_header_with_credentials),
+    ),
+    "GRPCRoute": (("rules[].sessionPersistence", _SESSIONS, _set),),
+    "BackendTLSPolicy": (("targetRefs", "not in force: connections to the targets are made in plain text", _set),),
+    "XBackendTrafficPolicy": (
+        ("retryConstraint", "not in force: retries are limited by the policies of DestinationRules", _set),
+        ("sessionPersistence", _SESSIONS, _set),
+    ),
+}
+"""By the kind's name in keys."""

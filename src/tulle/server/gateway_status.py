@@ -1,0 +1,52 @@
+"""What the statuses of Gateways and routes have beyond conditions of their own, as the running mesh and the store know it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tulle.model.proxy import Node
+from tulle.model.resource import Condition
+from tulle.server.forms import condition_json
+
+NO_ADDRESS = "AddressNotAssigned"
+
+
+def gateway_programmed(found: Condition) -> Condition:
+    """In the specification's words: a Gateway that no proxy serves has no address."""
+    if found.reason != "NoProxy":
+        return found
+    return Condition(type=found.type, status=False, reason=NO_ADDRESS, message="no gateway proxy that serves it is connected")
+
+
+def with_listeners(details: Mapping[str, Any], programmed: Condition) -> dict[str, Any]:
+    """A listener that could be served is so no sooner than the proxies have it."""
+    if programmed.status is True or "listeners" not in details:
+        return dict(details)
+    said = condition_json(programmed)
+    listeners = [
+        {**one, "conditions": [said if (c["type"], c["status"]) == ("Programmed", "True") else c for c in one["conditions"]]}
+        for one in details["listeners"]
+    ]
+    return {**details, "listeners": listeners}
+
+
+def addresses(nodes: Iterable[Node], asked: Iterable[str]) -> list[dict[str, str]]:
+    """Where a Gateway is served: at the addresses that it asks for, else at those of its proxies."""
+    wanted = list(asked)
+    found = wanted or [node.ip if node.bind in ("0.0.0.0", "::") else node.bind for node in nodes]
+    return [{"type": "IPAddress", "value": value} for value in dict.fromkeys(found)]
+
+
+def observed(details: Mapping[str, Any], generation: int) -> dict[str, Any]:
+    """With the generation of the document that each condition was made for."""
+    return {name: _observed(value, generation) for name, value in details.items()}
+
+
+def _observed(value: Any, generation: int) -> Any:
+    if isinstance(value, list):
+        return [_observed(one, generation) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    made = {name: _observed(one, generation) for name, one in value.items()}
+    return {**made, "observedGeneration": generation} if {"type", "status", "reason"} <= made.keys() else made
