@@ -35,7 +35,8 @@ from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.telemetry import Telemetry
 
-_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, WorkloadGroup, ProxyConfig, Telemetry, Sidecar, KubernetesService)
+_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService)
+_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry)
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 
@@ -67,7 +68,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
             if (why := left_out(p))
         )
         return _warned(resource, found)
-    return _FINE if isinstance(spec, _KINDS) else _useless(resource)
+    return _FINE if isinstance(spec, _KINDS + _READ_ONLY) else _useless(resource)
 
 
 def _useless(resource: Resource[object]) -> Status:
