@@ -6,6 +6,7 @@ import asyncio
 import socket
 import stat
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -93,6 +94,25 @@ def test_rubbish_in_the_middle_of_a_stream_ends_it() -> None:
             assert code is grpc.StatusCode.INVALID_ARGUMENT
             assert "opened by 'sidecar~one', not by 'other'" in details
         await recorder.until(lambda: not recorder.nodes)
+
+    serve(scenario)
+
+
+def test_another_proxy_of_the_same_name_is_turned_away_while_the_first_is_there() -> None:
+    async def scenario(ads: Ads, recorder: Recorder, address: str) -> None:
+        twin = replace(NODE, instance="another run of an agent")
+        async with xds_client(address) as first, xds_client(address) as second:
+            await begin(first)
+            await second.send(type_url=CDS, node=node_message(twin))
+            code, details = await second.ending()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "'sidecar~one' is connected already" in details
+            assert recorder.nodes == {NODE.id: NODE}
+        await recorder.until(lambda: not recorder.nodes)
+        async with xds_client(address) as second:
+            await second.send(type_url=CDS, node=node_message(twin))
+            await second.receive()
+            assert recorder.nodes == {NODE.id: twin}
 
     serve(scenario)
 

@@ -28,6 +28,8 @@ GRACE = 2.0
 DRAIN_OF_REPLACED_LISTENERS = 45
 """Seconds that connections of a listener live on after its configuration was replaced; Istio's value."""
 LOG_FORMAT = "[%l] %n: %v"
+STILL_AWAY = "gRPC config stream to xds-grpc closed since"
+"""What Envoy says every few seconds while its control plane is away, after it has said so once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +87,10 @@ class Envoy:
         return await launch(self._program, self._guard, self._line)
 
     def _line(self, line: str) -> None:
-        # That it got the signal and lost its control plane is no news at the end. Its messages may end in a line of their own.
-        if line and not (self._ending and line.startswith("[warning]")):
+        # That it got the signal and lost its control plane is no news at the end, nor that it still has none each time it looks.
+        # Its messages may end in a line of their own.
+        stale = STILL_AWAY in line or (self._ending and line.startswith("[warning]"))
+        if line and not stale:
             self._say(line)
 
     async def _probe(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class GatewaySpec:
     locality: Locality = Locality()
 
 
-def gateway_node(spec: GatewaySpec, *, privileged_ports: bool) -> Node:
+def gateway_node(spec: GatewaySpec, *, privileged_ports: bool, instance: str = "") -> Node:
     """What the gateway says of itself."""
     return Node(
         id=f"gateway~{spec.name}",
@@ -43,6 +44,7 @@ def gateway_node(spec: GatewaySpec, *, privileged_ports: bool) -> Node:
         service_account=spec.service_account,
         ip="127.0.0.1" if spec.bind in ("0.0.0.0", "::") else spec.bind,
         locality=spec.locality,
+        instance=instance,
         privileged_ports=privileged_ports,
         bind=spec.bind,
     )
@@ -55,7 +57,7 @@ class GatewayProxy:
         self.spec = spec
         self.settings = settings
         self.ready = asyncio.Event()
-        self.node = gateway_node(spec, privileged_ports=may_bind_low(spec.bind))
+        self.node = gateway_node(spec, privileged_ports=may_bind_low(spec.bind), instance=secrets.token_hex(8))
         self.envoy: Envoy | None = None
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> int:

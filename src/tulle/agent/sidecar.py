@@ -114,6 +114,7 @@ def plan(spec: WorkloadSpec, ports: Ports, dice: Random) -> Plan:
         ip=spec.address,
         locality=spec.locality,
         inbound=inbound,
+        instance=f"{dice.getrandbits(64):016x}",
         http_proxy=(LOOPBACK, ports.hold_preferred(LOOPBACK, HTTP_PROXY_PORT)),
         upstreams=spec.upstreams,
     )

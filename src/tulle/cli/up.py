@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,10 +92,8 @@ def _plan(paths: list[str], options: dict[str, str | None], bind: str | None, ru
         settings = mesh.spec.settings.settings()
         said = {"domain": settings.domain, "root_namespace": settings.root_namespace}
         options |= said | {"outbound": "ALLOW_ANY" if settings.allow_any else "REGISTRY_ONLY"}
-        folder = Path(mesh.origin.path).parent
-        more = [str(folder / path) for path in mesh.spec.config]
         known = {Path(path).resolve() for path, _ in files}
-        files += [(path, text) for path, text in (read_files(more) if more else []) if Path(path).resolve() not in known]
+        files += [(path, text) for path, text in _configured(mesh) if Path(path).resolve() not in known]
     if gateway and bind:
         gateway = replace(gateway, bind=bind)
     if gateway:
@@ -111,6 +109,16 @@ def _plan(paths: list[str], options: dict[str, str | None], bind: str | None, ru
         workloads=specs,
         files=tuple(File(path=path, text=text) for path, text in files),
     )
+
+
+def _configured(mesh: Resource[Mesh]) -> Iterator[tuple[str, str]]:
+    """The documents that a mesh file names. Ends the program (2) with the line of the one that cannot be read."""
+    folder = Path(mesh.origin.path).parent
+    for index, path in enumerate(mesh.spec.config):
+        try:
+            yield from read_files([str(folder / path)])
+        except Failure as failure:
+            raise Failure(f"{mesh.at(f'spec.config[{index}]').origin}: {failure}", failure.exit_code) from None
 
 
 def _mesh(files: Iterable[tuple[str, str]]) -> Resource[Mesh] | None:

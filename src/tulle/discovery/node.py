@@ -48,6 +48,7 @@ def from_envoy(id_: str, cluster: str, locality: Locality, metadata: Mapping[str
         labels=reader.take("labels", _labels, plain.labels),
         service=reader.text("service", cluster),
         service_account=reader.text("service_account", plain.service_account),
+        instance=reader.text("instance", plain.instance),
         ip=reader.text("ip", plain.ip),
         locality=locality,
         inbound=reader.several("inbound", _inbound),
@@ -66,6 +67,7 @@ def _words(node: Node) -> dict[str, Any]:
         "labels": dict(node.labels),
         "service": node.service,
         "service_account": node.service_account,
+        "instance": node.instance,
         "ip": node.ip,
         "inbound": [
             {

@@ -61,6 +61,8 @@ class Node:
     http_proxy: tuple[str, int] | None = None
     """Address and port of the forward proxy for the workload's own calls."""
     upstreams: tuple[Upstream, ...] = ()
+    instance: str = ""
+    """Of one run of its agent: tells a proxy that comes back from another one that was given the same id."""
     privileged_ports: bool = False
     """Whether it may bind ports below 1024. Where not, a gateway serves them 8000 higher."""
     bind: str = "0.0.0.0"

@@ -171,9 +171,12 @@ class Ads:
     def _session(self, mode: Mode, first: bytes) -> Iterator[_Session]:
         request, message = parse(first, mode)
         node = read_node(message)
+        previous = self._sessions.get(node.id)
+        if previous and previous.node.instance != node.instance:
+            raise ValueError(f"a proxy {node.id!r} is connected already; one that runs beside it needs another name")
         snapshot = self._proxies.connected(node)
-        session = _Session(self, node.id, Stream(mode, snapshot, self._shared), version(message))
-        if previous := self._sessions.get(node.id):
+        session = _Session(self, node, Stream(mode, snapshot, self._shared), version(message))
+        if previous:
             self.counters.superseded += 1
             previous.end(grpc.StatusCode.ABORTED, f"another proxy has connected as {node.id!r}")
         self._sessions[node.id] = session
@@ -193,11 +196,12 @@ class Ads:
 class _Session:
     """One client's stream and its timers. All state is changed between two awaits of the one event loop."""
 
-    def __init__(self, ads: Ads, node_id: str, stream: Stream, version: str) -> None:
+    def __init__(self, ads: Ads, node: Node, stream: Stream, version: str) -> None:
+        self.node = node
         self.version = version
         self.verdict: tuple[grpc.StatusCode, str] | None = None
         """Why the stream is ended from this side."""
-        self._ads, self._id, self._stream = ads, node_id, stream
+        self._ads, self._id, self._stream = ads, node.id, stream
         self._outbox: deque[bytes] = deque()
         self._mailbox: Snapshot | None = None
         self._wake = asyncio.Event()
