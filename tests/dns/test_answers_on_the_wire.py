@@ -89,6 +89,7 @@ def test_silence(wire: bytes, expected: None) -> None:
         query("web.service.consul").to_wire() + b"more",
         query("web.service.consul").to_wire()[:4] + b"\0\2" + query("web.service.consul").to_wire()[6:],
     ],
+    ids=["no question", "a question that is missing", "a name that ends", "a name that points at itself", "more", "two questions"],
 )
 def test_what_cannot_be_read(wire: bytes) -> None:
     found = reply(wire)
