@@ -25,7 +25,10 @@ from tulle.model.proxy import Node
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
 from tulle.registry.registrations import Registrations
+from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
+from tulle.server.consul.api import consul_app
+from tulle.server.consul.start import consul_registry, place_of
 from tulle.server.fleet import Fleet, Member
 from tulle.server.http import application, listen, serve
 from tulle.server.live import LiveMesh
@@ -68,6 +71,9 @@ class Control:
         self._earlier: dict[Key, deque[Resource[Any]]] = {}
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
         self._ads: Ads
+        self.registry: Registry
+        self._registered: Mapping[str, Registration] = {}
+        self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, lambda: Known(self.built.mesh, self.inputs.registrations))
 
@@ -78,6 +84,7 @@ class Control:
             self.store = store
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
+            self.registry = consul_registry(store, self.settings)
             listener = listen(self.settings.api)
             stack.callback(listener.close)
             if questions := self._names.listen():
@@ -85,20 +92,24 @@ class Control:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             first = (asyncio.Event(), asyncio.Event())
             running = [tasks.create_task(self._follow_documents(first[0])), tasks.create_task(self._follow_registrations(first[1]))]
-            for event in first:
+            running.append(tasks.create_task(self.registry.run()))
+            for event in (*first, self.registry.ready):
                 await event.wait()
+            self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
             self._ads = Ads(self)
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
-            app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback)
-            running += [tasks.create_task(serve(app, listener))]
+            consul = consul_app(self.registry, place_of(self.settings))
+            app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul)
+            running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
             if questions:
                 running.append(tasks.create_task(self._names.serve(questions)))
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self.ready.set()
             await stop.wait()
+            self.registry.close()
             for task in running:
                 task.cancel()
 
@@ -116,8 +127,18 @@ class Control:
 
     async def _follow_registrations(self, first: asyncio.Event) -> None:
         async for revision, registrations in self.registrations.watch():
-            self._take(revision, registrations=registrations)
+            self._registered = registrations
+            self._take(revision, registrations={**registrations, **self._catalog})
             first.set()
+
+    async def _follow_catalog(self) -> None:
+        async for revision, registrations in self.registry.watch_mesh():
+            self._take_catalog(revision, registrations)
+
+    def _take_catalog(self, revision: int, registrations: Mapping[str, Registration]) -> None:
+        """What clients of Consul's API registered, and what they say of `tulle run`'s, which has the same identity and goes before it."""
+        self._catalog = registrations
+        self._take(revision, registrations={**self._registered, **registrations})
 
     def _take(
         self,
