@@ -386,3 +386,21 @@ def test_what_was_refused_beside_a_named_route_table_is_sent_again() -> None:
     play >> nack(RDS, 1, "r1: bad") << "rejected RDS all: r1: r1: bad" << "send RDS 2: +r0 +r2"
     play >> ack(RDS, 2)
     play.done()
+
+
+def test_a_new_snapshot_ends_the_search_and_brings_what_was_not_tried() -> None:
+    r0, r1, more = entry(RDS, "r0", "x"), entry(RDS, "r1", "x"), entry(LDS, "l", "x")
+    play = Playbook(DELTA, all=snapshot(r0, r1), more=snapshot(r0, r1, more))
+    play >> ask(RDS, "r0", "r1") << "send RDS 1: +r0 +r1"
+    play >> nack(RDS, 1, "is bad") << "send RDS 2: +r0"
+    play >> "more"
+    play >> ack(RDS, 2) << "send RDS 3: +r1"
+    play >> ack(RDS, 3) << "acknowledged RDS more"
+    play.done()
+
+
+def test_what_is_about_to_go_is_still_there_for_who_asks() -> None:
+    play = started(DELTA, old=first(), new=snapshot(B, EB, L, RB))
+    play >> "new" << "send CDS 5: +b" << "acknowledged EDS new"
+    play >> ask(EDS, "a", "b") << "send EDS 6: +a +b"
+    play.done()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -15,9 +15,10 @@ from support.led_envoy import led_envoy
 from support.load import load
 from support.raw_http import Client, upstreams
 from support.recorder import Recorder
+from support.running import free_port
 from support.views import cluster, endpoints, host, http_listener, route, table, to, view
 from tulle.discovery import CDS, EDS, LDS, RDS
-from tulle.model.proxy import Node, ProxyView, Role
+from tulle.model.proxy import Listener, Node, ProxyView, Role
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
 from tulle.server.ads import Ads
 
@@ -40,6 +41,8 @@ class Mesh:
     """Listeners besides the one under load, and the cluster of each."""
     edge: bool = False
     """Of the listener under load."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Where the listeners listen. An Envoy mistakes listeners on port 0 for each other, and hands on their sockets."""
     made: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +92,11 @@ class Mesh:
     def change_main(self) -> None:
         self.edge = not self.edge
 
+    def listener(self, name: str, **more: bool) -> Listener:
+        if name not in self.ports:
+            self.ports[name] = free_port()
+        return replace(http_listener(name, name, **more), port=self.ports[name])
+
     def view(self) -> ProxyView:
         main = table("main", host("*", *(route(path, to(name)) for path, name in self.routes.items())))
         extras = [table(name, host("*", route(None, to(target)))) for name, target in self.extras.items()]
@@ -96,8 +104,8 @@ class Mesh:
             n: TrafficPolicy(connection_pool=ConnectionPool(connect_timeout=timedelta(seconds=5 + self.timeouts[n]))) for n in self.clusters
         }
         return view(
-            http_listener("main", "main", edge=self.edge),
-            *(http_listener(name, name) for name in self.extras),
+            self.listener("main", edge=self.edge),
+            *(self.listener(name) for name in self.extras),
             main,
             *extras,
             *(cluster(name, policies[name]) for name in self.clusters),
@@ -132,7 +140,7 @@ async def change_under_load(delta: bool) -> None:
         ads = Ads(recorder, linger=0.02)
         async with ads.serving(["127.0.0.1:0"]) as (port,), led_envoy(NODE, f"127.0.0.1:{port}", delta=delta) as envoy:
             await recorder.until(lambda: bool(recorder.nodes) and recorder.took(CDS, EDS, LDS, RDS))
-            main = await asyncio.to_thread(envoy.port, "main")
+            main = mesh.ports["main"]
             async with load(main, PATHS) as pulling:
                 for turn in range(CHANGES):
                     KINDS[turn % len(KINDS)](mesh)

@@ -72,7 +72,7 @@ class Track:
     @property
     def clean(self) -> bool:
         """The client holds all of `sent`."""
-        return self.flight is None and not self.trials and not self.refused and self.held is None and not self.anew
+        return not (self.flight or self.trials or self.refused or self.asked or self.anew) and self.held is None
 
     def withheld(self) -> dict[str, Entry | None]:
         """What the client has instead of entries of `sent`, by name."""
