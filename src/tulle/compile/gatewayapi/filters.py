@@ -83,7 +83,7 @@ def rewritten_host(rule: UrlRewrite | None) -> str | None:
 
 
 def cors(rule: spec.Cors | None) -> Cors | None:
-    """Preflights from elsewhere are answered too, without leave."""
+    """Preflights from origins that are not allowed go to the backend, and get no leave from here."""
     if rule is None:
         return None
     methods = METHODS if rule.allow_credentials and "*" in rule.allow_methods else rule.allow_methods
@@ -94,7 +94,7 @@ def cors(rule: spec.Cors | None) -> Cors | None:
         expose_headers=tuple(h for h in rule.expose_headers if h != "*" or not rule.allow_credentials),
         max_age=timedelta(seconds=rule.max_age),
         allow_credentials=True if rule.allow_credentials else None,
-        forward_unmatched_preflights=False,
+        forward_unmatched_preflights=True,
     )
 
 
