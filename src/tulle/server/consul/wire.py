@@ -66,7 +66,7 @@ class Ask:
     def document(self) -> Any:
         """The body as JSON. Raises Refused."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise BadBodyError(str(error)) from None
 
@@ -128,6 +128,10 @@ class Blocking:
         consistency = "stale" if stale or ask.has("max_stale") else "consistent" if consistent else "leader"
         wait = min(wait, WAIT_LIMIT) if wait > 0 else WAIT_DEFAULT
         return cls(index=_index(ask.get("index")), wait=wait, consistency=consistency, cached=cached)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _index(text: str) -> int:
