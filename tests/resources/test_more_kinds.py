@@ -18,7 +18,12 @@ template: {ports: {http: 8080}, serviceAccount: web, labels: {version: v1}, loca
 probe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: a, value: b}]}, periodSeconds: 5}
 """
     assert spec_of("WorkloadGroup", spec).probe.http_get.path == "/ready"
-    assert [w.partition(":")[0] for w in warned("WorkloadGroup", spec)] == ["spec.template", "spec.probe"]
+    assert [w.partition(":")[0] for w in warned("WorkloadGroup", spec)] == [
+        "spec.metadata.annotations",
+        "spec.template.ports",
+        "spec.template.network",
+        "spec.probe",
+    ]
 
 
 @pytest.mark.parametrize(

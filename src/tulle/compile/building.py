@@ -9,6 +9,7 @@ from functools import partial
 from tulle.compile import catalog, services
 from tulle.compile.catalog import Catalog, ServiceKey
 from tulle.compile.credentials import Credentials
+from tulle.compile.groups import LABEL, completed, group_of, groups
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
 from tulle.compile.rules import Documents, arrange, of_kind
@@ -18,7 +19,6 @@ from tulle.compile.statuses import statuses
 from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
 from tulle.model.resource import Key, Status
-from tulle.model.service import Registration
 from tulle.resources.core import KubernetesService
 from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
@@ -83,7 +83,7 @@ def _catalog(inputs: Inputs, previous: Built | None, memo: Memo, *, same_documen
     before = previous.mesh.catalog if previous else Catalog()
     domain = inputs.settings.domain
     documents = before.documents if previous and same_documents else _definitions(inputs, domain, memo)
-    changes = _changed_registrations(previous.inputs.registrations if previous else {}, inputs.registrations)
+    changes = _changed_registrations(previous.inputs if previous else Inputs(), inputs, same_documents=same_documents)
     if not same_documents:
         changes.update(_changed_entries(previous.inputs.resources if previous else {}, inputs.resources))
     return catalog.update(before, changes, documents, domain, memo)
@@ -106,11 +106,19 @@ def _by_service(definitions: Iterable[Definition]) -> Mapping[ServiceKey, tuple[
     return {key: tuple(sorted(group, key=lambda d: d.rank)) for key, group in sorted(found.items())}
 
 
-def _changed_registrations(before: Mapping[str, Registration], after: Mapping[str, Registration]) -> dict[str, Workload | None]:
-    changes: dict[str, Workload | None] = {services.registration_id(id_): None for id_ in before.keys() - after.keys()}
-    for id_, registration in after.items():
-        if before.get(id_) is not registration:
-            changes[services.registration_id(id_)] = services.workload_of_registration(id_, registration)
+def _changed_registrations(before: Inputs, after: Inputs, *, same_documents: bool) -> dict[str, Workload | None]:
+    """Those that said something new, and those of whose group something new is said."""
+    old, new = before.registrations, after.registrations
+    changes: dict[str, Workload | None] = {services.registration_id(id_): None for id_ in old.keys() - new.keys()}
+    concerned = {id_ for id_, registration in new.items() if old.get(id_) is not registration}
+    grouped = [id_ for id_ in (concerned if same_documents else new) if LABEL in new[id_].labels]
+    known = groups(after.resources) if grouped else {}
+    if grouped and not same_documents:
+        earlier = groups(before.resources)
+        concerned |= {id_ for id_ in grouped if group_of(new[id_], earlier) is not group_of(new[id_], known)}
+    for id_ in sorted(concerned):
+        registration = completed(new[id_], group_of(new[id_], known))
+        changes[services.registration_id(id_)] = services.workload_of_registration(id_, registration)
     return changes
 
 

@@ -159,7 +159,9 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("serviceAccount", "nobody looks at the identity of a workload"),
     ),
     "WorkloadGroup": (
-        _off("template", "instances say of themselves what they are when they register"),
+        _off("template.ports", "instances say which ports they have when they register"),
+        _off("template.network", "all instances are dialled directly"),
+        Pending(path="metadata.annotations", message="has no effect"),
         _off("probe", "nobody probes the group's instances"),
     ),
     "ProxyConfig": (
