@@ -16,11 +16,13 @@ from tulle.agent.spec import AgentSettings, WorkloadSpec
 from tulle.compile import gateway_addresses
 from tulle.control import Control
 from tulle.model.resource import Key
+from tulle.model.service import Protocol
 from tulle.settings import Settings
 from tulle.store.document import File, Report
 
 APPLIED = "up/applied"
 """Where the store keeps which documents were put into force by the last plan."""
+_SCHEMES = {Protocol.HTTPS: "https", Protocol.TLS: "tls", Protocol.UDP: "udp"}
 Announce = Callable[[str], None]
 """Takes a line for the person at the terminal."""
 
@@ -108,7 +110,7 @@ class LocalMesh:
         for server in gateway_addresses(self.control.built.mesh, node):
             if not server.dropped:
                 moved = f" (port {server.declared_port}; ports below 1024 need more rights)" if server.port != server.declared_port else ""
-                yield f"{'http' if server.protocol.is_http else 'tcp'}://{node.ip}:{server.port}{moved}"
+                yield f"{_SCHEMES.get(server.protocol, 'http' if server.protocol.is_http else 'tcp')}://{node.ip}:{server.port}{moved}"
 
     async def _until_ready(self) -> None:
         units: Iterable[Sidecar | GatewayProxy] = (unit for unit in (self.gateway, *self.sidecars) if unit)

@@ -21,6 +21,7 @@ from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Resource, Status, Violation
 from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
+from tulle.resources.core_secret import Secret
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
 from tulle.resources.networking.envoy_filter import EnvoyFilter
@@ -35,7 +36,7 @@ from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.telemetry import Telemetry
 
-_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService)
+_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService, Secret)
 _READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry)
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
