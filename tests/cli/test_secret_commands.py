@@ -47,6 +47,7 @@ async def _from_beginning_to_end(place: Place) -> None:
             0,
             "secret/shop-cacert created (default)\n",
         )
+        assert (await place.status("secrets", "shop"))["Accepted"]["status"] == "True"
         code, said = await place.tulle("secret", "list")
         assert code == 0
         assert "shop.example.com, *.shop.example.com  in 19d" in said, said

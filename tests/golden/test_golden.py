@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import Ca
 from support.golden import Case
 from support.lone_envoy import validate
 from tulle.model.mesh import Inputs
@@ -68,5 +69,6 @@ def test_the_order_of_what_is_given_does_not_matter(folder: Path) -> None:
 @each_case
 def test_envoy_accepts(folder: Path, tmp_path: Path) -> None:
     case = Case(folder)
+    roots = Ca().write(tmp_path)
     for name, snapshot in case.snapshots().items():
-        assert validate(static_config(snapshot, case.nodes[name]), tmp_path) == "", name
+        assert validate(static_config(snapshot, case.nodes[name], roots), tmp_path) == "", name

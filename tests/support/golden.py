@@ -27,12 +27,12 @@ from tulle.model.mesh import Inputs, MeshSettings
 from tulle.model.proxy import InboundPort, Node, Role, Upstream
 from tulle.model.resource import Resource, Status, Violation
 from tulle.model.service import Protocol, RegisteredPort, Registration
-from tulle.protos import to_dict
 from tulle.resources.read import Read, read
 from tulle.translate import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Snapshot, Translator
-from tulle.translate.static import decode
+from tulle.translate.snapshot import SECRET
+from tulle.translate.static import shown
 
-_FILES = {"listeners": LISTENER, "routes": ROUTES, "clusters": CLUSTER, "endpoints": ENDPOINTS}
+_FILES = {"listeners": LISTENER, "routes": ROUTES, "clusters": CLUSTER, "endpoints": ENDPOINTS, "secrets": SECRET}
 
 
 def load(path: Path) -> Any:
@@ -121,7 +121,7 @@ class Case:
         made = {"status.yaml": status_text(self.read, self.build())}
         for name, snapshot in self.snapshots().items():
             for file, type_url in _FILES.items():
-                made[f"xds/{name}/{file}.yaml"] = text([to_dict(decode(entry)) for entry in sorted_entries(snapshot, type_url)])
+                made[f"xds/{name}/{file}.yaml"] = text([shown(entry) for entry in sorted_entries(snapshot, type_url)])
         return {path: content for path, content in made.items() if content}
 
 

@@ -26,9 +26,14 @@ def files(chain: str, key: str) -> str:
     return f"{_PAIR}{chain}~{key}"
 
 
-def root_file(path: str) -> str:
-    """The name of an authority in a file of the proxy's machine; `system` means those that the machine trusts."""
-    return f"{_ROOT}{path}" if path != "system" else SYSTEM_ROOTS
+def root_file(path: str, revoked: str = "") -> str:
+    """The name of an authority in a file of the proxy's machine; `system` means those that the machine trusts.
+
+    `revoked`: a file beside it with certificates that are trusted no more; only for one in a file of its own.
+    """
+    if path == "system":
+        return SYSTEM_ROOTS
+    return f"{_ROOT}{path}~{revoked}" if revoked else f"{_ROOT}{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,8 @@ class Keyring:
 
     def _authority(self, name: str) -> Authority | None:
         if name.startswith(_ROOT):
-            return Authority(name=name, roots=name.removeprefix(_ROOT))
+            path, _, revoked = name.removeprefix(_ROOT).partition("~")
+            return Authority(name=name, roots=path, revoked=revoked or None)
         namespace, written = self._parsed(name)
         for candidate in (written, written.removesuffix(_AUTHORITY)):
             resource = self.credentials.get((namespace, candidate))

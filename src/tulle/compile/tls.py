@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tulle.compile.credentials import Keyring, files, root_file
-from tulle.model.tls import SYSTEM_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
+from tulle.model.tls import DownstreamTls, TlsVersion, Trust, UpstreamTls
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode
 from tulle.resources.networking.tls import TlsVersion as Version
 
@@ -72,13 +72,14 @@ def _certificates(spec: ServerTls, keyring: Keyring, home: str) -> tuple[str, ..
 def _callers(spec: ServerTls, keyring: Keyring, home: str) -> Trust | Missing:
     credential = spec.ca_cert_credential_name or spec.credential_name or next(iter(spec.credential_names), "")
     path = spec.ca_certificates or next((c.ca_certificates for c in spec.tls_certificates if c.ca_certificates), "")
-    authority = root_file(path) if path else keyring.authority(credential, home)
+    crl = spec.ca_crl or ""
+    authority = root_file(path, crl) if path else keyring.authority(credential, home)
     if not authority:
         return _missing("authority (ca.crt) for the certificates of callers", credential, keyring, home)
     return Trust(
         authority=authority,
         names=spec.subject_alt_names,
-        revoked=spec.ca_crl or "",
+        revoked="" if path else crl,
         keys=spec.verify_certificate_spki,
         certificates=spec.verify_certificate_hash,
         lenient=bool(spec.insecure_skip_verify),
@@ -125,9 +126,11 @@ def _servers(spec: ClientTls, keyring: Keyring, names: tuple[str, ...]) -> Trust
     """Without an authority the proxy's machine is asked, as Istio does; a client certificate's Secret may bring its own."""
     if spec.insecure_skip_verify:
         return None
-    authority = root_file(spec.ca_certificates) if spec.ca_certificates else SYSTEM_ROOTS
+    path, crl = spec.ca_certificates or "system", spec.ca_crl or ""
+    authority = root_file(path, crl)
     if spec.credential_name:
         authority = keyring.authority(spec.credential_name)
         if not authority:
             return Missing(why=f"there is no authority (ca.crt) in a Secret {spec.credential_name} in namespace {keyring.namespace}")
-    return Trust(authority=authority, names=spec.subject_alt_names or names, revoked=spec.ca_crl or "")
+    own = authority.endswith(f"~{crl}")
+    return Trust(authority=authority, names=spec.subject_alt_names or names, revoked="" if own else crl)

@@ -9,7 +9,7 @@ from typing import Any
 from tulle.model.tls import SYSTEM_ROOTS, Authority, Certificate, DownstreamTls, Hidden, Material, Secret, TlsVersion, Trust, UpstreamTls
 from tulle.protos import any_, pb
 from tulle.translate.snapshot import SECRET, Reference
-from tulle.translate.values import ADS, YES, Fields
+from tulle.translate.values import ADS, Fields
 
 SOCKET = "envoy.transport_sockets.tls"
 
@@ -55,8 +55,8 @@ def downstream(of: DownstreamTls) -> Fields:
     if of.protocols:
         common["alpn_protocols"] = list(of.protocols)
     fields: Fields = {"common_tls_context": common}
-    if of.require_certificate:
-        fields["require_client_certificate"] = YES
+    if of.trust:
+        fields["require_client_certificate"] = {"value": of.require_certificate}
     return {"name": SOCKET, "typed_config": any_(pb.DownstreamTlsContext(**fields))}
 
 

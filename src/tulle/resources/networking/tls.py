@@ -146,7 +146,8 @@ class ServerTls(Spec):
             yield (missing,), f"required where mode is {self.mode.value} and credentialName is not set"
 
     def _callers_authority(self) -> Iterator[Problem]:
-        if not (self.credential_name or self.credential_names or self.ca_cert_credential_name or self.ca_certificates):
+        inside = any(pair.ca_certificates for pair in self.tls_certificates)
+        if not (self.credential_name or self.credential_names or self.ca_cert_credential_name or self.ca_certificates or inside):
             yield (), f"mode {self.mode.value} needs credentialName or caCertificates, to check the certificates of callers"
 
     @staticmethod
