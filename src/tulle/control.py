@@ -24,6 +24,7 @@ from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
+from tulle.registry.checking import Checking
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
@@ -103,6 +104,7 @@ class Control:
             consul = consul_app(self.registry, place_of(self.settings))
             app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul)
             running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
+            running.append(tasks.create_task(Checking(self.registry, scripts=self.settings.enable_script_checks).run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
             if questions:
                 running.append(tasks.create_task(self._names.serve(questions)))

@@ -1,0 +1,92 @@
+"""Checks registered over Consul's API are run, and what they find decides who is given out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import dns.asyncquery
+
+from support.agent_calls import call
+from support.running import Place, running
+from support.zones import code, query
+
+
+async def statuses(place: Place) -> dict[str, str]:
+    _, found = await call(place, "GET", "/v1/agent/checks")
+    return {id_: check["Status"] for id_, check in found.items()}
+
+
+async def until(place: Place, id_: str, status: str, seconds: float) -> float:
+    """Seconds that it took."""
+    begun = time.monotonic()
+    async with asyncio.timeout(seconds):
+        while (await statuses(place)).get(id_) != status:  # noqa: ASYNC110 - what clients do who do not block
+            await asyncio.sleep(0.005)
+    return time.monotonic() - begun
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine")
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_what_is_found_decides(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(folder=tmp_path)
+        async with running(place, "control"):
+            await place.until("/api/v1/proxies", lambda _: True)
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            check = {"HTTP": f"http://127.0.0.1:{port}/", "Interval": "1s"}
+            status, said = await call(place, "PUT", "/v1/agent/service/register", {"Name": "web", "Port": port, "Check": check})
+            assert (status, said) == (200, "")
+            await until(place, "service:web", "passing", 5)
+            alias = {"Name": "as web", "ID": "alias", "AliasService": "web"}
+            assert (await call(place, "PUT", "/v1/agent/check/register", alias))[0] == 200
+            await until(place, "alias", "passing", 5)
+            server.close()
+            await until(place, "service:web", "critical", 5)
+            await until(place, "alias", "critical", 5)
+            assert (await call(place, "GET", "/v1/health/service/web?passing"))[1] == []
+            answer = await dns.asyncquery.udp(query("web.service.consul"), "127.0.0.1", port=place.dns, timeout=10)
+            assert code(answer) == "NXDOMAIN"
+
+    asyncio.run(main())
+
+
+def test_a_word_that_ends_and_is_renewed(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(folder=tmp_path)
+        async with running(place, "control"):
+            await place.until("/api/v1/proxies", lambda _: True)
+            assert (await call(place, "PUT", "/v1/agent/check/register", {"Name": "beat", "TTL": "600ms"}))[0] == 200
+            assert (await statuses(place))["beat"] == "critical"
+            for _ in range(3):
+                assert (await call(place, "PUT", "/v1/agent/check/pass/beat"))[0] == 200
+                assert (await statuses(place))["beat"] == "passing"
+                await asyncio.sleep(0.3)
+            assert (await statuses(place))["beat"] == "passing"
+            await until(place, "beat", "critical", 3)
+
+    asyncio.run(main())
+
+
+def test_programs_are_run_only_where_the_operator_allowed_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(folder=tmp_path)
+        made = tmp_path / "made"
+        program = [sys.executable, "-c", f"import pathlib; pathlib.Path({str(made)!r}).touch()"]
+        async with running(place, "control"):
+            await place.until("/api/v1/proxies", lambda _: True)
+            status, _ = await call(place, "PUT", "/v1/agent/check/register", {"Name": "s", "Args": program, "Interval": "1s"})
+            assert status >= 400
+            assert (await call(place, "PUT", "/v1/agent/check/register", {"Name": "a", "AliasService": "consul"}))[0] == 200
+            await until(place, "a", "passing", 5)
+            assert not made.exists()
+
+    asyncio.run(main())
