@@ -310,3 +310,24 @@ def test_one_catalog_for_the_mesh_and_for_consul(consul: Consul) -> None:
     consul.put("/v1/agent/service/deregister/reviews-1")
     assert consul.call(consul.registrations.all()) == {}
     assert consul.get("/v1/health/service/reviews").json == []
+
+
+def test_a_node_in_maintenance_takes_its_instances_out_of_the_mesh(consul: Consul) -> None:
+    consul.put("/v1/agent/service/register", {"Name": "web", "Port": 8080})
+    consul.put("/v1/agent/service/register", {"Name": "not_a_host_name", "Port": 8081})
+    consul.put("/v1/agent/service/register", {"Name": "named", "Port": 8082, "Address": "db.example.com"})
+    assert [(r.service, r.health) for r in consul.registry.mesh().values()] == [("web", Health.PASSING)]
+    consul.put("/v1/agent/maintenance?enable=true")
+    assert [r.health for r in consul.registry.mesh().values()] == [Health.CRITICAL]
+    consul.put("/v1/agent/maintenance?enable=false")
+    assert [r.health for r in consul.registry.mesh().values()] == [Health.PASSING]
+
+
+def test_a_sidecar_is_registered_with_its_service(consul: Consul) -> None:
+    for name in ("web", "api"):
+        consul.put("/v1/agent/service/register", {"Name": name, "Port": 80, "Connect": {"SidecarService": {}}})
+    (proxy,) = consul.get("/v1/catalog/connect/web").json
+    assert (proxy["ServiceID"], proxy["ServiceKind"], proxy["ServicePort"]) == ("web-sidecar-proxy", "connect-proxy", 21000)
+    assert proxy["ServiceProxy"]["DestinationServiceID"] == "web"
+    (entry,) = consul.get("/v1/health/connect/api").json
+    assert (entry["Service"]["Port"], entry["Checks"][1]["Type"]) == (21001, "alias")

@@ -6,7 +6,7 @@ Whoever has had an answer reads what it wrote. Waits and results of checks go th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -84,9 +84,8 @@ class Registry:
 
     def _touch(self, touched: Sequence[tuple[Topic, int]]) -> None:
         self.waiting.changed(touched)
-        names = {topic[1] for topic, _ in touched if topic[0] == "service"}
-        if names:
-            self._rebuild_mesh(names)
+        if self.tables.moved:
+            self._rebuild_mesh()
 
     def _advance(self) -> None:
         self._advanced.set()
@@ -234,12 +233,10 @@ class Registry:
             yield self.tables.revision, dict(self._mesh)
             await changed.wait()
 
-    def _rebuild_mesh(self, names: Iterable[str]) -> None:
-        keys = {key for name in names for key in self.tables.instances.get(name, ())}
-        keys |= self.tables.departed
-        self.tables.departed.clear()
+    def _rebuild_mesh(self) -> None:
+        moved, self.tables.moved = self.tables.moved, set()
         changed = False
-        for key in keys:
+        for key in moved:
             identity, registration = in_mesh(self.tables, key)
             changed |= self._put_mesh(key, identity, registration)
         if changed:

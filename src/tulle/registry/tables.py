@@ -45,8 +45,8 @@ class Tables:
         """By the service's name in lower case."""
         self.locks: dict[str, set[str]] = {}
         """Keys by the session that holds them."""
-        self.departed: set[ServiceKey] = set()
-        """Instances that went away since somebody last looked here, and emptied it."""
+        self.moved: set[ServiceKey] = set()
+        """Instances that came, changed, were found in another health or went since somebody last looked here, and emptied it."""
         self._checks_of_service: dict[ServiceKey, set[str]] = {}
         self._keys: list[str] = []
         self._dead: list[str] = []
@@ -134,15 +134,16 @@ class Tables:
 
     def _take_node(self, name: NodeName, kept: Kept[Node] | None) -> Iterable[Topic]:
         _put(self.nodes, name, kept)
+        self.moved.update((name, identifier) for identifier in self.services_of_node.get(name, ()))
         yield from (("nodes",), ("node", name))
         yield from (("service", self.services[name, i].value.name.lower()) for i in self.services_of_node.get(name, ()))
 
     def _take_service(self, key: ServiceKey, kept: Kept[Service] | None) -> Iterable[Topic]:
         before = self.services.get(key)
+        self.moved.add(key)
         if before:
             _leave(self.instances, before.value.name.lower(), key)
             _leave(self.services_of_node, key[0], key[1])
-            self.departed.add(key)
         _put(self.services, key, kept)
         if kept:
             self.instances.setdefault(kept.value.name.lower(), set()).add(key)
@@ -172,6 +173,7 @@ class Tables:
             yield ("service", check.service_name.lower())
         identifiers = [check.service_id] if check.service_id else self.services_of_node.get(check.node, ())
         for identifier in identifiers:
+            self.moved.add((check.node, identifier))
             if found := self.services.get((check.node, identifier)):
                 yield ("service", found.value.name.lower())
 

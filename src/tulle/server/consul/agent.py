@@ -112,10 +112,12 @@ class AgentApi:
         checks = entering.checks_of_service(body, service, scripts=self._place.scripts)
         replacing = ask.flag("replace-existing-checks")
         await self._registry.change(lambda tables: self._registering(tables, service, checks, replacing=replacing))
-        taken = {kept.value.port for kept in self._tables.services_on(self._node)}
-        if beside := entering.sidecar(body, service, taken):
+        if beside := entering.sidecar(body, service, self._ports_taken):
             await self._registry.change(lambda tables: self._registering(tables, *beside, replacing=True))
         return DONE
+
+    def _ports_taken(self) -> set[int]:
+        return {kept.value.port for kept in self._tables.services_on(self._node)}
 
     def _registering(self, tables: Tables, service: Service, checks: Sequence[Check], *, replacing: bool) -> Sequence[Write]:
         """A check that is there already keeps its status, so that a repeated registration disturbs nobody."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from tulle.model.frozen import FrozenMap
@@ -186,13 +187,16 @@ def _wrong(p: Probe) -> str:
     return next((message for broken, message in rules if broken), "")
 
 
-def sidecar(body: Body, owner: Service, taken: set[int]) -> tuple[Service, tuple[Check, ...]] | None:
+def sidecar(body: Body, owner: Service, ports_taken: Callable[[], set[int]]) -> tuple[Service, tuple[Check, ...]] | None:
     """The proxy that a registration asks for in `Connect.SidecarService`. Raises Refused."""
     connect = body.part("Connect")
     given = connect.part("SidecarService") if connect else None
     if given is None:
         return None
-    port = given.number("Port", most=65535) or next((p for p in range(21000, 21256) if p not in taken), 0)
+    port = given.number("Port", most=65535)
+    if not port:
+        taken = ports_taken()
+        port = next((free for free in range(21000, 21256) if free not in taken), 0)
     if not port:
         raise Refused(400, "Invalid SidecarService: none left of the ports 21000 to 21255")
     target = {"DestinationServiceName": owner.name, "DestinationServiceID": owner.id, "LocalServicePort": owner.port}
