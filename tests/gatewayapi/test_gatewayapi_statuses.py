@@ -127,7 +127,8 @@ ELSEWHERE = PLAIN + route("[{name: edge, sectionName: web}]", "rules: [{backendR
             PLAIN
             + route(
                 "[{name: edge}]",
-                "rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: zebra, port: 80}}}], backendRefs: [{name: a, port: 80}]}]",
+                "rules: [{backendRefs: [{name: a, port: 80}],"
+                " filters: [{type: RequestMirror, requestMirror: {backendRef: {name: zebra, port: 80}}}]}]",
             ),
             "False BackendNotFound",
         ),
@@ -144,7 +145,8 @@ def test_references(text: str, resolved: str) -> None:
 
 
 def test_a_rule_that_cannot_be_applied_makes_a_route_partially_invalid() -> None:
-    odd = "{backendRefs: [{name: a, port: 80, filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /}}}]}, {name: a, port: 80}]}"
+    rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /}}}"
+    odd = f"{{backendRefs: [{{name: a, port: 80, filters: [{rewrite}]}}, {{name: a, port: 80}}]}}"
     text = PLAIN + route("[{name: edge}]", f"rules: [{odd}, {{backendRefs: [{{name: a, port: 80}}]}}]")
     status = next(s for key, s in built(text, instance("a", number=80)).statuses.items() if key.kind == "HTTPRoute")
     (parent,) = status.details["parents"]  # type: ignore[misc,attr-defined]
@@ -241,7 +243,7 @@ TLS_GRANT = GRANT.format(kind="Gateway", namespace="default", name="").replace("
             ["HTTPRoute", "GRPCRoute"],
         ),
         (
-            gateway(f"[{HTTPS % '{name: shop, namespace: other}'}]") + tls_secret("shop", SHOP, namespace="other") + TLS_GRANT,
+            gateway(f"[{HTTPS % '{name: shop, namespace: other}'}]") + tls_secret("shop", SHOP, namespace="other") + "---" + TLS_GRANT,
             FINE,
             "True ResolvedRefs",
             "True Programmed",
@@ -353,7 +355,9 @@ def test_what_is_wrong_is_told_with_its_place() -> None:
     text = PLAIN + route("[{name: edge, sectionName: nope}]", "rules: [{backendRefs: [{name: zebra, port: 80}]}]")
     status = next(s for key, s in built(text).statuses.items() if key.kind == "HTTPRoute")
     assert [str(w) for w in status.warnings] == [
-        "rules.yaml:12: HTTPRoute/r: spec.parentRefs[0]: Gateway default/edge has no listener nope (NoMatchingParent)",
-        "rules.yaml:13: HTTPRoute/r: spec.rules[0].backendRefs[0]: "
-        "service zebra.default.svc.cluster.local is not known in namespace default (BackendNotFound)",
+        "rules.yaml:13: HTTPRoute/r: spec.parentRefs[0]: Gateway default/edge has no listener nope (NoMatchingParent)",
+        (
+            "rules.yaml:14: HTTPRoute/r: spec.rules[0].backendRefs[0]: "
+            "service zebra.default.svc.cluster.local is not known in namespace default (BackendNotFound)"
+        ),
     ]
