@@ -115,9 +115,8 @@ def test_by_way_of_gateways_and_upstreams(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("GET", "tcp://web:80"), 2, "tcp:// is not covered yet"),
-        (("GET", "http://web/", "--sni", "web"), 2, "sni is not covered yet"),
-        (("GET", "http://web/", "--alpn", "h2"), 2, "alpn is not covered yet"),
+        (("tcp://web:80",), 2, "the gateway has no listener for port 80"),
+        (("GET", "tcp://web"), 2, "write tcp://host:port"),
         (("GET", "http://web/", "-H", "no colon"), 2, "is not a header"),
         (("GET", "http://web/", "--connect-to", "x"), 2, "is not an address"),
         (("GET", "http://web/", "--source", "x"), 2, "is not NAMESPACE/SERVICEACCOUNT"),

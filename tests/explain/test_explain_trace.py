@@ -213,14 +213,13 @@ def test_other_listeners_by_address() -> None:
 @pytest.mark.parametrize(
     ("node", "request_", "message"),
     [
-        (SIDECAR, {"url": "tcp://redis:6379"}, "tcp:// is not covered yet"),
-        (SIDECAR, {"url": "tls://x:443"}, "tls:// is not covered yet"),
+        (SIDECAR, {"url": "tcp://redis"}, "write tcp://host:port"),
+        (SIDECAR, {"url": "udp://redis:6379"}, "has no upstream for redis:6379/udp"),
         (SIDECAR, {"url": "reviews"}, "is not a URL that can be explained"),
         (SIDECAR, {"url": "http://x:99999/"}, "is not a URL"),
         (GATEWAY, {"url": "https://shop.example/"}, "no listener for port 443"),
         (GATEWAY, {"url": "http://shop.example:81/"}, "the gateway has no listener for port 81; listeners: 0.0.0.0:8080"),
         (SIDECAR, {"url": "http://x/", "connect_to": ("127.0.0.1", 1)}, "nothing listens on 127.0.0.1:1; listeners: "),
-        (SIDECAR, {"url": "https://x/", "connect_to": ("127.0.0.1", 19080)}, "https:// is not covered yet here"),
         (replace(SIDECAR, http_proxy=None), {"url": "http://x/"}, "has no forward proxy; name one of its listeners with --connect-to"),
     ],
 )
@@ -244,8 +243,9 @@ def test_the_body_of_the_api() -> None:
         ({"url": "http://x/", "headers": ["a: b"]}, "headers are a list of [name, value] pairs"),
         ({"url": "http://x/", "headers": 1}, "headers are a list"),
         ({"url": "http://x/", "connect_to": "here"}, "'here' is not an address"),
-        ({"url": "http://x/", "sni": "x"}, "sni is not covered yet"),
-        ({"url": "http://x/", "alpn": "h2"}, "alpn is not covered yet"),
+        ({"url": "http://x/", "sni": 1}, "sni, where given, is a text"),
+        ({"url": "http://x/", "alpn": ["h2"]}, "alpn, where given, is a text"),
+        ({"url": "http://x/", "source": "x"}, "is neither an IP address nor"),
     ],
 )
 def test_a_bad_body(payload: dict[str, Any], message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 import typer
@@ -21,8 +22,8 @@ class Form(StrEnum):
 
 
 def explain(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, ...")],
-    url: Annotated[str, typer.Argument(metavar="URL", help="As the caller writes it: http://reviews:9080/reviews/0")],
+    method: Annotated[str, typer.Argument(metavar="[METHOD]", help="GET, POST, ...; GET where it is left out.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="http://, https://, or tls://, tcp://, udp:// with host:port.")] = "",
     caller: Annotated[
         str,
         typer.Option("--from", metavar="ID|gateway|FILE", help="The proxy where the request enters."),
@@ -30,9 +31,9 @@ def explain(
     filename: Filenames = None,
     header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header. May be repeated.")] = None,
     connect_to: Annotated[str, typer.Option(metavar="ADDR:PORT", help="The listener dialled, where the URL does not say it.")] = "",
-    source: Annotated[str, typer.Option(metavar="NS/SA", help="Identity of the caller; without bearing until there are policies.")] = "",
-    sni: Annotated[str, typer.Option(help="Not covered yet.")] = "",
-    alpn: Annotated[str, typer.Option(help="Not covered yet.")] = "",
+    source: Annotated[str, typer.Option(metavar="IP|NS/SA", help="Who calls: an IP address or an identity.")] = "",
+    sni: Annotated[str, typer.Option(metavar="NAME", help="The name asked for in TLS, where it is not the URL's.")] = "",
+    alpn: Annotated[str, typer.Option(metavar="PROTOCOLS", help="Offered in TLS, such as h2,http/1.1.")] = "",
     output: Annotated[Form, typer.Option("--output", "-o", help="How to print.")] = Form.TEXT,
     server: Server = DEFAULT,
 ) -> None:
@@ -45,25 +46,31 @@ def explain(
       tulle explain --from reviews-v1 GET http://ratings:9080/ratings/0
       tulle explain -f config/ --from gateway GET http://bookinfo.example/productpage -H 'end-user: jason'
       tulle explain -f config/ --from node.yaml GET http://reviews:9080/ -o json
+      tulle explain -f config/ GET https://shop.example/cart --alpn h2
+      tulle explain -f config/ tls://db.example:5432
 
     With -f, --from takes `gateway`, a workload of a mesh file among the files, or a file with a node, such as
     {type: sidecar, namespace: default, labels: {app: web}}.
 
     Exit codes: 0 explained, 1 violations in the files, 2 unusable arguments.
     """
+    if not url:
+        method, url = "", method
     headers = [_header(text) for text in header or ()]
     given = {"url": url, "method": method, "headers": headers, "connect_to": connect_to, "sni": sni, "alpn": alpn}
     question = {name: value for name, value in given.items() if value}
-    if source:
+    if "/" in source:
         _check_source(source)
-        err("note: --source has no bearing on the answer: no authorization policies are in force")
+        err("note: an identity as --source has no bearing on the answer: no authorization policies are in force")
+    elif source:
+        question["source"] = _address(source)
     trace = _offline(filename, caller, question) if filename else _live(server, caller, question)
     if output is Form.JSON:
         out(json.dumps(trace, indent=2, ensure_ascii=False))
         return
     from tulle.cli.trace import text
 
-    out(text(f"{method} {url}", trace))
+    out(text(f"{method} {url}".lstrip(), trace))
 
 
 def _offline(filename: list[str], caller: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,6 +96,13 @@ def _header(text: str) -> list[str]:
     if not colon or not name.strip():
         raise Failure(f"-H: {text!r} is not a header; write 'name: value'", 2)
     return [name.strip(), value.strip()]
+
+
+def _address(source: str) -> str:
+    try:
+        return str(ip_address(source))
+    except ValueError:
+        raise Failure(f"--source: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web, nor an IP address", 2) from None
 
 
 def _check_source(source: str) -> None:

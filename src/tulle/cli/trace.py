@@ -25,14 +25,25 @@ def _result(trace: Mapping[str, Any]) -> Iterator[str]:
     for name in _PLACES:
         if name in trace:
             yield _line(name, trace[name])
+    yield from _tls(trace.get("tls", {}))
     yield from _end(trace)
     yield from _rewritten(trace.get("rewritten", {}))
     for name, value in trace.get("policies", {}).items():
         yield _line(name, _plain(value))
 
 
+def _tls(ended: Mapping[str, Any]) -> Iterator[str]:
+    if not ended:
+        return
+    yield _line("certificate", " or ".join(ended["certificates"]))
+    if wanted := ended.get("client_certificate"):
+        yield _line("caller's", f"certificate {wanted}")
+
+
 def _end(trace: Mapping[str, Any]) -> Iterator[str]:
     """Where the request ends up: one of the clusters, or an answer of the proxy's own."""
+    if why := trace.get("closed"):
+        yield _line("closed", why)
     if answer := trace.get("direct_response"):
         code = f" (grpc-status {answer['grpc_status']})" if "grpc_status" in answer else ""
         yield _line("answered", f"{answer['status']}{code} {answer.get('body', '')}".rstrip())
@@ -55,8 +66,14 @@ def _shares(shares: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def _endpoints(holder: Mapping[str, Any]) -> str:
     found = holder.get("endpoints", ())
-    names = [" ".join(part for part in (e["address"], e.get("workload", "")) if part) for e in found]
+    names = [" ".join(part for part in (e["address"], e.get("workload", ""), _place(e)) if part) for e in found]
     return ", ".join(names) or "none known here"
+
+
+def _place(endpoint: Mapping[str, Any]) -> str:
+    if "priority" not in endpoint:
+        return ""
+    return f"({', '.join(part for part in (endpoint.get('locality', ''), 'priority ' + str(endpoint['priority'])) if part)})"
 
 
 def _rewritten(change: Mapping[str, Any]) -> Iterator[str]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from tulle.compile.explain.chains import Chosen, Connection, choose
 from tulle.compile.explain.request import Headers, Request, Wire
 from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, ProxyView, Role
 from tulle.model.routing import RouteTable
 
 PORTS = {"http": 80, "https": 443}
+BYTES = frozenset({"tls", "tcp", "udp"})
+"""Schemes of connections that are no requests."""
+ENCRYPTED = frozenset({"https", "tls"})
+ALPN = ("h2", "http/1.1")
+"""What callers offer who speak HTTP over TLS, if nothing else is said."""
+_ANYWHERE = ("0.0.0.0", "::")
 
 
 class UnusableRequestError(ValueError):
@@ -20,8 +28,10 @@ class UnusableRequestError(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     listener: Listener
-    chain: FilterChain
-    wire: Wire
+    chosen: Chosen
+    connection: Connection
+    wire: Wire | None
+    """None for bytes that are no request."""
 
 
 def parse(request: Request) -> SplitResult:
@@ -31,9 +41,9 @@ def parse(request: Request) -> SplitResult:
         port = url.port
     except ValueError as error:
         raise UnusableRequestError(f"{request.url!r} is not a URL: {error}") from None
-    if url.scheme in ("tls", "tcp", "udp"):
-        raise UnusableRequestError(f"{url.scheme}:// is not covered yet: explain takes http:// and, from a sidecar, https:// URLs")
-    if url.scheme not in PORTS or not url.hostname or port == 0:
+    if url.scheme in BYTES and not (url.hostname and port):
+        raise UnusableRequestError(f"{request.url!r} is not a URL that can be explained: write {url.scheme}://host:port")
+    if url.scheme not in (*PORTS, *BYTES) or not url.hostname or port == 0:
         raise UnusableRequestError(f"{request.url!r} is not a URL that can be explained: write http://host[:port]/path")
     return url
 
@@ -41,17 +51,12 @@ def parse(request: Request) -> SplitResult:
 def enter(view: ProxyView, node: Node, request: Request) -> Entry:
     """The listener that takes a request. Raises UnusableRequestError where there is none."""
     url = parse(request)
-    port = url.port or PORTS[url.scheme]
-    if request.connect_to:
-        listener = _at(view.listeners, *request.connect_to)
-    elif node.role is Role.GATEWAY:
-        listener = _on_gateway(view.listeners, port)
-    else:
-        listener = _forward_proxy(view.listeners, node)
-    chain = _chain(listener)
-    if url.scheme == "https" and not _proxies(chain):
-        raise UnusableRequestError("https:// is not covered yet here: it needs TLS on the listener; write http://")
-    return Entry(listener=listener, chain=chain, wire=_wire(request, url, chain))
+    listener = _listener(view, node, request, url)
+    connection = _connection(request, url, listener, node)
+    chosen = choose(listener, connection)
+    if chosen.chain is None:
+        return Entry(listener=listener, chosen=chosen, connection=connection, wire=None)
+    return Entry(listener=listener, chosen=chosen, connection=connection, wire=_wire(request, url, chosen.chain))
 
 
 def table(view: ProxyView, serve: HttpConnections) -> RouteTable:
@@ -64,6 +69,42 @@ def table(view: ProxyView, serve: HttpConnections) -> RouteTable:
     return found
 
 
+def _listener(view: ProxyView, node: Node, request: Request, url: SplitResult) -> Listener:
+    listeners = tuple(x for x in view.listeners if x.udp == (url.scheme == "udp"))
+    if request.connect_to:
+        return _at(listeners, *request.connect_to)
+    host, port = url.hostname or "", url.port or PORTS[url.scheme]
+    if node.role is Role.GATEWAY:
+        return _on_gateway(listeners, host, port)
+    if url.scheme in BYTES and (found := _local(listeners, node, host, port)):
+        return found
+    if url.scheme == "udp":
+        raise UnusableRequestError(f"the sidecar {node.id} has no upstream for {host}:{port}/udp; listeners: {_names(listeners)}")
+    return _forward_proxy(listeners, node)
+
+
+def _connection(request: Request, url: SplitResult, listener: Listener, node: Node) -> Connection:
+    """Through a forward proxy TLS goes inside of CONNECT, where the proxy does not look."""
+    own = listener.address if listener.address not in _ANYWHERE else _ip(url.hostname or "") or node.ip
+    destination = _ip(request.connect_to[0]) if request.connect_to and request.connect_to[0] not in _ANYWHERE else ""
+    tls = url.scheme in ENCRYPTED and not any(_proxies(chain) for chain in listener.chains)
+    plain = Connection(destination=destination or _ip(own) or "127.0.0.1", source=request.address or "127.0.0.1")
+    if not tls:
+        return plain
+    host = url.hostname or ""
+    sni = request.sni or ("" if _ip(host) else host)
+    alpn = request.alpn or (ALPN if url.scheme == "https" else ())
+    return replace(plain, tls=True, sni=sni.lower(), alpn=alpn)
+
+
+def _ip(text: str) -> str:
+    """The text, where it is an IP address."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
 def _names(listeners: Iterable[Listener]) -> str:
     return ", ".join(f"{x.address}:{x.port}" for x in listeners if x.address) or "none at all"
 
@@ -71,19 +112,32 @@ def _names(listeners: Iterable[Listener]) -> str:
 def _at(listeners: tuple[Listener, ...], address: str, port: int) -> Listener:
     """The listener of exactly that address, else one of that port on any address."""
     exact = [x for x in listeners if x.port == port and x.address == address]
-    wide = [x for x in listeners if x.port == port and x.address in ("0.0.0.0", "::")]
+    wide = [x for x in listeners if x.port == port and x.address in _ANYWHERE]
     for found in (*exact, *wide):
         return found
     raise UnusableRequestError(f"nothing listens on {address}:{port}; listeners: {_names(listeners)}")
 
 
-def _on_gateway(listeners: tuple[Listener, ...], port: int) -> Listener:
-    """A gateway's listener by the port it was declared with, or by the one it is bound to."""
+def _on_gateway(listeners: tuple[Listener, ...], host: str, port: int) -> Listener:
+    """A gateway's listener by the port it was declared with, or by the one it is bound to; where the URL has an address, first by that."""
     for number in ("declared_port", "port"):
-        for listener in listeners:
-            if getattr(listener, number) == port and listener.address:
-                return listener
+        found = [x for x in listeners if getattr(x, number) == port and x.address]
+        if found:
+            return min(found, key=lambda x: x.address != host)
     raise UnusableRequestError(f"the gateway has no listener for port {port}; listeners: {_names(listeners)}")
+
+
+def _local(listeners: tuple[Listener, ...], node: Node, host: str, port: int) -> Listener | None:
+    """A listener of the workload's own by its address, or by the service that it stands for."""
+    address = "127.0.0.1" if host == "localhost" else host
+    places = [(u.bind, u.bind_port) for u in node.upstreams if u.port == port and _full(u.host, node) == _full(host, node)]
+    return next((x for x in listeners if (x.address, x.port) in [(address, port), *places]), None)
+
+
+def _full(host: str, node: Node) -> str:
+    """`name.namespace` of a service, however it is written; other hosts stay."""
+    short = host.lower().removesuffix(".").partition(".svc.")[0].removesuffix(".svc")
+    return short if "." in short else f"{short}.{node.namespace}"
 
 
 def _forward_proxy(listeners: tuple[Listener, ...], node: Node) -> Listener:
@@ -99,24 +153,18 @@ def _proxies(chain: FilterChain) -> bool:
     return isinstance(chain.serve, HttpConnections) and chain.serve.forward_proxy
 
 
-def _chain(listener: Listener) -> FilterChain:
-    """The chain for a plain connection that asks for no server name."""
-    for chain in listener.chains:
-        if not chain.server_names and chain.transport_protocol in ("", "raw_buffer") and not chain.application_protocols:
-            return chain
-    raise UnusableRequestError(f"the listener {listener.name} takes TLS only, which is not covered yet")
-
-
-def _wire(request: Request, url: SplitResult, chain: FilterChain) -> Wire:
-    """Through a forward proxy a URL goes as it is (https:// inside CONNECT); elsewhere as a path beside a Host header."""
+def _wire(request: Request, url: SplitResult, chain: FilterChain) -> Wire | None:
+    """Through a forward proxy a URL goes as it is (all but http:// inside CONNECT); elsewhere as a path beside a Host header."""
     proxy = _proxies(chain)
+    if url.scheme in BYTES and not proxy:
+        return None
     edge = isinstance(chain.serve, HttpConnections) and chain.serve.edge
     authority = url.netloc.rpartition("@")[2]
     named = any(name.lower() == "host" for name, _ in request.headers)
     headers: Headers = request.headers if named else (("host", authority), *request.headers)
-    if request.method == "CONNECT" or (url.scheme == "https" and proxy):
+    if request.method == "CONNECT" or (url.scheme != "http" and proxy):
         target = authority if url.port else f"{authority}:{PORTS[url.scheme]}"
-        return Wire(method="CONNECT", target=target, headers=headers, edge=edge, proxy=proxy)
+        return Wire(method="CONNECT", target=target, headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None)
     path = (url.path or "/") + (f"?{url.query}" if url.query or request.url.endswith("?") else "")
     target = f"{url.scheme}://{authority}{path}" if proxy else path
-    return Wire(method=request.method, target=target, headers=headers, edge=edge, proxy=proxy)
+    return Wire(method=request.method, target=target, headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None)

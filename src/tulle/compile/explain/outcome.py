@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tulle.compile.explain import hosts, policies
 from tulle.compile.explain.match import compare, verdicts
@@ -12,7 +11,7 @@ from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_g
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
 from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
 from tulle.model.frozen import FrozenMap
-from tulle.model.proxy import Cluster, ProxyView
+from tulle.model.proxy import Cluster, EndpointGroup, ProxyView
 from tulle.model.routing import (
     INVALID_BACKEND,
     Abort,
@@ -25,6 +24,7 @@ from tulle.model.routing import (
     VirtualHost,
     WeightedCluster,
 )
+from tulle.model.service import Endpoint
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN = 2
@@ -39,14 +39,24 @@ class Backends:
 
     @classmethod
     def of(cls, view: ProxyView) -> Backends:
-        groups = {group.name: group.endpoints for group in view.endpoints}
+        groups = {group.name: group for group in view.endpoints}
         clusters = {cluster.name: cluster for cluster in view.clusters}
         return cls(clusters=clusters, targets={name: _targets(c, groups.get(name)) for name, c in clusters.items()})
 
 
-def _targets(cluster: Cluster, group: Any) -> tuple[Target, ...]:
-    endpoints = cluster.endpoints if cluster.endpoints is not None else group or ()
-    return tuple(Target(address=_address(e.address, e.port), workload=e.workload, health=e.health.value) for e in endpoints)
+def _targets(cluster: Cluster, group: EndpointGroup | None) -> tuple[Target, ...]:
+    """Those that are asked first come first, where places make a difference."""
+    holder = cluster if cluster.endpoints is not None else group
+    if holder is None:
+        return ()
+    if not holder.localities:
+        return tuple(_target(e) for e in holder.endpoints or ())
+    ordered = sorted(holder.localities, key=lambda place: place.priority)
+    return tuple(replace(_target(e), locality=str(p.locality), priority=p.priority) for p in ordered for e in p.endpoints)
+
+
+def _target(endpoint: Endpoint) -> Target:
+    return Target(address=_address(endpoint.address, endpoint.port), workload=endpoint.workload, health=endpoint.health.value)
 
 
 def _address(host: str, port: int) -> str:
@@ -180,10 +190,10 @@ def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backend
     return to_cluster(replace(trace, rewritten=change or None), only.cluster, backends)
 
 
-def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
+def to_cluster(trace: Trace, name: str, backends: Backends, *, otherwise: str = "answered 503") -> Trace:
     """The end of an explanation: the cluster and who answers for it."""
     cluster = backends.clusters.get(name)
-    extra = _about(name, cluster)
+    extra = _about(name, cluster, otherwise)
     more = policies.of_cluster(cluster) if cluster else {}
     return replace(
         trace,
@@ -194,9 +204,9 @@ def to_cluster(trace: Trace, name: str, backends: Backends) -> Trace:
     )
 
 
-def _about(name: str, cluster: Cluster | None) -> tuple[Step, ...]:
+def _about(name: str, cluster: Cluster | None, otherwise: str) -> tuple[Step, ...]:
     if cluster is None:
-        return (Step(rule=f"cluster {name}", matched=False, why="there is no such cluster: answered 503"),)
+        return (Step(rule=f"cluster {name}", matched=False, why=f"there is no such cluster: {otherwise}"),)
     if cluster.internal_listener:
         why = f"requests inside the tunnel enter the listener {cluster.internal_listener} and are routed there one by one"
         return (Step(rule=f"cluster {name}", matched=True, why=why),)

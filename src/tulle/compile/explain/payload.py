@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from tulle.compile import Mesh
@@ -15,21 +16,39 @@ from tulle.model.proxy import Node
 def explain_request(mesh: Mesh, node: Node, payload: Mapping[str, Any]) -> dict[str, Any]:
     """The body of `POST /api/v1/explain` in, the JSON of a Trace out. Raises UnusableRequestError.
 
-    `{"method": "GET", "url": "http://...", "headers": [["name", "value"], ...], "connect_to": "127.0.0.1:8080"}`; all but `url` may be
-    absent.
+    `{"method": "GET", "url": "http://...", "headers": [["name", "value"], ...], "connect_to": "127.0.0.1:8080", "sni": "name",
+    "alpn": "h2,http/1.1", "source": "10.0.0.1"}`; all but `url` may be absent.
     """
     return explain(mesh, node, read_payload(payload)).to_dict()
 
 
 def read_payload(payload: Mapping[str, Any]) -> Request:
     """The request in a body. Raises UnusableRequestError."""
-    for name in ("sni", "alpn"):
-        if payload.get(name):
-            raise UnusableRequestError(f"{name} is not covered yet: explain takes plain HTTP requests")
+    for name in ("sni", "alpn", "source"):
+        if not isinstance(payload.get(name) or "", str):
+            raise UnusableRequestError(f"{name}, where given, is a text")
     url, method, connect_to = payload.get("url"), payload.get("method") or "GET", payload.get("connect_to")
     if not isinstance(url, str) or not isinstance(method, str):
         raise UnusableRequestError("the request needs a url, a text; method, where given, is a text too")
-    return Request(method=method, url=url, headers=_headers(payload.get("headers") or ()), connect_to=_address(connect_to))
+    return Request(
+        method=method,
+        url=url,
+        headers=_headers(payload.get("headers") or ()),
+        connect_to=_address(connect_to),
+        sni=payload.get("sni") or "",
+        alpn=tuple(part.strip() for part in (payload.get("alpn") or "").split(",") if part.strip()),
+        address=_caller(payload.get("source") or ""),
+    )
+
+
+def _caller(given: str) -> str:
+    """The caller's address, where one is given; an identity (NAMESPACE/SERVICEACCOUNT) has no bearing yet."""
+    if "/" in given or not given:
+        return ""
+    try:
+        return str(ip_address(given))
+    except ValueError:
+        raise UnusableRequestError(f"source {given!r} is neither an IP address nor NAMESPACE/SERVICEACCOUNT") from None
 
 
 def _headers(given: Any) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tulle.compile.explain.rewrite import join
-from tulle.model.proxy import Cluster
+from tulle.model.proxy import Cluster, TcpConnections
 from tulle.model.routing import Cors, Fault, Forward, HeaderOps, RetryPolicy, Route
 from tulle.model.traffic import HashPolicy
 
@@ -39,11 +39,22 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
     ejection = outlier and _present(
         consecutive_5xx=outlier.consecutive_5xx, interval=seconds(outlier.interval), base_ejection_time=seconds(outlier.base_ejection_time)
     )
-    return _present(load_balancer=balancer.algorithm.value, outlier_detection=ejection)
+    secure = cluster.tls and (_present(sni=cluster.tls.sni, certificate=cluster.tls.certificate) or "the host of the request is asked for")
+    return _present(load_balancer=balancer.algorithm.value, outlier_detection=ejection, upstream_tls=secure)
+
+
+def of_connections(serve: TcpConnections) -> dict[str, Any]:
+    """What is done with connections beside choosing where they go."""
+    tunnel = serve.tunnel
+    return _present(
+        idle_timeout=seconds(serve.idle_timeout) if serve.idle_timeout is not None else None,
+        hash=[_hash(serve.hash_policy)] if serve.hash_policy else None,
+        tunnel=f"{'POST' if tunnel.post else 'CONNECT'} {tunnel.host}:{tunnel.port}" if tunnel else None,
+    )
 
 
 def _present(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, (), [], {})}
+    return {name: value for name, value in values.items() if value not in (None, (), [], {}, "")}
 
 
 def _forward(action: Forward) -> dict[str, Any]:

@@ -40,6 +40,12 @@ class Request:
     headers: Headers = ()
     connect_to: tuple[str, int] | None = None
     """The address and port dialled, where the URL does not say it."""
+    sni: str = ""
+    """The name asked for in TLS, where it is not the URL's."""
+    alpn: tuple[str, ...] = ()
+    """Protocols offered in TLS, from the most wanted; empty for what callers of such a URL offer."""
+    address: str = ""
+    """The caller's IP address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,8 @@ class Wire:
     """Callers are not trusted: their forwarding headers do not count."""
     proxy: bool = False
     """CONNECT is taken."""
+    tls: bool = False
+    """It came inside of TLS, which was ended."""
 
 
 def joined(headers: Headers) -> dict[str, str]:
@@ -153,7 +161,7 @@ def _absolute(wire: Wire) -> Seen | Refused:
     if not match or int(match[3] or 0) > 65535 or (match[5] and not match[4]):
         return _bad(f"{wire.target!r} is neither a path nor a URL that the proxy can use (letters, digits, '-' and '.' make a host)")
     scheme = match[1].lower()
-    if wire.edge and scheme == "https":
+    if wire.edge and scheme == "https" and not wire.tls:
         return Refused(status=403, body="Forbidden", why="the URL says https, the connection is plain")
     return _seen(wire, match[2], (match[4] or "/") + (match[5] or ""), scheme)
 
@@ -161,8 +169,9 @@ def _absolute(wire: Wire) -> Seen | Refused:
 def _seen(wire: Wire, authority: str, path: str, scheme: str) -> Seen:
     headers = tuple((name.lower(), value.strip()) for name, value in wire.headers if name.lower() != "host")
     claimed = ",".join(value for name, value in headers if name == "x-forwarded-proto")
-    proto = claimed if claimed and not wire.edge else "http"
-    default = proto.lower() if proto.lower() in _SCHEMES else "http"
+    own = "https" if wire.tls else "http"
+    proto = claimed if claimed and not wire.edge else own
+    default = proto.lower() if proto.lower() in _SCHEMES else own
     upgrade, kept = _hop_by_hop(headers)
     refuses = f"only upgrades to WebSocket are allowed, not to {upgrade!r}" if upgrade.lower() not in ("", "websocket") else ""
     kept = (*(h for h in kept if h[0] != "x-forwarded-proto"), ("x-forwarded-proto", proto))

@@ -28,6 +28,10 @@ class Target:
     address: str
     workload: str = ""
     health: str = ""
+    locality: str = ""
+    """`region/zone/subzone`, where places make a difference."""
+    priority: int | None = None
+    """Those of the next priority are used as those before become too few; None where all are alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +76,28 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsEnded:
+    """How TLS is ended."""
+
+    certificates: tuple[str, ...]
+    """Names of those that may be shown."""
+    server_name: str = ""
+    """Asked for by the caller."""
+    client_certificate: str = ""
+    """`required` or `optional`; empty where none is asked for."""
+    protocol: str = ""
+    """What ALPN agrees on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The answer to "where does this request go, and why". What does not apply is None or empty, and absent in the JSON."""
 
     listener: str | None = None
     filter_chain: str | None = None
+    tls: TlsEnded | None = None
+    closed: str | None = None
+    """Why the proxy closes the connection."""
     route_config: str | None = None
     virtual_host: str | None = None
     route: str | None = None

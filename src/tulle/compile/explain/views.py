@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tulle.compile import Mesh, view
+from tulle.compile.explain import connections
 from tulle.compile.explain.entry import Entry, enter, table
-from tulle.compile.explain.outcome import Backends, route, to_cluster
+from tulle.compile.explain.outcome import Backends, route
 from tulle.compile.explain.request import Request
-from tulle.compile.explain.trace import Share, Step, Trace, place
+from tulle.compile.explain.trace import Step, Trace, place
 from tulle.model.proxy import Listener, Node, ProxyView, TcpConnections
 
 
@@ -20,29 +21,42 @@ def explain(mesh: Mesh, node: Node, request: Request) -> Trace:
 def explain_view(seen: ProxyView, node: Node, request: Request) -> Trace:
     """The same, from what a proxy is to do."""
     entry = enter(seen, node, request)
-    backends = Backends.of(seen)
-    serve = entry.chain.serve
-    trace = _connection(serve, backends) if isinstance(serve, TcpConnections) else route(table(seen, serve), entry.wire, backends)
-    return replace(trace, listener=entry.listener.name, filter_chain=entry.chain.name or None, steps=(_entered(entry), *trace.steps))
+    trace = _taken(seen, entry)
+    steps = (*_patched(seen), _entered(entry), *entry.chosen.steps, *trace.steps)
+    chain = entry.chosen.chain
+    return replace(trace, listener=entry.listener.name, filter_chain=(chain.name or None) if chain else None, steps=steps)
+
+
+def _taken(seen: ProxyView, entry: Entry) -> Trace:
+    chain = entry.chosen.chain
+    if chain is None:
+        return connections.closed("no filter chain takes the connection")
+    start = connections.handshake(chain, entry.connection)
+    if start.closed:
+        return start
+    if isinstance(chain.serve, TcpConnections):
+        return connections.passed(start, chain.serve, Backends.of(seen), udp=entry.listener.udp)
+    routes = table(seen, chain.serve)
+    if entry.wire is None:
+        return connections.requests_wanted(start, routes.name)
+    trace = route(routes, entry.wire, Backends.of(seen))
+    return replace(trace, tls=start.tls, steps=(*start.steps, *trace.steps))
+
+
+def _patched(seen: ProxyView) -> tuple[Step, ...]:
+    """What users change in the data plane's own words is beyond what can be explained here."""
+    sources = dict.fromkeys(p.source for p in seen.patches.patches) if seen.patches else {}
+    why = "it changes what this proxy does in Envoy's own words: not part of this explanation"
+    return tuple(Step(rule=str(source), source=place(source), matched=False, why=why) for source in sources)
 
 
 def _entered(entry: Entry) -> Step:
-    listener, chain = entry.listener, entry.chain
-    source = chain.source or next(iter(listener.sources), None)
+    listener, chain = entry.listener, entry.chosen.chain
+    source = (chain.source if chain else None) or next(iter(listener.sources), None)
     return Step(rule=f"listener {listener.name}", source=place(source), matched=True, why=_address_of(listener))
 
 
 def _address_of(listener: Listener) -> str:
     declared = f", declared as port {listener.declared_port}" if listener.declared_port not in (0, listener.port) else ""
-    return f"the request enters at {listener.address}:{listener.port}{declared}"
-
-
-def _connection(serve: TcpConnections, backends: Backends) -> Trace:
-    """Whole connections are passed on; what is inside is not looked at."""
-    step = Step(rule="TCP", matched=True, why="the listener passes whole connections on and does not look at requests")
-    trace = Trace(steps=(step,))
-    if len(serve.clusters) == 1:
-        return to_cluster(trace, serve.clusters[0].cluster, backends)
-    targets = backends.targets
-    shares = (Share(name=c.cluster, weight=c.weight, endpoints=targets.get(c.cluster, ())) for c in serve.clusters)
-    return replace(trace, weighted_clusters=tuple(shares))
+    proxied = "; callers begin with a header of the PROXY protocol" if listener.proxy_protocol else ""
+    return f"the request enters at {listener.address}:{listener.port}{'/udp' if listener.udp else ''}{declared}{proxied}"

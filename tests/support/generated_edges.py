@@ -1,0 +1,104 @@
+"""Gateways by chance, with TLS, TCP and HTTP servers on shared and separate ports; and callers of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+HOSTS = ("a.test", "b.test", "*.test", "x.a.test", "*.a.test", "other.example", "*.example", "*")
+ASKED = ("a.test", "A.test", "b.test", "c.test", "x.a.test", "y.a.test", "q.r.a.test", "other.example", "nobody.invalid", "test", "")
+CERTIFICATES = ("one", "two")
+HTTP, BYTES, SECURE = ("h0", "h1"), ("t0", "t1"), ("s0", "s1")
+"""Services that speak HTTP, that say their name as soon as they are called, and that do so over TLS."""
+KINDS = ("tls", "tls", "tls", "tcp", "http")
+"""Of ports, in turn."""
+OFFERED = (("http/1.1",), ("h2", "http/1.1"), ("other",), ("other", "http/1.1"))
+
+
+@dataclass(frozen=True)
+class Call:
+    url: str
+    port: int
+    sni: str
+    alpn: tuple[str, ...]
+    host: str
+
+    @property
+    def tls(self) -> bool:
+        return self.url.startswith(("https:", "tls:"))
+
+    @property
+    def http(self) -> bool:
+        return self.url.startswith("http")
+
+
+class Edges:
+    """Everything follows from the seed, but the numbers of the ports, which are given."""
+
+    def __init__(self, seed: int, ports: list[int]) -> None:
+        self._random = Random(seed)
+        self._ports = ports
+        self._count = 0
+
+    def documents(self) -> str:
+        return "".join(self._port(port, KINDS[n % len(KINDS)]) for n, port in enumerate(self._ports))
+
+    def _port(self, port: int, kind: str) -> str:
+        if kind == "tcp":
+            return self._edge(port, "TCP", "*", "", "tcp", self._shares(BYTES))
+        if kind == "http":
+            redirect = ", tls: {httpsRedirect: true}" if self._random.random() < 0.5 else ""
+            return self._edge(port, "HTTP", self._random.choice(HOSTS), redirect, "http", self._one(HTTP))
+        return "".join(self._secure(port, host) for host in self._random.sample(HOSTS, self._random.randint(2, 5)))
+
+    def _secure(self, port: int, host: str) -> str:
+        ended = f", tls: {{mode: SIMPLE, credentialName: {self._random.choice(CERTIFICATES)}}}"
+        kind = self._random.choice(("https", "https", "tls", "pass"))
+        if kind == "https":
+            return self._edge(port, "HTTPS", host, ended, "http", self._one(HTTP))
+        if kind == "tls":
+            return self._edge(port, "TLS", host, ended, "tcp", self._shares(BYTES))
+        match = f'match: [{{port: {port}, sniHosts: ["{host}"]}}], '
+        return self._edge(port, "TLS", host, ", tls: {mode: PASSTHROUGH}", "tls", match + self._one(SECURE))
+
+    def _one(self, services: tuple[str, ...]) -> str:
+        return f"route: [{{destination: {{host: {self._random.choice(services)}}}}}]"
+
+    def _shares(self, services: tuple[str, ...]) -> str:
+        if self._random.random() < 0.5:
+            return self._one(services)
+        weights = self._random.choice(((1, 1), (100, 0), (0, 100)))
+        shares = (f"{{destination: {{host: {name}}}, weight: {weight}}}" for name, weight in zip(services, weights, strict=True))
+        return f"route: [{', '.join(shares)}]"
+
+    def _edge(self, port: int, protocol: str, host: str, tls: str, kind: str, rule: str) -> str:
+        self._count += 1
+        name = f"edge-{self._count}"
+        return f"""---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: {name}}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: {name}, protocol: {protocol}}}, bind: 127.0.0.1, hosts: ["{host}"]{tls}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec: {{hosts: ["{host}"], gateways: [{name}], {kind}: [{{{rule}}}]}}
+"""
+
+    def call(self) -> Call:
+        number, sni = self._random.randrange(len(self._ports)), self._random.choice(ASKED)
+        port, kind = self._ports[number], KINDS[number % len(KINDS)]
+        fitting = self._random.random() < 0.8
+        plain = fitting != (kind == "tls")
+        scheme = self._random.choice(("tcp", "http") if plain else ("https", "https", "tls"))
+        host = sni if self._random.random() < 0.7 else self._random.choice(ASKED)
+        host = host or "127.0.0.1"
+        if scheme not in ("https", "tls"):
+            sni = ""
+        elif not sni:
+            host = "127.0.0.1"
+        alpn = self._random.choice(OFFERED) if scheme == "https" else ("other",) if scheme == "tls" and self._random.random() < 0.5 else ()
+        return Call(url=f"{scheme}://{host}:{port}", port=port, sni=sni, alpn=alpn, host=f"{host}:{port}")
