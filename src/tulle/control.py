@@ -28,6 +28,7 @@ from tulle.registry.checking import Checking
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
+from tulle.server.catalog_names import CatalogNames
 from tulle.server.consul.api import consul_app
 from tulle.server.consul.start import consul_registry, place_of
 from tulle.server.fleet import Fleet, Member
@@ -73,10 +74,11 @@ class Control:
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
         self._ads: Ads
         self.registry: Registry
+        self._directory: CatalogNames
         self._registered: Mapping[str, Registration] = {}
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
-        self._names = Names(settings, lambda: Known(self.built.mesh, self.inputs.registrations))
+        self._names = Names(settings, lambda: Known(self.built.mesh, self._directory, self._directory.server))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError when an address cannot be listened on."""
@@ -86,6 +88,7 @@ class Control:
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
+            self._directory = CatalogNames(self.registry)
             listener = listen(self.settings.api)
             stack.callback(listener.close)
             if questions := self._names.listen():
@@ -107,7 +110,7 @@ class Control:
             running.append(tasks.create_task(Checking(self.registry, scripts=self.settings.enable_script_checks).run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
             if questions:
-                running.append(tasks.create_task(self._names.serve(questions)))
+                running += [tasks.create_task(self._names.serve(questions)), tasks.create_task(self._directory.follow(self._names.changed))]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self.ready.set()
             await stop.wait()

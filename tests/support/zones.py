@@ -15,8 +15,9 @@ from dns.message import Message
 from support.compiled import built
 from tulle.compile.mesh import Mesh
 from tulle.dns.answer import Answerer, Reply
+from tulle.dns.question import IpAddress
 from tulle.dns.rules import Rules
-from tulle.dns.zone import Directory, Instance, Machine, Zone, directory, hosts
+from tulle.dns.zone import Instance, Machine, ServiceName, Zone, as_address, hosts
 from tulle.model.frozen import FrozenMap
 from tulle.model.service import Health
 
@@ -48,15 +49,34 @@ INSTANCES = (
     Instance(id="ping-1", service="ping", machine=BETA, address="pong.service.consul", port=1),
     Instance(id="pong-1", service="pong", machine=BETA, address="ping.service.consul", port=1),
     Instance(id="other-1", service="web", namespace="shop", machine=BETA, address="10.7.7.7", port=70),
-    Instance(id="web-proxy", service="web-sidecar-proxy", machine=ALPHA, address="10.0.0.1", port=21000, connect="web"),
+    Instance(id="web-proxy", service="web-sidecar-proxy", machine=ALPHA, address="10.0.0.1", port=21000),
     *(Instance(id=f"many-{i}", service="many", machine=BETA, address=f"10.1.{i // 250}.{i % 250 + 1}", port=i + 1) for i in range(200)),
 )
 
 
+class Listed:
+    """A registry that is a list. What is called `NAME-sidecar-proxy` takes mutual TLS for NAME."""
+
+    def __init__(self, machines: Iterable[Machine], instances: Iterable[Instance]) -> None:
+        self._machines = tuple(machines)
+        self._instances = tuple(instances)
+
+    def machine(self, name: str) -> Machine | None:
+        return next((m for m in self._machines if m.name.lower() == name), None)
+
+    def instances(self, name: ServiceName) -> Sequence[Instance]:
+        return [i for i in self._instances if (i.namespace, i.service.lower()) == name]
+
+    def connect(self, name: ServiceName) -> Sequence[Instance]:
+        return self.instances((name[0], f"{name[1]}-sidecar-proxy"))
+
+    def at(self, address: IpAddress) -> Machine | Instance | None:
+        return next((owner for owner in (*self._machines, *self._instances) if as_address(owner.address) == address), None)
+
+
 def zone(machines: Iterable[Machine] = MACHINES, instances: Iterable[Instance] = INSTANCES, compiled: Mesh | None = None) -> Zone:
-    found: Directory = directory(machines, instances)
     compiled = compiled or built().mesh
-    return Zone(directory=found, hosts=hosts(compiled), mesh=compiled, server=ALPHA)
+    return Zone(directory=Listed(machines, instances), hosts=hosts(compiled), mesh=compiled, server=ALPHA)
 
 
 def query(name: str, type_: str = "A", *, edns: int = 0, **options: Any) -> Message:

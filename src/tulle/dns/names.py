@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,9 +12,8 @@ from tulle.compile.mesh import Mesh
 from tulle.dns.rules import rules_of
 from tulle.dns.sockets import DnsListenError, Sockets, listen
 from tulle.dns.upstream import Upstream
-from tulle.dns.zone import Directory, Hosts, Machine, Zone, directory, hosts, of_registration
+from tulle.dns.zone import Directory, Hosts, Machine, Zone, hosts
 from tulle.logs import Log
-from tulle.model.service import Registration
 from tulle.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,10 +23,12 @@ _log = Log("dns")
 
 
 class Known(NamedTuple):
-    """What names can stand for at a moment. Mappings are compared by identity to see what is new."""
+    """What names can stand for at a moment."""
 
     mesh: Mesh
-    registrations: Mapping[str, Registration]
+    directory: Directory
+    server: Machine
+    """The machine that answers."""
 
 
 class Names:
@@ -38,8 +38,7 @@ class Names:
         self._settings = settings
         self._known = known
         self._server: DnsServer | None = None
-        self._host = Machine(name=settings.node or socket.gethostname(), address="127.0.0.1")
-        self._before: tuple[Known, Directory, Hosts] | None = None
+        self._hosts: tuple[Mesh, Hosts] | None = None
 
     def listen(self) -> Sockets | None:
         """None where no names are to be answered, or where nobody asked for the port and it cannot be had.
@@ -69,17 +68,12 @@ class Names:
         await self._server.serve(sockets)
 
     def zone(self) -> Zone:
-        """The zone as it is now; parts in which nothing changed are those of before."""
+        """The zone as it is now. Hosts are gathered anew only when there are others."""
         known = self._known()
-        before = self._before
-        if before is None or before[0].registrations is not known.registrations:
-            found = directory((self._host,), (of_registration(r, self._host) for r in known.registrations.values()))
-        else:
-            found = before[1]
-        same = before is not None and before[0].mesh.structure.backends is known.mesh.structure.backends
-        names = before[2] if before is not None and same else hosts(known.mesh)
-        self._before = (known, found, names)
-        return Zone(directory=found, hosts=names, mesh=known.mesh, server=self._host)
+        backends = known.mesh.structure.backends
+        if self._hosts is None or self._hosts[0].structure.backends is not backends:
+            self._hosts = (known.mesh, hosts(known.mesh))
+        return Zone(directory=known.directory, hosts=self._hosts[1], mesh=known.mesh, server=known.server)
 
 
 async def _readable(sockets: Sockets) -> None:

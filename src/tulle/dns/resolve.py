@@ -87,7 +87,7 @@ class Resolver:
             case AskService():
                 return self._service(asked, name, type_)
             case AskNode():
-                machine = self.zone.directory.machines.get(asked.name)
+                machine = self.zone.directory.machine(asked.name)
                 return self._machine(machine, name, type_) if machine else NO_SUCH_NAME
             case AskAddress():
                 return Found(answers=_wanted((Record(name, self.rules.node_ttl, records.address(asked.address)),), type_))
@@ -122,9 +122,9 @@ class Resolver:
 
     def instances(self, asked: AskService) -> tuple[Instance, ...]:
         """Those that may be given out."""
-        table = self.zone.directory.connect if asked.connect else self.zone.directory.services
+        look = self.zone.directory.connect if asked.connect else self.zone.directory.instances
         unfit = (Health.CRITICAL, Health.WARNING) if self.rules.only_passing else (Health.CRITICAL,)
-        found = (i for i in table.get((asked.namespace, asked.name), ()) if i.status not in unfit)
+        found = (i for i in look((asked.namespace, asked.name)) if i.status not in unfit)
         return tuple(i for i in found if not asked.tag or asked.tag in (tag.lower() for tag in i.tags))
 
     def _addresses(self, instance: Instance, name: Name, ttl: int) -> Iterator[Record]:
@@ -189,14 +189,13 @@ class Resolver:
         return Found(answers=answers, extra=told if answers and self.rules.node_meta_txt else ())
 
     def _reverse(self, ip: IpAddress, name: Name, type_: RdataType) -> Found:
-        machine = self.zone.directory.machine_at.get(ip)
-        instance = self.zone.directory.service_at.get(ip)
-        if machine:
-            target = self._machine_name(machine)
-        elif instance:
-            target = records.name(f"{instance.service}.service.{self.rules.datacenter}.{self.rules.domain}")
-        else:
+        owner = self.zone.directory.at(ip)
+        if owner is None:
             return ELSEWHERE
+        if isinstance(owner, Machine):
+            target = self._machine_name(owner)
+        else:
+            target = records.name(f"{owner.service}.service.{self.rules.datacenter}.{self.rules.domain}")
         answers = (Record(name, 0, records.ptr(target)),) if target and type_ in (rdatatype.PTR, rdatatype.ANY) else ()
         return Found(answers=answers)
 

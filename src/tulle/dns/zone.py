@@ -5,16 +5,16 @@ A zone is a view: endpoints are looked up when they are asked for, so that one w
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Protocol
 
 from tulle.compile.catalog import Backend
 from tulle.compile.mesh import Mesh
 from tulle.dns.question import IpAddress
 from tulle.model.frozen import FrozenMap
-from tulle.model.service import Endpoint, Health, Port, Registration, Resolution
+from tulle.model.service import Endpoint, Health, Port, Resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,61 +43,27 @@ class Instance:
     weight: int = 1
     """While it passes; `warning_weight` while it warns."""
     warning_weight: int = 1
-    connect: str = ""
-    """The service for which it takes mutual TLS."""
 
 
 ServiceName = tuple[str, str]
 """Namespace and name, in lower case."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Directory:
-    """The registry, by name."""
+class Directory(Protocol):
+    """The registry, by name. Names are asked for in lower case."""
 
-    machines: Mapping[str, Machine] = field(default_factory=dict)
-    services: Mapping[ServiceName, tuple[Instance, ...]] = field(default_factory=dict)
-    connect: Mapping[ServiceName, tuple[Instance, ...]] = field(default_factory=dict)
-    machine_at: Mapping[IpAddress, Machine] = field(default_factory=dict)
-    service_at: Mapping[IpAddress, Instance] = field(default_factory=dict)
+    def machine(self, name: str) -> Machine | None: ...
+    def instances(self, name: ServiceName) -> Sequence[Instance]:
+        """All of them, whatever their health, in any order: answers are shuffled when they are given."""
+        ...
 
+    def connect(self, name: ServiceName) -> Sequence[Instance]:
+        """What takes mutual TLS for a service."""
+        ...
 
-def directory(machines: Iterable[Machine], instances: Iterable[Instance]) -> Directory:
-    """Instances keep their order; answers are shuffled when they are given."""
-    services: dict[ServiceName, list[Instance]] = defaultdict(list)
-    connect: dict[ServiceName, list[Instance]] = defaultdict(list)
-    service_at: dict[IpAddress, Instance] = {}
-    for instance in instances:
-        services[instance.namespace, instance.service.lower()].append(instance)
-        if instance.connect:
-            connect[instance.namespace, instance.connect.lower()].append(instance)
-        if (at := as_address(instance.address)) is not None:
-            service_at.setdefault(at, instance)
-    by_name = {machine.name.lower(): machine for machine in machines}
-    return Directory(
-        machines=by_name,
-        services={name: tuple(found) for name, found in services.items()},
-        connect={name: tuple(found) for name, found in connect.items()},
-        machine_at={at: machine for machine in by_name.values() if (at := as_address(machine.address)) is not None},
-        service_at=service_at,
-    )
-
-
-def of_registration(registration: Registration, machine: Machine) -> Instance:
-    """An instance that registered with Tulle itself, as Consul's names show it: its version is a tag, its first port the port."""
-    r = registration
-    version = r.labels.get("version", "")
-    return Instance(
-        id=r.id,
-        service=r.service,
-        namespace=r.namespace,
-        machine=machine,
-        address=r.address,
-        port=r.ports[0].target if r.ports else 0,
-        tags=(version,) if version else (),
-        status=r.health,
-        weight=max(1, min(r.weight, 65535)),
-    )
+    def at(self, address: IpAddress) -> Machine | Instance | None:
+        """Who has an address: a machine, else an instance with an address of its own."""
+        ...
 
 
 def as_address(text: str) -> IpAddress | None:
