@@ -220,7 +220,6 @@ def filter_problems(filters: Sequence[GrpcFilter | HttpFilter]) -> Iterator[Prob
         kind = one.type.value
         if kind in seen and kind not in _REPEATABLE:
             yield ("filters", index), f"a second {kind} filter; there may be one"
-        seen.add(kind)
-        other = {"RequestRedirect": "URLRewrite", "URLRewrite": "RequestRedirect"}.get(kind)
-        if other in seen:
+        elif {"RequestRedirect": "URLRewrite", "URLRewrite": "RequestRedirect"}.get(kind) in seen:
             yield ("filters", index), "RequestRedirect and URLRewrite exclude each other"
+        seen.add(kind)
