@@ -149,7 +149,7 @@ def maintain(tables: Tables, node: str, service: Service | None, *, on: bool, re
 
 
 def end_session(tables: Tables, identifier: str) -> list[Write]:
-    """Ends a session: what it has locked is released, or deleted."""
+    """Ends a session: what it has locked is released, or deleted. Queries that were made for it go with it."""
     kept = tables.sessions.get(identifier)
     if kept is None:
         return []
@@ -160,6 +160,9 @@ def end_session(tables: Tables, identifier: str) -> list[Write]:
             writes.append(("delete", rows.key_of(entry.value), b"", entry.modified))
         else:
             writes += put(replace(entry.value, session=""), entry)
+    for query, own in tables.queries.items():
+        if own.value["Session"] == identifier:
+            writes.append(("delete", rows.QUERIES + query, b"", own.modified))
     return writes
 
 
