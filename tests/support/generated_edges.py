@@ -48,18 +48,21 @@ class Edges:
             return self._edge(port, "TCP", "*", "", "tcp", self._shares(BYTES))
         if kind == "http":
             redirect = ", tls: {httpsRedirect: true}" if self._random.random() < 0.5 else ""
-            return self._edge(port, "HTTP", self._random.choice(HOSTS), redirect, "http", self._one(HTTP))
+            return self._edge(port, "HTTP", self._random.choice(HOSTS), redirect, "http", self._web())
         return "".join(self._secure(port, host) for host in self._random.sample(HOSTS, self._random.randint(2, 5)))
 
     def _secure(self, port: int, host: str) -> str:
         ended = f", tls: {{mode: SIMPLE, credentialName: {self._random.choice(CERTIFICATES)}}}"
         kind = self._random.choice(("https", "https", "tls", "pass"))
         if kind == "https":
-            return self._edge(port, "HTTPS", host, ended, "http", self._one(HTTP))
+            return self._edge(port, "HTTPS", host, ended, "http", self._web())
         if kind == "tls":
             return self._edge(port, "TLS", host, ended, "tcp", self._shares(BYTES))
         match = f'match: [{{port: {port}, sniHosts: ["{host}"]}}], '
         return self._edge(port, "TLS", host, ", tls: {mode: PASSTHROUGH}", "tls", match + self._one(SECURE))
+
+    def _web(self) -> str:
+        return "redirect: {uri: /moved}" if self._random.random() < 0.2 else self._one(HTTP)
 
     def _one(self, services: tuple[str, ...]) -> str:
         return f"route: [{{destination: {{host: {self._random.choice(services)}}}}}]"
