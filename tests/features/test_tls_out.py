@@ -6,62 +6,24 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.carried import ask
-from support.certificates import Ca, Pair, tls_secret
+from support.certificates import Ca, tls_secret
 from support.compiled import sidecar, warnings
 from support.led_mesh import led_mesh
 from support.running import free_port
 from support.tls_client import asked, context
+from support.tls_server import TlsServer
 from tulle.model.proxy import Node, Upstream
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
 
 CA = Ca()
 FAR, CALLER = CA.issue("api.example.com"), CA.issue("caller.example.com")
-
-
-class Server:
-    """Answers each request with what it saw of TLS."""
-
-    def __init__(self, folder: Path, pair: Pair, *, asks: Ca | None = None, alpn: tuple[str, ...] = ()) -> None:
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(*pair.write(folder, str(pair.serial)))
-        self._tls.sni_callback = lambda wrapped, name, _context: setattr(wrapped, "asked_for", name or "")
-        if alpn:
-            self._tls.set_alpn_protocols(list(alpn))
-        if asks:
-            self._tls.verify_mode = ssl.CERT_REQUIRED
-            self._tls.load_verify_locations(cadata=asks.pem.decode())
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self._tls)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            shown: Any = writer.get_extra_info("peercert")
-            said = {
-                "sni": getattr(writer.get_extra_info("ssl_object"), "asked_for", ""),
-                "caller": dict(pair for part in shown["subject"] for pair in part)["commonName"] if shown else "",
-                "host": next((line[6:] for line in head.split("\r\n") if line.lower().startswith("host: ")), ""),
-            }
-            body = json.dumps(said).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
 
 
 def external(port: int, tls: str, *, more: str = "", protocol: str = "HTTP", number: int = 80) -> str:
@@ -116,7 +78,7 @@ def test_simple(tmp_path: Path, settings: str, more: str, status: int) -> None:
     tls = settings.format(ca=CA.write(tmp_path), other=Ca("nobody").write(tmp_path, "other"), crl=crl)
 
     async def run() -> None:
-        async with Server(tmp_path, FAR).serving() as port:
+        async with TlsServer(tmp_path, FAR).serving() as port:
             text, roots = external(port, tls, more=more), CA.write(tmp_path, "roots")
             async with led_mesh(caller(bind), text, roots=roots) as mesh:
                 found, said = await called(bind)
@@ -135,7 +97,7 @@ def test_mutual_with_files_and_with_a_secret(tmp_path: Path) -> None:
     files = f"mode: MUTUAL, clientCertificate: {certificate}, privateKey: {key}, caCertificates: {CA.write(tmp_path)}"
 
     async def run() -> None:
-        async with Server(tmp_path, FAR, asks=CA).serving() as port, led_mesh(caller(bind), external(port, files)) as mesh:
+        async with TlsServer(tmp_path, FAR, asks=CA).serving() as port, led_mesh(caller(bind), external(port, files)) as mesh:
             assert (await called(bind))[1]["caller"] == "caller.example.com"
             named = external(port, "mode: MUTUAL, credentialName: mine")
             await mesh.change(named)
@@ -157,7 +119,7 @@ def test_a_port_that_is_not_http(tmp_path: Path) -> None:
     bind = free_port()
 
     async def run() -> None:
-        async with Server(tmp_path, FAR).serving() as port:
+        async with TlsServer(tmp_path, FAR).serving() as port:
             text = external(port, f"mode: SIMPLE, caCertificates: {CA.write(tmp_path)}", protocol="TCP")
             async with led_mesh(caller(bind), text) as mesh:
                 assert (await called(bind))[1]["sni"] == "api.example.com"
@@ -182,7 +144,7 @@ spec:
     one, two = CA.issue("api.example.com"), CA.issue("api.example.com")
 
     async def run() -> None:
-        async with Server(tmp_path, one).serving() as first, Server(tmp_path, two).serving() as second:
+        async with TlsServer(tmp_path, one).serving() as first, TlsServer(tmp_path, two).serving() as second:
             text = external(first, "mode: DISABLE", protocol="TLS", number=443)
             other = (
                 external(second, "mode: DISABLE", protocol="TLS", number=443).replace("api.", "other.").replace("name: far", "name: other")
@@ -223,7 +185,7 @@ spec:
     one, two = CA.issue("api.example.com"), CA.issue("api.example.com")
 
     async def run() -> None:
-        async with Server(tmp_path, one).serving() as first, Server(tmp_path, two).serving() as second:
+        async with TlsServer(tmp_path, one).serving() as first, TlsServer(tmp_path, two).serving() as second:
             text = external(first, "mode: DISABLE", protocol="HTTPS", number=443)
             other = external(second, "mode: DISABLE", protocol="HTTPS", number=443).replace("api.", "other.")
             async with led_mesh(node, text + other.replace("name: far", "name: other")) as mesh:
