@@ -231,6 +231,12 @@ def test_grpc() -> None:
     asyncio.run(main())
 
 
+def test_grpc_says_what_it_cannot_do() -> None:
+    result = probed(Probe(grpc="127.0.0.1:1", grpc_use_tls=True, tls_skip_verify=True, interval=1.0))
+    assert result.outcome is Outcome.FAILING
+    assert "tls_skip_verify" in result.output
+
+
 async def _speak_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
     connection.initiate_connection()

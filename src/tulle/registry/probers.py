@@ -163,6 +163,8 @@ async def h2ping(probe: Probe) -> Result:
 
 async def grpc_health(probe: Probe) -> Result:
     """The standard health service (grpc.health.v1)."""
+    if probe.grpc_use_tls and probe.tls_skip_verify:
+        return failing(f"gRPC check {probe.grpc}: tls_skip_verify is not possible for gRPC; trust the certificate's issuer on this machine")
     where, _, service = probe.grpc.partition("/")
     request = (b"\x0a" + bytes((len(service.encode()),)) + service.encode()) if service else b""
     async with _channel(where, probe) as channel:
