@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -36,6 +37,9 @@ def started(main: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, i
     from tulle.agent.farewell import serve
     from tulle.store.port import StoreError
 
+    # What was loaded stays: the collector need not look through it again after every change to the mesh.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     try:
         return serve(main)
     except* (OSError, StoreError) as group:
