@@ -109,6 +109,11 @@ def test_a_secret_that_comes_late_goes_and_changes(delta: bool) -> None:
     asyncio.run(run())
 
 
+def opened(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def until_serial(port: int, serial: int) -> None:
     until(lambda: get(port, "shop.example.com", context(CA, CALLER)).serial == serial)
 
@@ -345,5 +350,22 @@ def test_plain_requests_are_sent_to_https() -> None:
         async with led_mesh(gateway(), text, at("far", 80, plain, id="far")):
             curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "host: shop.example.com")
             assert await program(*curl, f"http://127.0.0.1:{plain}/a?b") == (0, "301 https://shop.example.com/a?b")
+
+    asyncio.run(run())
+
+
+def test_a_file_that_is_not_there_is_the_trouble_of_its_own_server(tmp_path: Path) -> None:
+    """It comes into force when it appears."""
+    port = free_port()
+    files = f"serverCertificate: {tmp_path}/news.crt, privateKey: {tmp_path}/news.key"
+    text = edge(port, simple("shop.example.com", "shop"), f"hosts: [news.example.com], tls: {{mode: SIMPLE, {files}}}")
+
+    async def run() -> None:
+        with backend("far") as far:
+            async with led_mesh(gateway(), text + tls_secret("shop", SHOP), at("far", 80, far.port, id="far")) as mesh:
+                assert "news.crt" in str(mesh.rejections)
+                await asyncio.to_thread(until, lambda: opened(port))
+                assert (await asked(port, "shop.example.com", context(CA))).serial == SHOP.serial
+                assert await refused(port, "news.example.com", context(CA))
 
     asyncio.run(run())

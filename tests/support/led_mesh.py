@@ -34,8 +34,9 @@ class LedMesh:
         await self.settled()
 
     async def settled(self, seconds: float = 20) -> None:
+        """Until the proxy has taken everything, or refused something."""
         async with asyncio.timeout(seconds):
-            while not (self.node and self.ads.settled(self.node.id)):  # noqa: ASYNC110 - it has no event
+            while not (self.node and (self.rejections or self.ads.settled(self.node.id))):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.01)
 
     def snapshot(self, node: Node) -> Snapshot:

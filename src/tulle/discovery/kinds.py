@@ -17,6 +17,12 @@ WHOLE = frozenset({LDS, CDS})
 
 In both protocols an Envoy that refuses some of these takes the others, and says which ones it refused."""
 
+ALONE = frozenset({SDS})
+"""Each resource of these kinds has a response of its own.
+
+An Envoy that refuses one refuses the response without saying which one it was. That cannot be found out later: one that it refused it
+says to take when it is sent again (Envoy 1.40 compares the hash with that of the last one it saw, good or bad)."""
+
 ROUTING = (LDS, RDS)
 """Kinds that use clusters: sent when those are known to be in place."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tulle.discovery.kinds import USERS, WHOLE
+from tulle.discovery.kinds import ALONE, USERS, WHOLE
 from tulle.discovery.shared import NAMES, Move, Shared, covered, resumed
 from tulle.discovery.track import EMPTY, Track
 from tulle.discovery.wire import Mode, encode
@@ -41,6 +41,9 @@ def advance(mode: Mode, shared: Shared, track: Track, goal: Snapshot) -> Reply:
     entries = (*move.changed, *kept) if kept else move.changed
     if not (owed or entries or removed or unknown):
         return Reply()
+    if track.type_url in ALONE and len(entries) > 1:
+        track.trials[:0] = [(entry,) for entry in entries[1:]]
+        return Reply(entries=entries[:1], body=encode(mode, track.type_url, entries[:1], (*removed, *unknown)))
     if resuming or kept or unknown != move.unknown:
         return Reply(entries=entries, body=encode(mode, track.type_url, entries, (*removed, *unknown)))
     body = shared.encoded(move, mode, lambda part: encode(mode, track.type_url, part.changed, (*removed, *unknown)))
