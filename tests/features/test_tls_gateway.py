@@ -355,7 +355,7 @@ def test_plain_requests_are_sent_to_https() -> None:
 
 
 def test_a_file_that_is_not_there_is_the_trouble_of_its_own_server(tmp_path: Path) -> None:
-    """It comes into force when it appears."""
+    """Envoy 1.40 does not look again by itself: a proxy that starts later finds the file."""
     port = free_port()
     files = f"serverCertificate: {tmp_path}/news.crt, privateKey: {tmp_path}/news.key"
     text = edge(port, simple("shop.example.com", "shop"), f"hosts: [news.example.com], tls: {{mode: SIMPLE, {files}}}")
