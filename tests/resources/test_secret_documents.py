@@ -68,7 +68,7 @@ TYPE = "type: kubernetes.io/tls\n"
         (secret("a", tls_crt=CERT, tls_key=CA.issue("b").key), 'data["tls.key"]: is not the key of the certificate beside it'),
         (secret("a", tls_crt=b"x", tls_key=KEY), 'data["tls.crt"]: holds no certificate: it must be PEM, with -----BEGIN CERTIFICATE-----'),
         (
-            secret("a", tls_crt=CERT, tls_key=CERT),
+            secret("a", cert=CERT, key=CERT),
             "data.key: holds no private key: it must be PEM, with -----BEGIN PRIVATE KEY-----",
         ),
         (secret("a", tls_crt=CERT, tls_key=KEY[:90] + KEY[120:]), 'data["tls.key"]: is a private key that cannot be read'),
