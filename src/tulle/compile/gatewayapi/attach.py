@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.documents import Documents, Route
@@ -48,7 +48,6 @@ class Parents:
     by_set: Mapping[Key, Sections]
     """ListenerSets that a Gateway of ours takes."""
     domain: str
-    own_hosts: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
 
 def attachments(route: Resource[Route], parents: Parents) -> Iterator[Attachment]:
@@ -126,12 +125,20 @@ def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
     )
 
 
-def one_kind_per_host(found: Iterable[Attachment]) -> Iterator[Attachment]:
+def one_kind_per_host(found: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
     """HTTPRoutes and GRPCRoutes never share a host of a listener: the older one keeps it. `found` is from the oldest."""
+    kinds = {attachment.route.key.kind for attachment in found}
+    return tuple(_one_kind(found)) if kinds >= _BY_REQUEST else found
+
+
+_BY_REQUEST = {"HTTPRoute", "GRPCRoute"}
+
+
+def _one_kind(found: Iterable[Attachment]) -> Iterator[Attachment]:
     taken: dict[Section, dict[str, list[tuple[str, str]]]] = {}
     for attachment in found:
         kind = attachment.route.key.kind
-        if kind not in ("HTTPRoute", "GRPCRoute") or not attachment.sections:
+        if kind not in _BY_REQUEST or not attachment.sections:
             yield attachment
             continue
         kept, lost = [], ""

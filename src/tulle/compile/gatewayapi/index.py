@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host
-from tulle.compile.gatewayapi.documents import Documents, collect
+from tulle.compile.gatewayapi.documents import Documents, Route, collect
 from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, sections
 from tulle.compile.gatewayapi.servers import as_gateway
 from tulle.compile.gatewayapi.steerings import Maker
@@ -56,7 +57,11 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
     served = _served(documents, memo)
     by_set = {listeners.key: known for known in served.values() for listeners in known.sets}
     parents = Parents(documents=documents, by_gateway=served, by_set=by_set, domain=domain)
-    found = tuple(one_kind_per_host(a for route in documents.routes for a in attachments(route, parents)))
+    # What routes can be attached to changes seldom, and routes often.
+    footing = (*served.values(), *documents.gateways, *documents.sets, *documents.namespaces.items(), domain)
+    token = memo.get(("gateway api parents",), footing, object)
+    every = (memo.get(("attached", r.key), (r, token), partial(_attached, r, parents)) for r in documents.routes)
+    found = one_kind_per_host(tuple(a for group in every for a in group))
     by_section = _by_section(found)
     maker = Maker(documents, domain, memo)
     return Index(
@@ -68,6 +73,10 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
         by_gateway={s.id: made for known in served.values() for s in known.all if (made := _bound(maker, s, known, by_section))},
         by_service=_by_service(maker, found),
     )
+
+
+def _attached(route: Resource[Route], parents: Parents) -> tuple[Attachment, ...]:
+    return tuple(attachments(route, parents))
 
 
 def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -57,22 +57,25 @@ class Maker:
                     by_host.setdefault(host, []).append(attachment.route)
         if shared:
             by_host.setdefault(section.hostname, [])
-        for host in by_host:
-            wider = tuple(sorted((h for h in by_host if h != host and names.covers(h, host)), key=names.specificity))
-            layers = tuple(tuple(by_host[h]) for h in (host, *wider))
-            yield self._of_host(section, host, layers)
+        found_for = {host: tuple(e for route in own for e in self._entries(route)) for host, own in by_host.items()}
+        for host in found_for:
+            layers = tuple(_until_all(found_for[h] for h in (host, *_wider(host)) if h in found_for))
+            name = ("gateway api steering", section.id, host)
+            yield self._memo.get(name, (section, layers), partial(self._made, section, host, layers))
 
-    def _of_host(self, section: Section, host: str, layers: tuple[tuple[Resource[Route], ...], ...]) -> Steering:
+    def _made(self, section: Section, host: str, layers: tuple[tuple[Entry, ...], ...]) -> Steering:
         """Rules for the very host first, then those for wider ones."""
-        ordered = tuple(tuple(e for route in layer for e in self._entries(route)) for layer in layers)
-        name = ("gateway api steering", section.id, host)
-        return self._memo.get(name, (section, ordered), lambda: self._made(section, host, _in_order(ordered)))
-
-    def _made(self, section: Section, host: str, ordered: tuple[Entry, ...]) -> Steering:
-        tls = section.spec.protocol == "HTTPS"
-        own = ordered or (_nothing(section),)
+        ordered = _in_order(layers)
         first = min((e.rule.route for e in ordered), key=lambda r: r.created, default=cast("Resource[Route]", section.gateway))
-        return _steering(first, section.id, (host,), own, tls=tls)
+        tls = section.spec.protocol == "HTTPS"
+        make = partial(self._routes, ("gateway api routes", section.id, host), ordered or (_nothing(section),), tls)
+        return _steering(first, section.id, (host,), ordered, make)
+
+    def _routes(self, name: tuple[str, ...], ordered: tuple[Entry, ...], tls: bool, place: Place) -> Parts:
+        """The same routes as before, if nothing changed of what they lead to."""
+        scope = place.scope
+        leads = tuple((scope.backends.get(host), scope.tuning(host)) for host in _targets(ordered))
+        return self._memo.get((*name, scope.id, place.port), (ordered, leads, tls), lambda: routes(ordered, place, tls=tls))
 
     def _entries(self, route: Resource[Route]) -> tuple[Entry, ...]:
         return entries(route, self._documents, self._domain, self._memo)
@@ -107,6 +110,22 @@ def _at_port(host: str, pairs: tuple[tuple[Entry, ParentReference], ...], place:
     )
 
 
+def _wider(host: str) -> Iterator[str]:
+    """The wildcards that a host is among, from the most specific."""
+    labels = host.removeprefix("*.").split(".")
+    if host != "*":
+        yield from (f"*.{'.'.join(labels[n:])}" for n in range(1, len(labels)))
+        yield "*"
+
+
+def _until_all(layers: Iterable[tuple[Entry, ...]]) -> Iterator[tuple[Entry, ...]]:
+    """Behind rules that take every request, no others are tried."""
+    for layer in layers:
+        yield layer
+        if any(e.match.catches_all for e in layer):
+            return
+
+
 def _in_order(layers: tuple[tuple[Entry, ...], ...]) -> tuple[Entry, ...]:
     """A rule that is for a host and for a wider one is tried once."""
     ordered = {id(e): e for layer in reversed(layers) for e in layer}
@@ -125,7 +144,9 @@ def _targets(ordered: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted({ref.host for e in ordered for ref in e.rule.refs() if ref.host}))
 
 
-def _steering(first: Resource[Route], gateway: str, hosts: tuple[str, ...], ordered: tuple[Entry, ...], *, tls: bool) -> Steering:
+def _steering(
+    first: Resource[Route], gateway: str, hosts: tuple[str, ...], ordered: tuple[Entry, ...], make: Callable[[Place], Parts]
+) -> Steering:
     return Steering(
         key=first.key,
         resource=cast("Resource[VirtualService]", first),
@@ -135,7 +156,7 @@ def _steering(first: Resource[Route], gateway: str, hosts: tuple[str, ...], orde
         http=(),
         tcp=(),
         targets=_targets(ordered),
-        make=partial(routes, ordered, tls=tls),
+        make=make,
     )
 
 
