@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tulle.agent.validation import TRIES
 from tulle.protos import envoy_path
 
 _PATIENCE = 30.0
@@ -97,5 +98,9 @@ def validate(config: dict[str, Any], folder: Path) -> str:
     file.write_text(json.dumps(config))
     program = [envoy_path(), "--mode", "validate", "-c", file, "-l", "warning"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    for _ in range(TRIES - 1):
+        if done.returncode >= 0:
+            break
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
     kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line)
     return done.stderr if kept or done.returncode else ""
