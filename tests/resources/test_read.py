@@ -169,7 +169,7 @@ kind: ServiceAccount
 metadata: {name: b}
 ---
 apiVersion: v1
-kind: ConfigMap
+kind: LimitRange
 metadata: {name: c}
 ---
 apiVersion: batch/v1
@@ -186,7 +186,7 @@ metadata: {name: e}
     assert [str(w) for w in found.warnings] == [
         f"f.yaml:2: Deployment/a: kind: {run}",
         "f.yaml:7: ServiceAccount/b: kind: is skipped: Tulle has no use for it",
-        "f.yaml:11: ConfigMap/c: kind: is skipped: Tulle has no use for it",
+        "f.yaml:11: LimitRange/c: kind: is skipped: Tulle has no use for it",
         f"f.yaml:15: Job/d: kind: {run}",
         "f.yaml:19: Ingress/e: kind: is skipped: Tulle has no use for it",
     ]

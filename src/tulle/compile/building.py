@@ -8,7 +8,7 @@ from functools import partial
 
 from tulle.compile import catalog, services
 from tulle.compile.catalog import Catalog, ServiceKey
-from tulle.compile.credentials import Credentials
+from tulle.compile.credentials import Credentials, of_config_maps
 from tulle.compile.groups import LABEL, completed, group_of, groups
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
@@ -20,6 +20,7 @@ from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
 from tulle.model.resource import Key, Status
 from tulle.resources.core import KubernetesService
+from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.workload_entry import WorkloadEntry
@@ -76,7 +77,8 @@ def _structure(inputs: Inputs, previous: Built | None, found: Catalog, memo: Mem
 def _credentials(inputs: Inputs, previous: Built | None, same_documents: bool) -> Credentials:
     if previous and same_documents:
         return previous.mesh.structure.credentials
-    return {(r.key.namespace, r.key.name): r for r in of_kind(inputs.resources, Secret)}
+    authorities = of_config_maps(of_kind(inputs.resources, ConfigMap))
+    return {**dict(authorities), **{(r.key.namespace, r.key.name): r for r in of_kind(inputs.resources, Secret)}}
 
 
 def _catalog(inputs: Inputs, previous: Built | None, memo: Memo, *, same_documents: bool) -> Catalog:

@@ -6,11 +6,15 @@ The names are Istio's. Each says by itself what is meant, so that a view needs n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
+from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Resource, Source
-from tulle.model.tls import SYSTEM_ROOTS, Authority, Certificate, DownstreamTls, UpstreamTls
+from tulle.model.tls import SYSTEM_ROOTS, Authority, Certificate, DownstreamTls, Hidden, UpstreamTls
 from tulle.model.tls import Secret as Held
+from tulle.resources.core_config_map import ROOTS as CA
+from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import Secret
 
 Credentials = Mapping[tuple[str, str], Resource[Secret]]
@@ -19,6 +23,19 @@ Credentials = Mapping[tuple[str, str], Resource[Secret]]
 _OWN, _OTHER, _PAIR, _ROOT = "kubernetes://", "kubernetes-gateway://", "file-cert:", "file-root:"
 _AUTHORITY = "-cacert"
 """Behind the name of a credential: its authority's part. A Secret of that very name may hold it, too."""
+
+
+def config_map(name: str) -> str:
+    """What stands for a ConfigMap among the names of Secrets; no Secret is called so."""
+    return f"configmap/{name}"
+
+
+def of_config_maps(found: Iterable[Resource[ConfigMap]]) -> Iterator[tuple[tuple[str, str], Resource[Secret]]]:
+    """Those with certificates of authorities, as if they were Secrets."""
+    for resource in found:
+        if roots := resource.spec.data.get(CA):
+            spec = Secret.model_construct(string_data=FrozenMap({CA: Hidden(roots.encode())}))
+            yield (resource.key.namespace, config_map(resource.key.name)), replace(cast("Resource[Any]", resource), spec=spec)
 
 
 def files(chain: str, key: str) -> str:

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 from tulle.compile import names, tls
 from tulle.compile.catalog import Backend
+from tulle.compile.gatewayapi import backend_tls, backend_traffic
+from tulle.compile.gatewayapi.backend_tls import Claim
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.scope import Scope
-from tulle.model.proxy import Cluster
+from tulle.model.proxy import Cluster, Role
 from tulle.model.service import Resolution
 
 
 def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
-    """The clusters of a service, encrypted as its DestinationRule says. `which` tells apart several sets of them."""
+    """The clusters of a service, encrypted as its DestinationRule says, and at gateways as a BackendTLSPolicy does.
+
+    Retries are limited as an XBackendTrafficPolicy says. `which` tells apart several sets of them.
+    """
+    ruled = _limited(scope, backend, _by_rules(scope, backend, made, memo, *which), memo, *which)
+    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()) if scope.id.role is Role.GATEWAY else ()
+    if not claims:
+        return ruled
+    made_from = (ruled, backend, claims, *(scope.structure.credentials.get(place) for place in backend_tls.secrets(claims)))
+    return memo.get(("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims)))
+
+
+def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
+    """With the budget for retries that an XBackendTrafficPolicy sets."""
+    policy = scope.structure.rules.gateway_api.budgets.get(backend.key.host)
+    if policy is None:
+        return made
+    name = ("limited", scope.id, backend.key, *which)
+    return memo.get(name, (made, policy), lambda: tuple(backend_traffic.limited(cluster, policy) for cluster in made))
+
+
+def _claimed(scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...]) -> Iterator[Cluster]:
+    by_number = {p.number: p for p in backend.ports}
+    for cluster in made:
+        port, *_ = names.parse_cluster_name(cluster.name)
+        claim = backend_tls.for_port(claims, by_number.get(port))
+        yield backend_tls.secured(cluster, claim, scope.keyring) if claim else cluster
+
+
+def _by_rules(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
     tuning = scope.tuning(backend.key.host)
     if tuning is None or not tuning.encrypts:
         return made

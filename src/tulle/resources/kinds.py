@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tulle.model.resource import Key
 from tulle.resources import gatewayapi as api
 from tulle.resources.core import KubernetesService, Namespace
+from tulle.resources.core_config_map import FIELDS as CONFIG_MAP_FIELDS
+from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import FIELDS as SECRET_FIELDS
 from tulle.resources.core_secret import Secret
 from tulle.resources.meshfile import KIND, Mesh
@@ -79,6 +81,7 @@ KINDS = (
     Kind(name="EnvoyFilter", plural="envoyfilters", group=_ISTIO, versions=("v1alpha3",), spec=EnvoyFilter),
     Kind(name="Sidecar", plural="sidecars", group=_ISTIO, versions=_VERSIONS, spec=Sidecar),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
+    Kind(name="ConfigMap", plural="configmaps", short=("cm",), versions=("v1",), spec=ConfigMap, body=CONFIG_MAP_FIELDS),
     Kind(name="Namespace", plural="namespaces", short=("ns",), versions=("v1",), spec=Namespace, required=False, cluster=True),
     Kind(name="GatewayClass", plural="gatewayclasses", short=("gc",), group=_GATEWAY, versions=_NOW, spec=api.GatewayClass, cluster=True),
     Kind(name=f"Gateway.{_GATEWAY}", plural="gateways", short=("gtw", "gw"), group=_GATEWAY, versions=_NOW, spec=api.Gateway),

@@ -8,6 +8,8 @@ from functools import partial
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host
+from tulle.compile.gatewayapi.backend_tls import Claims, claims
+from tulle.compile.gatewayapi.backend_traffic import Budgets, budgets
 from tulle.compile.gatewayapi.documents import Documents, Route, collect
 from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, sections
 from tulle.compile.gatewayapi.servers import as_gateway
@@ -36,6 +38,12 @@ class Index:
     """By the id of a listener."""
     by_service: Mapping[str, Mapping[str, Steering]] = field(default_factory=dict)
     """By the full name of a service, and by audience: empty for all."""
+
+    tls_claims: Claims = field(default_factory=dict)
+    """What BackendTLSPolicies say of services."""
+
+    budgets: Budgets = field(default_factory=dict)
+    """What XBackendTrafficPolicies say of retries."""
 
     def for_service(self, host: str, namespace: str) -> Steering | None:
         """The rules for callers of a namespace: its own, else those of the service's namespace."""
@@ -72,6 +80,8 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
         gateways=tuple(as_gateway(s, documents, memo) for s in served.values()),
         by_gateway={s.id: made for known in served.values() for s in known.all if (made := _bound(maker, s, known, by_section))},
         by_service=_by_service(maker, found),
+        tls_claims=memo.get(("gateway api tls claims",), (*documents.tls_policies, domain), partial(claims, documents, domain)),
+        budgets=budgets(documents, domain),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tulle.compile.credentials import Keyring
+from tulle.compile.credentials import Keyring, config_map
 from tulle.compile.gatewayapi.documents import Documents, reference
 from tulle.compile.gatewayapi.listeners import FINE, Section, Verdict
 from tulle.compile.tls import HTTP, Missing
@@ -47,11 +47,15 @@ def ended(section: Section, documents: Documents) -> Ended | None:
     home = section.owner.key.namespace
     return Ended(
         certificates=() if wrong[0] else tuple((ref.namespace or home, ref.name) for ref in refs),
-        authority=None if wrong_roots[0] or not roots else (roots[0].namespace or section.gateway.key.namespace, roots[0].name),
+        authority=None if wrong_roots[0] or not roots else _authority(section, roots[0]),
         lenient=bool(callers and callers.mode is ValidationMode.ALLOW_INSECURE_FALLBACK),
         problem=wrong,
         callers_problem=wrong_roots,
     )
+
+
+def _authority(section: Section, ref: ObjectReference) -> Place:
+    return (ref.namespace or section.gateway.key.namespace, ref.name if ref.kind == "Secret" else config_map(ref.name))
 
 
 def _callers(section: Section) -> FrontendValidation | None:
@@ -65,15 +69,16 @@ def _callers(section: Section) -> FrontendValidation | None:
 def _judge(section: Section, ref: SecretReference | ObjectReference, documents: Documents, *, ca: bool = False) -> Verdict:
     owner = section.gateway if ca else section.owner
     namespace = ref.namespace or owner.key.namespace
-    if ref.group or ref.kind != "Secret":
+    kinds = ("Secret", "ConfigMap") if ca else ("Secret",)
+    if ref.group or ref.kind not in kinds:
         kind = f"{ref.kind}.{ref.group}" if ref.group else ref.kind
         reason = "InvalidCACertificateKind" if ca else "InvalidCertificateRef"
-        return reason, f"certificates come from Secrets, not from {kind} {ref.name}"
-    if not documents.permits(reference(owner), ("", "Secret", namespace), ref.name):
+        return reason, f"certificates come from {' and '.join(f'{k}s' for k in kinds)}, not from {kind} {ref.name}"
+    if not documents.permits(reference(owner), ("", ref.kind, namespace), ref.name):
         kind = owner.key.kind.partition(".")[0]
         return (
             "RefNotPermitted",
-            f"no ReferenceGrant in namespace {namespace} lets {kind}s of {owner.key.namespace} refer to Secret {ref.name}",
+            f"no ReferenceGrant in namespace {namespace} lets {kind}s of {owner.key.namespace} refer to {ref.kind} {ref.name}",
         )
     return FINE
 
@@ -85,7 +90,12 @@ def missing(found: Ended, keyring: Keyring) -> Iterator[tuple[bool, str]]:
             yield False, f"there is no certificate and key in a Secret {name} in namespace {namespace}"
     if found.authority and not keyring.authority_at(*found.authority):
         namespace, name = found.authority
-        yield True, f"there is no authority (ca.crt) in a Secret {name} in namespace {namespace}"
+        yield True, f"there is no authority (ca.crt) in {_said(name)} in namespace {namespace}"
+
+
+def _said(name: str) -> str:
+    kind, _, plain = name.rpartition("/")
+    return f"a ConfigMap {plain}" if kind else f"a Secret {plain}"
 
 
 def downstream(found: Ended, keyring: Keyring, *, http: bool) -> DownstreamTls | Missing:

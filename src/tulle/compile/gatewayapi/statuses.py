@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
+from tulle.compile.gatewayapi.backend_tls import Claim
+from tulle.compile.gatewayapi.backend_tls import judged as judged_policy
 from tulle.compile.gatewayapi.documents import CONTROLLER, ROUTES, Route, is_controller
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listener_tls import ended, missing
@@ -20,6 +22,7 @@ from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Condition, Key, Resource, Source, Status, Violation
 from tulle.resources.core import Namespace
+from tulle.resources.core_config_map import ROOTS, ConfigMap
 from tulle.resources.gatewayapi import (
     BackendTlsPolicy,
     BackendTrafficPolicy,
@@ -33,7 +36,7 @@ from tulle.resources.gatewayapi.types import GROUP
 
 Found = tuple[Source, str]
 _ACCEPTED = Condition(type="Accepted", status=True, reason="Accepted")
-_PASSIVE = (ReferenceGrant, BackendTlsPolicy, BackendTrafficPolicy, Namespace)
+_PASSIVE = (ReferenceGrant, BackendTrafficPolicy, Namespace, ConfigMap)
 """Kinds of which nothing more is said than that they are taken."""
 
 
@@ -48,6 +51,12 @@ def status(scope: Scope, resource: Resource[object], memo: Memo) -> Status | Non
         return _of_set(scope, index, cast("Resource[ListenerSet]", resource))
     if isinstance(spec, GatewayClass):
         return _of_class(resource, spec)
+    if isinstance(spec, BackendTlsPolicy):
+        return _of_tls_policy(scope, index, cast("Resource[BackendTlsPolicy]", resource))
+    if isinstance(spec, ConfigMap) and ROOTS not in spec.data:
+        return Status(
+            conditions=(_ACCEPTED,), warnings=_warnings(resource, [(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")])
+        )
     return Status(conditions=(_ACCEPTED,)) if isinstance(spec, _PASSIVE) else None
 
 
@@ -194,6 +203,42 @@ def _listener_problems(scope: Scope, index: Index, own: tuple[Section, ...]) -> 
         for verdict in (section.conflict, section.refused, _references(scope, index, section)):
             if verdict[0]:
                 yield section.source, f"{verdict[1]} ({verdict[0]})"
+
+
+# BackendTLSPolicies
+
+
+def _of_tls_policy(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy]) -> Status:
+    own = [(host, claim) for host, group in index.tls_claims.items() for claim in group if claim.policy.key == policy.key]
+    keyring = Keyring(credentials=scope.structure.credentials, namespace=scope.structure.rules.root_namespace)
+    resolved = judged_policy(policy, keyring)
+    problems: list[Found] = [(policy.at("spec.validation"), resolved[1])] if resolved[0] else []
+    problems += ((c.source, f"{c.rival} is older and speaks for it (Conflicted)") for _, c in own if c.rival)
+    problems += ((c.source, f"service {host} is not known (TargetNotFound)") for host, c in own if host not in scope.backends)
+    accepted = _policy_accepted(own, resolved, scope)
+    reached = {host for host, _ in own}
+    ancestors = [
+        {
+            "ancestorRef": {"group": GROUP, "kind": "Gateway", "namespace": key.namespace, "name": key.name},
+            "controllerName": CONTROLLER,
+            "conditions": _json(_verdict("Accepted", accepted, "Accepted"), _verdict("ResolvedRefs", resolved, "ResolvedRefs")),
+        }
+        for key, known in index.sections.items()
+        if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, ()))
+    ]
+    conditions = (_verdict("Accepted", accepted, "Accepted"), _verdict("ResolvedRefs", resolved, "ResolvedRefs"))
+    return Status(conditions=conditions, warnings=_warnings(policy, problems), details=FrozenMap({"ancestors": ancestors}))
+
+
+def _policy_accepted(own: list[tuple[str, Claim]], resolved: Verdict, scope: Scope) -> Verdict:
+    """In force as long as it is so for one of its targets."""
+    if resolved[0]:
+        return "NoValidCACertificate", resolved[1]
+    if own and all(claim.rival for _, claim in own):
+        return "Conflicted", f"{own[0][1].rival} is older"
+    if not any(host in scope.backends for host, _ in own):
+        return "TargetNotFound", "none of its targets is there"
+    return FINE
 
 
 # Routes

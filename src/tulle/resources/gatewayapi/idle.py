@@ -22,6 +22,10 @@ def _no_address(value: Any) -> bool:
     return isinstance(value, Mapping) and not value.get("value") and not _other_address(value)
 
 
+def _no_service(value: Any) -> bool:
+    return isinstance(value, Mapping) and (value.get("group"), value.get("kind")) not in (("", "Service"), ("core", "Service"))
+
+
 def _several(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 1
 
@@ -53,9 +57,14 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
         ("rules[].backendRefs[].filters[].cors", _CORS, _any_header_with_credentials),
     ),
     "GRPCRoute": (("rules[].sessionPersistence", _SESSIONS, _set),),
-    "BackendTLSPolicy": (("targetRefs", "not in force: connections to the targets are made in plain text", _set),),
+    "BackendTLSPolicy": (
+        ("targetRefs[]", "not in force: policies are for Services", _no_service),
+        ("validation.caCertificateRefs", _ONE, _several),
+        ("options", "not in force: no options are known", bool),
+    ),
     "XBackendTrafficPolicy": (
-        ("retryConstraint", "not in force: retries are limited by the policies of DestinationRules", _set),
+        ("targetRefs[]", "not in force: policies are for Services", _no_service),
+        ("retryConstraint.minRetryRate", "not in force: three retries at a time are always allowed", _set),
         ("sessionPersistence", _SESSIONS, _set),
     ),
 }

@@ -1,0 +1,96 @@
+"""BackendTLSPolicy: gateways speak TLS to services, and check whom they speak to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tulle.compile import names
+from tulle.compile.credentials import Keyring, config_map
+from tulle.compile.gatewayapi.documents import Documents
+from tulle.compile.gatewayapi.listeners import FINE, Verdict
+from tulle.model.proxy import Cluster
+from tulle.model.resource import Resource, Source
+from tulle.model.service import Port, Resolution
+from tulle.model.tls import SYSTEM_ROOTS, Trust, UpstreamTls
+from tulle.resources.gatewayapi import BackendTlsPolicy
+from tulle.resources.gatewayapi.policies import PolicyTarget
+from tulle.resources.gatewayapi.types import LocalReference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one policy says of one service, or of one of its ports."""
+
+    policy: Resource[BackendTlsPolicy]
+    target: PolicyTarget
+    source: Source
+    rival: str = ""
+    """The older policy that speaks for the very same thing, so that this one does not."""
+
+
+Claims = Mapping[str, tuple[Claim, ...]]
+"""By the full name of the service, those for single ports first, then from the oldest."""
+
+
+def claims(documents: Documents, domain: str) -> Claims:
+    found: dict[str, list[Claim]] = {}
+    owners: dict[tuple[str, str | None], str] = {}
+    for policy in documents.tls_policies:
+        for index, target in enumerate(policy.spec.target_refs):
+            if (target.group, target.kind) not in (("", "Service"), ("core", "Service")):
+                continue
+            host = names.resolve(target.name, policy.key.namespace, domain)
+            who = f"BackendTLSPolicy {policy.key.namespace}/{policy.key.name}"
+            rival = owners.setdefault((host, target.section_name), who)
+            source = policy.at(f"spec.targetRefs[{index}]")
+            found.setdefault(host, []).append(Claim(policy=policy, target=target, source=source, rival="" if rival == who else rival))
+    return {host: tuple(sorted(group, key=lambda c: c.target.section_name is None)) for host, group in found.items()}
+
+
+def for_port(found: tuple[Claim, ...], port: Port | None) -> Claim | None:
+    """The claim that holds for a port of a service."""
+    free = (claim for claim in found if not claim.rival)
+    return next((c for c in free if c.target.section_name is None or (port and c.target.section_name == port.name)), None)
+
+
+def secrets(found: tuple[Claim, ...]) -> Iterator[tuple[str, str]]:
+    """Namespace and name of all that claims depend on."""
+    for claim in found:
+        for ref in claim.policy.spec.validation.ca_certificate_refs:
+            yield claim.policy.key.namespace, _place(ref)
+
+
+def _place(ref: LocalReference) -> str:
+    return ref.name if ref.kind == "Secret" else config_map(ref.name)
+
+
+def judged(policy: Resource[BackendTlsPolicy], keyring: Keyring) -> Verdict:
+    """What is wrong with the authorities that a policy names."""
+    namespace = policy.key.namespace
+    for ref in policy.spec.validation.ca_certificate_refs:
+        if ref.group or ref.kind not in ("Secret", "ConfigMap"):
+            return "InvalidKind", f"authorities come from ConfigMaps and Secrets, not from {ref.kind} {ref.name}"
+        if not keyring.authority_at(namespace, _place(ref)):
+            return "InvalidCACertificateRef", f"there is no ca.crt in a {ref.kind} {ref.name} in namespace {namespace}"
+    known = policy.spec.validation.well_known_ca_certificates
+    if known not in (None, "System"):
+        return "InvalidKind", f"the authorities {known} are not known; write System"
+    return FINE
+
+
+def secured(cluster: Cluster, claim: Claim, keyring: Keyring) -> Cluster:
+    """A cluster of the service. Nothing goes out in plain text because an authority is missing: there is nowhere to go then."""
+    rule = claim.policy.spec.validation
+    sources = (*cluster.sources, claim.source)
+    if judged(claim.policy, keyring)[0]:
+        return replace(cluster, resolution=Resolution.STATIC, endpoints=(), localities=(), tls=None, sources=sources)
+    refs = rule.ca_certificate_refs
+    authority = keyring.authority_at(claim.policy.key.namespace, _place(refs[0])) if refs else SYSTEM_ROOTS
+    others = tuple(name.hostname or name.uri or "" for name in rule.subject_alt_names)
+    made = UpstreamTls(
+        trust=Trust(authority=authority, names=others or (rule.hostname,)),
+        sni=rule.hostname,
+        protocols=("h2",) if cluster.http2 else (),
+    )
+    return replace(cluster, tls=made, sources=sources)

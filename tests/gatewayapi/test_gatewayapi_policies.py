@@ -1,0 +1,145 @@
+"""BackendTLSPolicy and XBackendTrafficPolicy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import pytest
+
+from support.carried import ask, at
+from support.certificates import Ca, secret
+from support.compiled import built, cluster, gateway, instance, sidecar, warnings
+from support.led_mesh import led_mesh
+from support.running import free_port
+from support.tls_server import TlsServer
+from tulle.compile import view
+from tulle.model.service import Protocol
+from tulle.model.tls import SYSTEM_ROOTS, Trust
+
+CA, OTHER = Ca(), Ca("another")
+FAR = CA.issue("far.example", "spiffe://cluster.local/ns/default/sa/far")
+API = "apiVersion: gateway.networking.k8s.io/v1"
+
+
+def config_map(name: str, ca: Ca) -> str:
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  ca.crt: |\n{indent(ca.pem.decode(), '    ')}\n---\n"
+
+
+def policy(validation: str, *, name: str = "p", section: str = "") -> str:
+    target = f'{{group: "", kind: Service, name: far{f", sectionName: {section}" if section else ""}}}'
+    spec = f"spec: {{targetRefs: [{target}], validation: {{{validation}}}}}"
+    return f"{API}\nkind: BackendTLSPolicy\nmetadata: {{name: {name}}}\n{spec}\n---\n"
+
+
+def edge(port: int) -> str:
+    listener = f"[{{name: web, port: {port}, protocol: HTTP}}]"
+    gate = f"spec: {{gatewayClassName: tulle, addresses: [{{value: 127.0.0.1}}], listeners: {listener}}}"
+    route = "spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: far, port: 80}]}]}"
+    return f"{API}\nkind: Gateway\nmetadata: {{name: edge}}\n{gate}\n---\n{API}\nkind: HTTPRoute\nmetadata: {{name: r}}\n{route}\n---\n"
+
+
+FROM_MAP = "caCertificateRefs: [{group: '', kind: ConfigMap, name: trusted}], hostname: far.example"
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (policy(FROM_MAP) + config_map("trusted", CA), 200),
+        (policy(FROM_MAP.replace("ConfigMap", "Secret")) + secret("trusted", **{"ca.crt": CA.pem}), 200),
+        (policy(FROM_MAP) + config_map("trusted", OTHER), 503),
+        (policy(FROM_MAP.replace("far.example", "wrong.example")) + config_map("trusted", CA), 503),
+        (
+            policy(
+                FROM_MAP.replace("far.example", "wrong.example")
+                + ", subjectAltNames: [{type: URI, uri: 'spiffe://cluster.local/ns/default/sa/far'}]"
+            )
+            + config_map("trusted", CA),
+            200,
+        ),
+        (policy(FROM_MAP), 503),
+        (policy(FROM_MAP, section="http") + config_map("trusted", CA), 200),
+        (policy(FROM_MAP, section="http") + policy(FROM_MAP.replace("trusted", "nope"), name="q") + config_map("trusted", CA), 200),
+    ],
+)
+def test_gateways_speak_tls_to_services(text: str, status: int, tmp_path: Path) -> None:
+    port = free_port()
+
+    async def run() -> tuple[int, Any]:
+        async with AsyncExitStack() as stack:
+            far = await stack.enter_async_context(TlsServer(tmp_path, FAR).serving())
+            registered = at("far", 80, far, id="far", protocol=Protocol.HTTP)
+            mesh = await stack.enter_async_context(led_mesh(gateway(), edge(port) + text, registered))
+            got, _, body = await asyncio.to_thread(ask, port)
+            assert mesh.rejections == []
+            return got, json.loads(body) if got == 200 else body
+
+    got, said = asyncio.run(run())
+    assert got == status, said
+    if status == 200:
+        assert said["sni"] == ("wrong.example" if "wrong" in text else "far.example")
+
+
+def test_the_authorities_of_the_machine() -> None:
+    made = built(policy("wellKnownCACertificates: System, hostname: far.example") + edge(80), instance("far", number=80))
+    found = cluster(view(made.mesh, gateway()), "far:80").tls
+    assert found
+    assert (found.sni, found.trust) == ("far.example", Trust(authority=SYSTEM_ROOTS, names=("far.example",)))
+
+
+def test_sidecars_go_on_as_before() -> None:
+    made = built(policy(FROM_MAP) + config_map("trusted", CA), instance("far", number=80))
+    assert cluster(view(made.mesh, sidecar()), "far:80").tls is None
+
+
+def conditions(text: str, name: str = "p") -> dict[str, str]:
+    status = next(s for key, s in built(text, instance("far", number=80)).statuses.items() if key.name == name)
+    return {c.type: f"{c.status} {c.reason}" for c in status.conditions}
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted", "resolved"),
+    [
+        (policy(FROM_MAP) + config_map("trusted", CA), "True Accepted", "True ResolvedRefs"),
+        (policy(FROM_MAP), "False NoValidCACertificate", "False InvalidCACertificateRef"),
+        (policy(FROM_MAP.replace("ConfigMap", "Bucket")), "False NoValidCACertificate", "False InvalidKind"),
+        (policy("wellKnownCACertificates: System, hostname: a").replace("far", "gone"), "False TargetNotFound", "True ResolvedRefs"),
+        (policy("wellKnownCACertificates: System, hostname: a", name="older") + policy(FROM_MAP), "False NoValidCACertificate", ""),
+    ],
+)
+def test_conditions(text: str, accepted: str, resolved: str) -> None:
+    found = conditions(text)
+    assert found["Accepted"] == accepted
+    assert found["ResolvedRefs"] == resolved or not resolved
+
+
+def test_of_two_policies_the_older_holds_and_gateways_are_told() -> None:
+    system = "wellKnownCACertificates: System, hostname: a"
+    text = edge(80) + policy(system, name="older") + policy(system, name="newer")
+    assert conditions(text, "newer")["Accepted"] == "False Conflicted"
+    made = built(text, instance("far", number=80))
+    status = next(s for key, s in made.statuses.items() if key.name == "older")
+    assert [a["ancestorRef"]["name"] for a in status.details["ancestors"]] == ["edge"]  # type: ignore[attr-defined,index]
+    assert "older and speaks for it (Conflicted)" in warnings(made, "BackendTLSPolicy/newer")[0]
+
+
+def test_retries_are_limited() -> None:
+    text = """
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: p}
+spec:
+  targetRefs: [{group: "", kind: Service, name: far}]
+  retryConstraint: {budget: {percent: 5, interval: 3s}}
+---
+"""
+    made = built(text + edge(80), instance("far", number=80))
+    for node in (gateway(), sidecar()):
+        budget = cluster(view(made.mesh, node), "far:80").policy.retry_budget
+        assert budget
+        assert (budget.percent, budget.interval.total_seconds()) == (5.0, 3.0)  # type: ignore[union-attr]
