@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -103,6 +104,9 @@ def main() -> None:
         from typer._completion_classes import completion_init
 
         completion_init()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What is written to a pipe comes in the order in which it was said, errors included.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         Lazy()(prog_name="tulle")
     except Failure as failure:
