@@ -136,6 +136,26 @@ def test_tls_is_passed_on_by_name_and_tcp_as_it_is(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_tls_ended_for_what_is_no_http(tmp_path: Path) -> None:
+    """Each hostname of a TLSRoute is a name of its own; a TCPRoute takes what the listener's hostname leaves."""
+    port = free_port()
+    refs = "certificateRefs: [{name: shop}]"
+    listeners = f"[{{name: tls, port: {port}, protocol: TLS, hostname: '*.example', tls: {{mode: Terminate, {refs}}}}}]"
+    text = edge(listeners) + tls_secret("shop", CA.issue("shop.example", "other.example")) + "---\n"
+    text += route("TLSRoute", "far", 80, "hostnames: [shop.example],") + route("TCPRoute", "near", 80, name="rest")
+
+    async def run() -> None:
+        with backend("far") as far, backend("near") as near:
+            registered = [at(b.name, 80, b.port, id=b.name, protocol=Protocol.TCP) for b in (far, near)]
+            async with led_mesh(gateway(), text, *registered) as mesh:
+                assert (await asked(port, "shop.example", context(CA))).json["name"] == "far"
+                assert (await asked(port, "other.example", context(CA))).json["name"] == "near"
+                assert await refused(port, "elsewhere.test", context(CA))
+                assert mesh.rejections == []
+
+    asyncio.run(run())
+
+
 def test_datagrams(tmp_path: Path) -> None:
     port = free_port()
     text = edge(f"[{{name: dns, port: {port}, protocol: UDP}}]") + route("UDPRoute", "dns", 53)

@@ -143,3 +143,25 @@ spec:
         budget = cluster(view(made.mesh, node), "far:80").policy.retry_budget
         assert budget
         assert (budget.percent, budget.interval.total_seconds()) == (5.0, 3.0)  # type: ignore[union-attr]
+
+
+def test_a_port_that_says_nothing_is_spoken_to_as_callers_speak_where_calls_go_to_it() -> None:
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: far}\nspec: {ports: [{name: a, port: 80}, {name: b, port: 81}]}\n---\n"
+    call = "spec: {parentRefs: [{name: edge}], hostnames: [call.example], rules: [{backendRefs: [{name: far, port: 80}]}]}"
+    grpc = f"{API}\nkind: GRPCRoute\nmetadata: {{name: g}}\n{call}\n---\n"
+    only = edge(80).replace("rules:", "hostnames: [web.example], rules:")
+    for text, as_called in ((only, False), (only + grpc, True)):
+        found = view(built(service + text, instance("far", number=80)).mesh, gateway())
+        pools = [cluster(found, f"far:{port}").policy.connection_pool.use_client_protocol for port in (80, 81)]
+        assert pools == [as_called, False]
+
+
+RULE_SPEC = "spec: {host: far, trafficPolicy: {tls: {mode: SIMPLE}}}"
+RULE = f"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d}}\n{RULE_SPEC}\n"
+
+
+@pytest.mark.parametrize("text", [policy(FROM_MAP) + config_map("trusted", CA), RULE])
+def test_datagrams_are_not_encrypted(text: str) -> None:
+    edge_ = edge(80).replace("protocol: HTTP", "protocol: UDP").replace("HTTPRoute", "UDPRoute")
+    found = view(built(edge_ + text, instance("far", number=80, protocol=Protocol.UDP)).mesh, gateway())
+    assert [c.tls for c in found.clusters if "far" in c.name] == [None]

@@ -13,7 +13,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.scope import Scope
 from tulle.model.proxy import Cluster, Role
-from tulle.model.service import Resolution
+from tulle.model.service import Protocol, Resolution
 
 
 def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
@@ -21,12 +21,33 @@ def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Mem
 
     Retries are limited as an XBackendTrafficPolicy says. `which` tells apart several sets of them.
     """
-    ruled = _limited(scope, backend, _by_rules(scope, backend, made, memo, *which), memo, *which)
+    spoken = _spoken(scope, backend, made, memo, *which)
+    ruled = _limited(scope, backend, _by_rules(scope, backend, spoken, memo, *which), memo, *which)
     claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()) if scope.id.role is Role.GATEWAY else ()
     if not claims:
         return ruled
     made_from = (ruled, backend, claims, *(scope.structure.credentials.get(place) for place in backend_tls.secrets(claims)))
     return memo.get(("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims)))
+
+
+def _spoken(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
+    """A gateway guesses no protocol; but a port that says nothing and that a GRPCRoute sends to is spoken to as callers speak."""
+    calls = scope.structure.rules.gateway_api.calls.get(backend.key.host) if scope.id.role is Role.GATEWAY else None
+    if not calls:
+        return made
+    silent = frozenset(p.number for p in backend.ports if p.protocol is Protocol.AUTO and p.number in calls)
+    name = ("spoken", scope.id, backend.key, *which)
+    return memo.get(name, (made, silent), lambda: tuple(_as_called(c) if _port(c) in silent else c for c in made))
+
+
+def _port(cluster: Cluster) -> int:
+    """Its number among those for connections; 0 for one for datagrams."""
+    return 0 if "/udp|" in cluster.name else names.parse_cluster_name(cluster.name)[0]
+
+
+def _as_called(cluster: Cluster) -> Cluster:
+    pool = replace(cluster.policy.connection_pool, use_client_protocol=True)
+    return replace(cluster, policy=replace(cluster.policy, connection_pool=pool))
 
 
 def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
@@ -41,8 +62,7 @@ def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Me
 def _claimed(scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...]) -> Iterator[Cluster]:
     by_number = {p.number: p for p in backend.ports}
     for cluster in made:
-        port, *_ = names.parse_cluster_name(cluster.name)
-        claim = backend_tls.for_port(claims, by_number.get(port))
+        claim = backend_tls.for_port(claims, by_number.get(port)) if (port := _port(cluster)) else None
         yield backend_tls.secured(cluster, claim, scope.keyring) if claim else cluster
 
 
@@ -56,8 +76,8 @@ def _by_rules(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: M
 
 
 def _secured(scope: Scope, backend: Backend, cluster: Cluster, tuning: Tuning) -> Cluster:
-    _, number, subset, host = cluster.name.split("|", 3)
-    settings = tuning.client_tls(int(number), subset)
+    number, subset, host = names.parse_cluster_name(cluster.name)
+    settings = tuning.client_tls(number, subset) if _port(cluster) else None
     if settings is None:
         return cluster
     asked = "" if names.is_wildcard(host) else host

@@ -115,6 +115,15 @@ def common_hosts(section: Section, route: Resource[Route]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(c for host in spec.hostnames if (c := names.overlap(section.hostname, host))))
 
 
+def told_apart(section: Section, found: Iterable[Attachment]) -> dict[str, tuple[Attachment, ...]]:
+    """The routes of a listener by host, each list from the oldest."""
+    by_host: dict[str, list[Attachment]] = {}
+    for attachment in found:
+        for host in next(hosts for own, hosts in attachment.sections if own is section):
+            by_host.setdefault(host, []).append(attachment)
+    return {host: tuple(group) for host, group in by_host.items()}
+
+
 def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
     """A route of the service's own namespace is for all callers; another one for the callers of its own."""
     route = blank.route

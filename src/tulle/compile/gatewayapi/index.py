@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from tulle.compile import names
-from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host
+from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host, told_apart
 from tulle.compile.gatewayapi.backend_tls import Claims, claims
 from tulle.compile.gatewayapi.backend_traffic import Budgets, budgets
 from tulle.compile.gatewayapi.documents import Documents, Route, collect
@@ -38,10 +38,10 @@ class Index:
     """By the id of a listener."""
     by_service: Mapping[str, Mapping[str, Steering]] = field(default_factory=dict)
     """By the full name of a service, and by audience: empty for all."""
-
+    calls: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The ports of services that GRPCRoutes send to."""
     tls_claims: Claims = field(default_factory=dict)
     """What BackendTLSPolicies say of services."""
-
     budgets: Budgets = field(default_factory=dict)
     """What XBackendTrafficPolicies say of retries."""
 
@@ -77,9 +77,10 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
         sections=served,
         attachments=_by_route(found),
         by_section=by_section,
-        gateways=tuple(as_gateway(s, documents, memo) for s in served.values()),
-        by_gateway={s.id: made for known in served.values() for s in known.all if (made := _bound(maker, s, known, by_section))},
+        gateways=tuple(as_gateway(s, by_section, documents, memo) for s in served.values()),
+        by_gateway={id_: made for known in served.values() for s in known.all for id_, made in _bound(maker, s, known, by_section)},
         by_service=_by_service(maker, found),
+        calls=_calls(found, maker),
         tls_claims=memo.get(("gateway api tls claims",), (*documents.tls_policies, domain), partial(claims, documents, domain)),
         budgets=budgets(documents, domain),
     )
@@ -113,12 +114,29 @@ def _by_section(found: Iterable[Attachment]) -> Mapping[str, tuple[Attachment, .
     return {id_: tuple(group.values()) for id_, group in grouped.items()}
 
 
-def _bound(maker: Maker, section: Section, known: Sections, by_section: Mapping[str, tuple[Attachment, ...]]) -> tuple[Steering, ...]:
+def _calls(found: Iterable[Attachment], maker: Maker) -> Mapping[str, frozenset[int]]:
+    ports: dict[str, set[int]] = {}
+    routes = {a.route.key: a.route for a in found if a.route.key.kind == "GRPCRoute"}
+    for route in routes.values():
+        for host, port in maker.backends(route):
+            ports.setdefault(host, set()).add(port)
+    return {host: frozenset(numbers) for host, numbers in ports.items()}
+
+
+def _bound(
+    maker: Maker, section: Section, known: Sections, by_section: Mapping[str, tuple[Attachment, ...]]
+) -> Iterator[tuple[str, tuple[Steering, ...]]]:
+    """The rules of a listener, by the id of the server that they are bound to."""
     if not section.usable:
-        return ()
+        return
+    found = by_section.get(section.id, ())
+    if section.ends_connections:
+        for host, own in told_apart(section, found).items():
+            yield section.bound(host), tuple(maker.of_host(section, host, own))
+        return
     siblings = [s for s in known.all if s is not section and s.usable and s.spec.port == section.spec.port]
     narrower = tuple(s.hostname for s in siblings if s.hostname != section.hostname and names.covers(section.hostname, s.hostname))
-    return tuple(maker.of_section(section, by_section.get(section.id, ()), narrower, shared=bool(siblings)))
+    yield section.id, tuple(maker.of_section(section, found, narrower, shared=bool(siblings)))
 
 
 def _by_service(maker: Maker, found: Iterable[Attachment]) -> Mapping[str, Mapping[str, Steering]]:

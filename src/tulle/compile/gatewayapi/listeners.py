@@ -61,6 +61,15 @@ class Section:
     def is_http(self) -> bool:
         return self.spec.protocol in ("HTTP", "HTTPS")
 
+    @property
+    def ends_connections(self) -> bool:
+        """Whether TLS is ended here for what is no HTTP: each host is a server of its own then."""
+        return self.spec.protocol == "TLS" and self.spec.tls is not None and self.spec.tls.mode is TlsMode.TERMINATE
+
+    def bound(self, host: str) -> str:
+        """Names one host of a listener that ends connections."""
+        return f"{self.id}/{host}"
+
     def takes(self, kind: str, namespace: str, documents: Documents) -> str:
         """Why it does not take routes of a kind from a namespace; empty where it does."""
         if kind not in self.kinds:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
+from tulle.compile.gatewayapi.attach import Attachment, told_apart
 from tulle.compile.gatewayapi.documents import Documents
 from tulle.compile.gatewayapi.listener_tls import Ended, ended
 from tulle.compile.gatewayapi.listeners import Section, Sections
@@ -29,37 +30,43 @@ class ListenerServer(Server):
     section: Any
     ended: Any
     """An `Ended` where TLS is ended."""
-
-    @property
-    def id(self) -> str:
-        """By which rules are bound to it."""
-        return cast("Section", self.section).id
+    id: str
+    """By which rules are bound to it."""
 
 
-def as_gateway(known: Sections, documents: Documents, memo: Memo) -> Resource[Servers]:
+def as_gateway(known: Sections, by_section: Mapping[str, tuple[Attachment, ...]], documents: Documents, memo: Memo) -> Resource[Servers]:
     """The same object as before, if nothing in it changed."""
-    parts = tuple((section, ended(section, documents)) for section in known.all if section.usable)
+    parts = tuple((s, ended(s, documents), _hosts(s, by_section.get(s.id, ()))) for s in known.all if s.usable)
     return memo.get(("gateway api servers", known.gateway.key), (known, parts), partial(_made, known, parts))
 
 
-def _made(known: Sections, parts: tuple[tuple[Section, Ended | None], ...]) -> Resource[Servers]:
-    servers = tuple(server for section, tls in parts for server in _servers(section, tls))
+def _hosts(section: Section, found: tuple[Attachment, ...]) -> tuple[str, ...]:
+    """The hosts that are servers of their own; none where the listener is one server."""
+    return tuple(told_apart(section, found)) if section.ends_connections else ()
+
+
+Part = tuple[Section, Ended | None, tuple[str, ...]]
+
+
+def _made(known: Sections, parts: tuple[Part, ...]) -> Resource[Servers]:
+    servers = tuple(server for section, tls, hosts in parts for host in hosts or ("",) for server in _servers(section, tls, host))
     spec = Servers.model_construct(servers=servers, selector=FrozenMap())
     return replace(cast("Resource[Any]", known.gateway), spec=spec)
 
 
-def _servers(section: Section, tls: Ended | None) -> Iterator[Server]:
+def _servers(section: Section, tls: Ended | None, host: str) -> Iterator[Server]:
     """One for each address that the Gateway asks for; without any, the proxy's own address."""
     wanted: list[str | None] = [a.value for a in section.gateway.spec.addresses if a.type == "IPAddress" and a.value]
     for address in wanted or [None]:
         yield ListenerServer.model_construct(
-            port=ServerPort.model_construct(number=section.spec.port, protocol=section.spec.protocol, name=_port_name(section)),
-            hosts=(section.hostname,),
+            port=ServerPort.model_construct(number=section.spec.port, protocol=section.spec.protocol, name=_port_name(section, host)),
+            hosts=(host or section.hostname,),
             bind=address,
             tls=_mode(section),
             name=section.spec.name,
             section=section,
             ended=tls,
+            id=section.bound(host) if host else section.id,
         )
 
 
@@ -70,10 +77,10 @@ def _mode(section: Section) -> ServerTls | None:
     return ServerTls.model_construct(mode=ServerTlsMode.PASSTHROUGH if passed else ServerTlsMode.SIMPLE)
 
 
-def _port_name(section: Section) -> str:
+def _port_name(section: Section, host: str) -> str:
     """No other server of a Gateway of the same name has it: names of route tables are made of it."""
     owner = () if section.owner is section.gateway else (section.owner.key.namespace, section.owner.key.name)
-    return ".".join((section.spec.name, *owner, "listener"))
+    return ".".join((section.spec.name, *owner, "listener", *((host,) if host else ())))
 
 
 def picks(gateway: Resource[Servers], labels: FrozenMap[str, str]) -> bool:

@@ -80,6 +80,19 @@ class Maker:
     def _entries(self, route: Resource[Route]) -> tuple[Entry, ...]:
         return entries(route, self._documents, self._domain, self._memo)
 
+    def of_host(self, section: Section, host: str, found: Iterable[Attachment]) -> Iterator[Steering]:
+        """The rules for one host of a listener that ends connections."""
+        for attachment in found:
+            route = attachment.route
+            refs = connection_refs(route, self._documents, self._domain)
+            name, made_from = ("gateway api steering", section.bound(host), route.key), (section, route, refs)
+            yield self._memo.get(name, made_from, partial(_by_connection, route, section.bound(host), (host,), refs))
+
+    def backends(self, route: Resource[Route]) -> Iterator[tuple[str, int]]:
+        """The services that a route sends requests to, with their ports."""
+        for rule in dict.fromkeys(entry.rule for entry in self._entries(route)):
+            yield from ((ref.host, ref.port) for ref in rule.refs() if ref.host)
+
     def _connections(self, section: Section, attached: tuple[Attachment, ...]) -> Iterator[Steering]:
         for attachment in attached:
             route = attachment.route
