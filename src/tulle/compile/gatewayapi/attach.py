@@ -10,6 +10,7 @@ from tulle.compile.gatewayapi.documents import Documents, Route
 from tulle.compile.gatewayapi.listeners import Section, Sections
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute
+from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
 from tulle.resources.gatewayapi.types import GROUP, ParentReference
 
 GATEWAY = f"Gateway.{GROUP}"
@@ -127,6 +128,10 @@ def told_apart(section: Section, found: Iterable[Attachment]) -> dict[str, tuple
 def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
     """A route of the service's own namespace is for all callers; another one for the callers of its own."""
     route = blank.route
+    if route.key.kind == "UDPRoute":
+        return replace(blank, reason="UnsupportedValue", message="UDPRoutes are for Gateways: datagrams to a service follow no rules")
+    if blank.parent.section_name and isinstance(route.spec, ConnectionRoute):
+        return replace(blank, reason="UnsupportedValue", message="a port of a service is named by port here, not by sectionName")
     return replace(
         blank,
         service=names.resolve(blank.parent.name, namespace, domain),

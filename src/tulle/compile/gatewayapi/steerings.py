@@ -17,7 +17,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.steering import Parts, Steering, TcpRule, TlsRule
 from tulle.model.resource import Key, Resource
 from tulle.model.routing import RouteMatch
-from tulle.resources.gatewayapi import GrpcRoute, HttpRoute
+from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute
 from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
 from tulle.resources.gatewayapi.types import ParentReference
 from tulle.resources.networking.common import Destination, PortSelector
@@ -181,12 +181,17 @@ def _tcp_rules(route: Resource[Route], refs: Refs, port: int | None = None) -> t
     )
 
 
-def _tls_rules(route: Resource[Route], hosts: tuple[str, ...], refs: Refs) -> tuple[TlsRule, ...]:
-    match = (TlsMatch.model_construct(sni_hosts=hosts),)
+def _tls_rules(route: Resource[Route], hosts: tuple[str, ...], refs: Refs, port: int | None = None) -> tuple[TlsRule, ...]:
+    match = (TlsMatch.model_construct(sni_hosts=hosts, port=port),)
     return tuple(
         TlsRule(spec=TlsRules.model_construct(match=match, route=_destinations(group)), source=route.at(f"spec.rules[{index}]"))
         for index, group in _by_rule(refs)
     )
+
+
+def _names_of(route: Resource[Route], refs: Refs, port: int | None) -> tuple[TlsRule, ...]:
+    """The rules of a TLSRoute for a service: by the names that callers ask for."""
+    return _tls_rules(route, route.spec.hostnames or ("*",), refs, port) if isinstance(route.spec, TlsRoute) else ()
 
 
 def _by_rule(refs: Refs) -> Iterator[tuple[int, Refs]]:
@@ -238,7 +243,8 @@ def _for_service(
         hosts=(host,),
         gateways=frozenset((names.MESH,)),
         http=(),
-        tcp=tuple(rule for route, refs, port in rules for rule in _tcp_rules(route, refs, port)),
+        tcp=tuple(rule for route, refs, port in rules if not isinstance(route.spec, TlsRoute) for rule in _tcp_rules(route, refs, port)),
+        tls=tuple(rule for route, refs, port in rules for rule in _names_of(route, refs, port)),
         targets=tuple(sorted(targets)),
         export_to=(audience,) if audience else (),
         make=partial(_at_port, host, pairs),
