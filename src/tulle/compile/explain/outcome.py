@@ -182,7 +182,10 @@ def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backend
         return _end(trace, _because(chosen, "it names no destination that exists"), seen, 503)
     if len(action.clusters) > 1:
         shares = tuple(_share(seen, chosen, action, cluster, backends) for cluster in action.clusters)
-        return replace(trace, weighted_clusters=shares)
+        lost = next((c for c in action.clusters if c.cluster == INVALID_BACKEND), None)
+        why = f"a destination is not valid: its share is answered with {action.unknown_status}"
+        steps = (*trace.steps, _because(chosen, why)) if lost else trace.steps
+        return replace(trace, weighted_clusters=shares, steps=steps)
     only = action.clusters[0]
     change = _changed(seen, chosen, action, only, backends)
     if only.cluster == INVALID_BACKEND:

@@ -126,7 +126,7 @@ class _Maker:
                 rule=rule,
                 match=matches.http_match(match),
                 prefix=match.path.value if match.path.type is PathMatchType.PATH_PREFIX else "",
-                source=self._route.at(f"spec.rules[{index}].matches[{number}]"),
+                source=rule.source if not spec.matches else self._route.at(f"spec.rules[{index}].matches[{number}]"),
                 order=(matches.http_rank(match), self._age, index, number),
             )
 
@@ -137,7 +137,7 @@ class _Maker:
                 rule=rule,
                 match=matches.grpc_match(match),
                 prefix="",
-                source=self._route.at(f"spec.rules[{index}].matches[{number}]"),
+                source=rule.source if not spec.matches else self._route.at(f"spec.rules[{index}].matches[{number}]"),
                 order=(matches.grpc_rank(match), self._age, index, number),
             )
 

@@ -69,7 +69,7 @@ class Maker:
         first = min((e.rule.route for e in ordered), key=lambda r: r.created, default=cast("Resource[Route]", section.gateway))
         tls = section.spec.protocol == "HTTPS"
         make = partial(self._routes, ("gateway api routes", section.id, host), ordered or (_nothing(section),), tls)
-        return _steering(first, section.id, (host,), ordered, make)
+        return _steering(first, section, (host,), ordered, make)
 
     def _routes(self, name: tuple[str, ...], ordered: tuple[Entry, ...], tls: bool, place: Place) -> Parts:
         """The same routes as before, if nothing changed of what they lead to."""
@@ -158,14 +158,16 @@ def _targets(ordered: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def _steering(
-    first: Resource[Route], gateway: str, hosts: tuple[str, ...], ordered: tuple[Entry, ...], make: Callable[[Place], Parts]
+    first: Resource[Route], section: Section, hosts: tuple[str, ...], ordered: tuple[Entry, ...], make: Callable[[Place], Parts]
 ) -> Steering:
+    """As old as its Gateway: of several on one port and host, the oldest goes first."""
+    gateway = section.gateway
     return Steering(
         key=first.key,
         resource=cast("Resource[VirtualService]", first),
-        age=(first.created, first.key.name, first.key.namespace),
+        age=(gateway.created, gateway.key.name, gateway.key.namespace),
         hosts=hosts,
-        gateways=frozenset((gateway,)),
+        gateways=frozenset((section.id,)),
         http=(),
         tcp=(),
         targets=_targets(ordered),
