@@ -130,10 +130,6 @@ def chooses(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     return True
 
 
-def kind_of_route(route: Resource[Route]) -> str:
-    return route.key.kind
-
-
 def reference(resource: Resource[object]) -> Reference:
     """How grants name the document as one that refers to others."""
     return (GROUP, resource.key.kind.partition(".")[0], resource.key.namespace)

@@ -50,10 +50,6 @@ class Index:
         found = self.by_service.get(host)
         return (found.get(namespace) or found.get("")) if found else None
 
-    def set_of(self, key: Key) -> Sections | None:
-        """The Gateway that a ListenerSet was taken by."""
-        return next((s for s in self.sections.values() if any(one.key == key for one in s.sets)), None)
-
 
 def arrange(resources: Mapping[Key, Resource[object]], domain: str, memo: Memo) -> Index:
     """The same object as before, if no document of the Gateway API changed."""

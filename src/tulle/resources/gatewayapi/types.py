@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, PlainValidator
 
 from tulle.resources.names import LabelMap, dns_label, dns_name, header_value, is_ip, label_key, label_value
-from tulle.resources.scalars import NO_TEXTS, Port, Text, choice, parse_duration, text_that, whole
+from tulle.resources.scalars import NO_TEXTS, Port, choice, parse_duration, text_that, whole
 from tulle.resources.spec import Problem, Spec, shown
 
 GROUP = "gateway.networking.k8s.io"
@@ -202,4 +202,3 @@ class WeightedBackend(BackendReference):
 
 ParentReferences = Annotated[tuple[ParentReference, ...], items(32)]
 Backends = Annotated[tuple[WeightedBackend, ...], items(16, 1)]
-Options = Annotated[dict[Text, Annotated[str, short_text(4096)]], AfterValidator(dict)]
