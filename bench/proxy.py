@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -121,9 +120,8 @@ http://127.0.0.1:{listen} {{
 """
 
 
-def tulle_mesh(gateway: int, backend: int, app: int) -> str:
+def tulle_mesh(gateway: int, backend: int) -> str:
     """A gateway and a sidecar that both forward to the same backend, by way of a service with one fixed endpoint."""
-    workload = shlex.join(["exec", *pinned(1, [shutil.which("nginx") or "nginx", "-c", "{root}/app.conf"])])
     return f"""
 apiVersion: tulle.dev/v1
 kind: Mesh
@@ -131,8 +129,7 @@ metadata: {{name: bench}}
 spec:
   workloads:
   - service: app
-    ports: [{{port: 9080, target: {app}}}]
-    command: [sh, -c, "{workload}"]
+    ports: [{{port: 9080, target: {backend}}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -213,9 +210,8 @@ def start_peers(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[s
 
 def start_tulle(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[str, Target]:
     """Starts `tulle up` and finds the addresses of gateway, forward proxy and inbound listener through its API."""
-    gateway, app, api, xds = (free_port() for _ in range(4))
-    (root / "app.conf").write_text(nginx_config(app, BACKEND, root))
-    (root / "mesh.yaml").write_text(tulle_mesh(gateway, backend, app).replace("{root}", str(root)))
+    gateway, api, xds = (free_port() for _ in range(3))
+    (root / "mesh.yaml").write_text(tulle_mesh(gateway, backend))
     options = ["--state-dir", str(root / "state"), "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}", "--concurrency", "1"]
     command = [str(Path(sys.executable).with_name("tulle")), "up", str(root / "mesh.yaml"), *options]
     process = stack.enter_context(running(pinned(0, command)))
