@@ -413,3 +413,29 @@ def test_cors(origin: str, allowed: bool, tmp_path: Path) -> None:
                 assert plain.get("access-control-expose-headers") == "x-answer"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("persistence", "sent_as"),
+    [
+        ("{cookie: {name: who}}", "cookie"),
+        ("{sessionName: who}", "cookie"),
+        ("{cookie: {name: who, lifetimeType: Permanent}, absoluteTimeout: 1h}", "cookie"),
+        ("{type: Header, header: {name: x-who}}", "header"),
+    ],
+)
+def test_sessions_stay_at_one_endpoint(persistence: str, sent_as: str, tmp_path: Path) -> None:
+    text = EDGE + route(f"rules: [{{sessionPersistence: {persistence}, backendRefs: [{{name: a, port: 8080}}]}}]")
+    services = ("a", "b", "c")
+
+    async def run() -> None:
+        async with served(text, tmp_path, *services, one=True) as gate:
+            first = await gate.send("GET", "http://x.example/", {})
+            given = first.get("set-cookie" if sent_as == "cookie" else "x-who") or ""
+            assert given
+            assert ("Max-Age=3600" in given) is ("Permanent" in persistence)
+            own = {"cookie": given.split(";")[0]} if sent_as == "cookie" else {"x-who": given}
+            assert {(await gate.send("GET", "http://x.example/", own)).get("x-cluster") for _ in range(20)} == {first.get("x-cluster")}
+            assert {(await gate.send("GET", "http://x.example/", {})).get("x-cluster") for _ in range(40)} == set(services)
+
+    asyncio.run(run())

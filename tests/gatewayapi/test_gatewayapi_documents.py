@@ -309,8 +309,8 @@ def test_traffic_policies() -> None:
         ),
         (
             "HTTPRoute",
-            "rules: [{sessionPersistence: {sessionName: x}}]",
-            ["spec.rules[0].sessionPersistence: not in force: use consistentHash on a cookie, in a DestinationRule"],
+            "rules: [{sessionPersistence: {sessionName: x, idleTimeout: 1h}}]",
+            ["spec.rules[0].sessionPersistence.idleTimeout: not in force: a session ends with its cookie"],
         ),
     ],
 )

@@ -74,12 +74,17 @@ class Served:
 
 
 @asynccontextmanager
-async def served(text: str, folder: Path, *services: str, namespaces: Mapping[str, str] | None = None):
-    """The documents at a gateway. Services are all on port 8080, in `default` unless `namespaces` says otherwise."""
+async def served(text: str, folder: Path, *services: str, namespaces: Mapping[str, str] | None = None, one: bool = False):
+    """The documents at a gateway. Services are all on port 8080, in `default` unless `namespaces` says otherwise.
+
+    `one`: they are all instances of the first.
+    """
     node = gateway(privileged=True)
     async with upstreams(*services) as backs:
         places = namespaces or {}
-        registered = [at(name, 8080, backs.ports[name], id=name, namespace=places.get(name, "default")) for name in services]
+        registered = [
+            at(services[0] if one else name, 8080, backs.ports[name], id=name, namespace=places.get(name, "default")) for name in services
+        ]
         made = built(text, *registered)
         snapshot = Translator().snapshot(moved(view(made.mesh, node)))
         assert snapshot.problems() == ()

@@ -191,6 +191,19 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What tells the requests of one session: the proxy gives it to the caller, who sends it again."""
+
+    name: str
+    """Of the cookie, or of the header."""
+    header: bool = False
+    path: str = "/"
+    """Of the cookie."""
+    ttl: timedelta | None = None
+    """Of the cookie; None: as long as the caller's program runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     name: str
     match: RouteMatch
@@ -199,6 +212,8 @@ class Route:
     response_headers: HeaderOps = NO_OPS
     fault: Fault | None = None
     cors: Cors | None = None
+    session: Session | None = None
+    """Keeps the requests of a session at one endpoint. For routes with one destination."""
     stat_prefix: str = ""
     source: Source | None = None
     """The rule that this route came from; None for what Tulle adds by itself."""

@@ -22,6 +22,7 @@ def of_route(route: Route) -> dict[str, Any]:
         **forward,
         fault=_fault(route.fault) if route.fault else None,
         cors=_cors(route.cors) if route.cors and isinstance(route.action, Forward) else None,
+        session=f"{'header' if route.session.header else 'cookie'} {route.session.name}" if route.session else None,
         response_headers=operations(_response_headers(route)),
     )
 

@@ -19,15 +19,19 @@ from tulle.model.routing import (
     Mirror,
     RetryPolicy,
     Route,
+    Session,
     Skipped,
     WeightedCluster,
 )
 from tulle.model.traffic import HashPolicy
 from tulle.resources.gatewayapi.http_route import HttpRetry, Timeouts
+from tulle.resources.gatewayapi.session import Lifetime, SessionPersistence, SessionType
 
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
 
+_SESSION_COOKIE, _SESSION_HEADER = "tulle-session", "x-tulle-session"
+"""Names for sessions that are given none."""
 _TRIES = 2
 """Retries, where a rule asks for some without a number."""
 
@@ -57,7 +61,20 @@ def _route(entry: Entry, place: Place, *, tls: bool) -> Route:
         request_headers=rule.request,
         response_headers=rule.response,
         cors=filters.cors(rule.cors),
+        session=_session(rule.session) if rule.session and rule.keeps_sessions else None,
         source=entry.source,
+    )
+
+
+def _session(rule: SessionPersistence) -> Session:
+    cookie = rule.cookie or rule.cookie_config
+    header = rule.type is SessionType.HEADER
+    lasting = cookie is not None and cookie.lifetime_type is Lifetime.PERMANENT
+    return Session(
+        name=rule.name or (_SESSION_HEADER if header else _SESSION_COOKIE),
+        header=header,
+        path=cookie.path if cookie else "/",
+        ttl=rule.absolute_timeout or None if lasting else None,
     )
 
 

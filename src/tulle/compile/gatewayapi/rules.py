@@ -18,6 +18,7 @@ from tulle.resources.gatewayapi import GrpcRoute, HttpRoute
 from tulle.resources.gatewayapi.filters import Cors, GrpcFilter, HttpFilter, RequestRedirect, UrlRewrite
 from tulle.resources.gatewayapi.grpc_route import GrpcBackend, GrpcRouteMatch, GrpcRule
 from tulle.resources.gatewayapi.http_route import HttpBackend, HttpRetry, HttpRouteMatch, HttpRule, PathMatchType, Timeouts
+from tulle.resources.gatewayapi.session import SessionPersistence
 from tulle.resources.gatewayapi.types import BackendReference
 
 Filters = Sequence[HttpFilter | GrpcFilter]
@@ -61,12 +62,18 @@ class Rule:
     cors: Cors | None = None
     timeouts: Timeouts | None = None
     retry: HttpRetry | None = None
+    session: SessionPersistence | None = None
     unresolved: Verdict = FINE
     """A filter that refers to what is not there: requests are answered with an error."""
     unsupported: Verdict = FINE
     """A filter that cannot be applied where it stands: so they are then, too."""
     answer: int = 0
     """The status that all requests are answered with, whatever else there is."""
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """Among several backends the share decides anew for each request."""
+        return self.session is not None and sum(share.weight > 0 for share in self.shares) == 1
 
     def refs(self) -> Iterator[Ref]:
         yield from (share.ref for share in self.shares)
@@ -162,6 +169,7 @@ class _Maker:
             cors=getattr(of_rule.get("CORS"), "cors", None),
             timeouts=spec.timeouts if isinstance(spec, HttpRule) else None,
             retry=spec.retry if isinstance(spec, HttpRule) else None,
+            session=spec.session_persistence,
             unresolved=_unresolved((*spec.filters, *(f for b in backends for f in b.filters))),
             unsupported=_unsupported(backends),
         )

@@ -34,8 +34,23 @@ def _any_header_with_credentials(cors: Any) -> bool:
     return isinstance(cors, Mapping) and bool(cors.get("allowCredentials")) and "*" in (cors.get("allowHeaders") or ())
 
 
+def _endless(session: Any) -> bool:
+    """A limit on a session that nothing enforces."""
+    if not isinstance(session, Mapping) or not session.get("absoluteTimeout"):
+        return False
+    cookie = session.get("cookie") or session.get("cookieConfig") or {}
+    return isinstance(cookie, Mapping) and cookie.get("lifetimeType") != "Permanent"
+
+
 _KUBERNETES = "has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`"
-_SESSIONS = "not in force: use consistentHash on a cookie, in a DestinationRule"
+_SESSIONS: tuple[Entry, ...] = (
+    ("rules[].sessionPersistence.idleTimeout", "not in force: a session ends with its cookie", _set),
+    (
+        "rules[].sessionPersistence",
+        "absoluteTimeout is not in force: a cookie of lifetimeType Session lasts as long as the caller's program runs",
+        _endless,
+    ),
+)
 _OPTIONS: Entry = ("listeners[].tls.options", "not in force: no options are known", bool)
 _ONE = "only the first is in force: write all certificates into one Secret"
 _CORS = "callers that send credentials may not send every header: name the headers"
@@ -52,11 +67,11 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ListenerSet": (_OPTIONS,),
     "HTTPRoute": (
-        ("rules[].sessionPersistence", _SESSIONS, _set),
+        *_SESSIONS,
         ("rules[].filters[].cors", _CORS, _any_header_with_credentials),
         ("rules[].backendRefs[].filters[].cors", _CORS, _any_header_with_credentials),
     ),
-    "GRPCRoute": (("rules[].sessionPersistence", _SESSIONS, _set),),
+    "GRPCRoute": _SESSIONS,
     "BackendTLSPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
         ("validation.caCertificateRefs", _ONE, _several),
@@ -65,7 +80,7 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
     "XBackendTrafficPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
         ("retryConstraint.minRetryRate", "not in force: three retries at a time are always allowed", _set),
-        ("sessionPersistence", _SESSIONS, _set),
+        ("sessionPersistence", "not in force: set it in the rules of routes", _set),
     ),
 }
 """By the kind's name in keys."""
