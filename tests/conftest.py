@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import settings
 
@@ -12,3 +14,20 @@ settings.load_profile("tulle")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite what tests/golden expects")
+
+
+PROGRAMS = {
+    "tests/docs/test_docs.py": ("curl", "openssl"),
+    "tests/control/test_protocols.py": ("curl",),
+    "tests/features/test_tls_": ("curl", "openssl"),
+    "tests/features/test_udp.py": ("dig",),
+    "tests/gatewayapi/test_gatewayapi_connections.py": ("curl", "openssl", "dig"),
+}
+"""Programs of the system that tests use as clients. CI has them all; elsewhere the tests that lack one say so."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        wanted = next((names for start, names in PROGRAMS.items() if item.nodeid.startswith(start)), ())
+        if lacking := [name for name in wanted if shutil.which(name) is None]:
+            item.add_marker(pytest.mark.skip(reason=f"{', '.join(lacking)} not installed"))
