@@ -129,7 +129,8 @@ def _service_hosts(scope: Scope, listed: Iterable[Backend], memo: Memo, only: in
         steering = scope.steering(backend.key.host)
         tuning = scope.tuning(backend.key.host)
         for port in (p for p in backend.ports if only in (0, p.number)):
-            viewer = scope.id if steering else backend.key.namespace == scope.namespace
+            # The short name is for clients of the namespace in the host, which is not always the one that declares it.
+            viewer = scope.id if steering else backend.key.host.endswith(f".{scope.namespace}.svc.{scope.domain}")
             name = ("vhost", backend.key, port.number, viewer, tuning.key if tuning else None)
             made_from = (backend, tuning, *scope.footing(steering))
             yield memo.get(name, made_from, partial(_virtual_host, scope, backend, port, steering))
