@@ -166,7 +166,9 @@ def test_addresses_in_lists_may_end_with_a_colon() -> None:
 
 texts = st.text(st.characters(codec="utf-8"))
 plain = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False, allow_infinity=False) | texts
-nested = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20)
+keys = st.text(st.characters(codec="utf-8"), max_size=80)
+"""YAML takes no key of more than 1024 characters, and JSON may write twelve for one."""
+nested = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=20)
 
 
 @given(nested)

@@ -21,6 +21,9 @@ FIRST_APPLICATION_PORT = 20_000
 LAST_APPLICATION_PORT = 32_000
 """Below the range that systems take for outgoing connections, so that no such connection has the port when the application wants it."""
 
+ATTEMPTS = 50
+"""At finding a port that is free for UDP and for TCP."""
+
 _CAP_NET_BIND_SERVICE = 10
 
 
@@ -43,6 +46,8 @@ class Ports:
 
         A UDP port is claimed by the TCP port of the same number: a bound UDP socket would take datagrams from the proxy.
         """
+        if udp and port == 0:
+            return self._hold_any_for_datagrams(address)
         if udp:
             port = _free_for_datagrams(address, port)
         claim = _socket(address)
@@ -54,6 +59,16 @@ class Ports:
             raise OSError(error.errno, f"cannot listen on {address}:{port}: {os.strerror(error.errno or 0)}") from error
         self._held.append(claim)
         return int(claim.getsockname()[1])
+
+    def _hold_any_for_datagrams(self, address: str) -> int:
+        """What is free for UDP may be taken for TCP, if only by somebody's connection: then another one."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self.hold(address, _free_for_datagrams(address, 0), udp=True)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        return self.hold(address, _free_for_datagrams(address, 0), udp=True)
 
     def hold_preferred(self, address: str, port: int) -> int:
         """Claims this port, or any other when it is taken."""

