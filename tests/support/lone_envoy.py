@@ -106,5 +106,5 @@ def validate(config: dict[str, Any], folder: Path) -> str:
         if done.returncode >= 0 and _DIED not in done.stderr:
             break
         done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line)
+    kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line and _DIED not in line)
     return done.stderr if kept or done.returncode else ""
