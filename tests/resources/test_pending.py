@@ -113,7 +113,8 @@ def test_every_entry_names_a_field_of_its_kind() -> None:
             simplefilter("ignore")  # of defaults that JSON cannot say
             schema = known.spec.model_json_schema()
         for entry in entries:
-            assert _has(schema, schema, entry.path.replace("[]", ".[]").split("."), known.spec.tolerated), entry.path
+            path = entry.path.replace("[]", ".[]").split(".") if entry.path else []
+            assert _has(schema, schema, path, known.spec.tolerated), entry.path
 
 
 def _has(root: dict, schema: dict, path: list[str], tolerated: frozenset[str]) -> bool:

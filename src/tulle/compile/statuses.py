@@ -34,10 +34,11 @@ from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, Tr
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
+from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from tulle.resources.telemetry import Telemetry
 
 _KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService, Secret)
-_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry)
+_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, PeerAuthentication, AuthorizationPolicy, RequestAuthentication)
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 

@@ -23,6 +23,7 @@ from tulle.resources.networking import (
     WorkloadEntry,
     WorkloadGroup,
 )
+from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from tulle.resources.spec import Spec
 from tulle.resources.telemetry import Telemetry
 
@@ -68,6 +69,7 @@ _ISTIO = "networking.istio.io"
 _VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _GATEWAY, _GATEWAY_X = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io"
 _NOW = ("v1", "v1beta1")
+_SECURITY = "security.istio.io"
 
 KINDS = (
     Kind(name="VirtualService", plural="virtualservices", short=("vs",), group=_ISTIO, versions=_VERSIONS, spec=VirtualService),
@@ -80,6 +82,18 @@ KINDS = (
     Kind(name="Telemetry", plural="telemetries", group="telemetry.istio.io", versions=("v1", "v1alpha1"), spec=Telemetry),
     Kind(name="EnvoyFilter", plural="envoyfilters", group=_ISTIO, versions=("v1alpha3",), spec=EnvoyFilter),
     Kind(name="Sidecar", plural="sidecars", group=_ISTIO, versions=_VERSIONS, spec=Sidecar),
+    Kind(name="PeerAuthentication", plural="peerauthentications", short=("pa",), group=_SECURITY, versions=_NOW, spec=PeerAuthentication),
+    Kind(
+        name="AuthorizationPolicy", plural="authorizationpolicies", short=("ap",), group=_SECURITY, versions=_NOW, spec=AuthorizationPolicy
+    ),
+    Kind(
+        name="RequestAuthentication",
+        plural="requestauthentications",
+        short=("ra",),
+        group=_SECURITY,
+        versions=_NOW,
+        spec=RequestAuthentication,
+    ),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
     Kind(name="ConfigMap", plural="configmaps", short=("cm",), versions=("v1",), spec=ConfigMap, body=CONFIG_MAP_FIELDS),
     Kind(name="Namespace", plural="namespaces", short=("ns",), versions=("v1",), spec=Namespace, required=False, cluster=True),

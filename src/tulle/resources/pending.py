@@ -22,6 +22,10 @@ def _set(value: Any) -> bool:
     return value is not None and value is not False
 
 
+def _always(_: Any) -> bool:
+    return True
+
+
 def _only(*values: Any) -> Test:
     return lambda value: value in values
 
@@ -64,7 +68,7 @@ def _not_opened(item: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A field of `spec` (`http[].fault.abort`), what to say after its path, and for which values."""
+    """A field of `spec` (`http[].fault.abort`; empty for all of it), what to say after its path, and for which values."""
 
     path: str
     message: str
@@ -174,6 +178,12 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("tracing", "no traces are sent"),
         _off("accessLogging", "no access log is written"),
     ),
+    "PeerAuthentication": (
+        _off("mtls.mode", "there is no mutual TLS yet; plain text is taken and sent", _other_than("UNSET", "DISABLE", 0, 1)),
+        _off("portLevelMtls", "there is no mutual TLS yet; plain text is taken and sent", bool),
+    ),
+    "AuthorizationPolicy": (_off("", "nothing is allowed or refused by it", _always),),
+    "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
     "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
     "Sidecar": (
         _off("ingress[].tls", "connections are received in plain text"),

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Annotated
 
 from tulle.model.frozen import FrozenMap
-from tulle.resources.names import LabelMap
-from tulle.resources.scalars import NO_TEXTS, AnyDuration, Flag, FloatPercent, Map, Text, choice
+from tulle.resources.attachment import Attached
+from tulle.resources.scalars import AnyDuration, Flag, FloatPercent, Map, Text, choice
 from tulle.resources.spec import Problem, Spec
 
 
@@ -119,23 +119,7 @@ class Tracing(Spec):
             yield ("providers",), "must have at most one item"
 
 
-class TelemetrySelector(Spec):
-    match_labels: LabelMap = NO_TEXTS
-
-
-class TargetRef(Spec):
-    group: Text | None = None
-    kind: Text
-    name: Text
-    namespace: Text | None = None
-
-
-class Telemetry(Spec):
-    at_most_one_of = (("selector", "target_ref", "target_refs"),)
-
-    selector: TelemetrySelector | None = None
-    target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = ()
+class Telemetry(Attached):
     tracing: tuple[Tracing, ...] = ()
     metrics: tuple[Metrics, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()
