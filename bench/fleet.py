@@ -1,4 +1,4 @@
-"""Simulated proxies: `python -m bench.fleet ADDRESS PORT COUNT NAMESPACES`. Each has a TCP connection; HTTP/2 is by hand, to be cheap.
+"""Simulated proxies: `python -m bench.fleet ADDRESS PORT COUNT NAMESPACES ROLE`. Each has a TCP connection; HTTP/2 is by hand, to be cheap.
 
 Each behaves as an Envoy does: it subscribes to clusters, listeners, their endpoints and routes, over Delta xDS, and acknowledges
 everything. Line by line on standard output, as JSON: `{"connected": ...}` when all have all; after a line with a number on standard
@@ -12,14 +12,17 @@ import json
 import struct
 import sys
 import time
+from collections.abc import Iterator
 
 import uvloop
 
 from tulle.discovery import CDS, EDS, LDS, RDS
 from tulle.discovery.node import to_metadata
+from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import InboundPort, Node, Role
 from tulle.protos import message, pb
 
+HTTP = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 WIDE = 0x7FFFFFFF
@@ -57,7 +60,9 @@ class Fleet:
         self.times: list[float] = []
         self.touched: set[int] = set()
         self.kinds: dict[str, str] = {}
-        """Versions of clusters and listeners, and the name of what they refer to: looked into once for all proxies."""
+        """Versions of clusters, and the name of what they refer to: looked into once for all proxies."""
+        self.tables: dict[str, frozenset[str]] = {}
+        """Versions of listeners, and the route tables that they refer to."""
 
     def arrived(self) -> None:
         self.complete += 1
@@ -187,28 +192,45 @@ class Proxy(asyncio.Protocol):
         return names - {""}
 
     def _tables(self, response: object) -> set[str]:
-        return {"http_proxy"} if any(r.name.endswith("_15080") for r in response.resources) else set()  # type: ignore[attr-defined]
+        known = self._fleet.tables
+        names = set()
+        for resource in response.resources:  # type: ignore[attr-defined]
+            if resource.version not in known:
+                known[resource.version] = frozenset(tables_of(resource.resource.value))
+            names |= known[resource.version]
+        return names
 
 
-def node(number: int, namespaces: int) -> bytes:
-    """A sidecar with one port and a forward proxy; `number` modulo `namespaces` is where it lives."""
-    name = f"sidecar~app-{number}"
-    port = InboundPort(service_port=8080, listen=10000, target=20000)
-    of = Node(
-        id=name, role=Role.SIDECAR, namespace=f"ns{number % namespaces}", service="app", inbound=(port,), http_proxy=("127.0.0.1", 15080)
-    )
+def tables_of(listener: bytes) -> Iterator[str]:
+    """The names of the route tables that a listener asks for."""
+    for chain in pb.Listener.FromString(listener).filter_chains:
+        for filter_ in chain.filters:
+            if filter_.typed_config.type_url == HTTP:
+                manager = pb.HttpConnectionManager.FromString(filter_.typed_config.value)
+                if manager.HasField("rds"):
+                    yield manager.rds.route_config_name
+
+
+def node(number: int, namespaces: int, role: Role) -> bytes:
+    """A gateway, or a sidecar with one port and a forward proxy; `number` modulo `namespaces` is where it lives."""
+    name, namespace = f"{role.value}~app-{number}", f"ns{number % namespaces}"
+    if role is Role.GATEWAY:
+        of = Node(id=name, role=role, namespace=namespace, labels=FrozenMap({"istio": "ingressgateway"}))
+    else:
+        port = InboundPort(service_port=8080, listen=10000, target=20000)
+        of = Node(id=name, role=role, namespace=namespace, service="app", inbound=(port,), http_proxy=("127.0.0.1", 15080))
     made = message("envoy.config.core.v3.Node")(id=name, cluster="app", user_agent_name="fleet")
     made.metadata.update(to_metadata(of))
     return made.SerializeToString()
 
 
-async def main(host: str, port: int, count: int, namespaces: int) -> None:
+async def main(host: str, port: int, count: int, namespaces: int, role: Role) -> None:
     loop = asyncio.get_running_loop()
     fleet, gate = Fleet(count), asyncio.Semaphore(AT_ONCE)
 
     async def connect(number: int) -> None:
         async with gate:
-            await loop.create_connection(lambda: Proxy(fleet, number, node(number, namespaces)), host, port)
+            await loop.create_connection(lambda: Proxy(fleet, number, node(number, namespaces, role)), host, port)
 
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -222,4 +244,4 @@ async def main(host: str, port: int, count: int, namespaces: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), Role(sys.argv[5])))

