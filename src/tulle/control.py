@@ -30,7 +30,7 @@ from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
 from tulle.server.catalog_names import CatalogNames
 from tulle.server.consul.api import consul_app
-from tulle.server.consul.start import consul_registry, place_of
+from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
 from tulle.server.http import application, listen, serve
 from tulle.server.live import LiveMesh
@@ -89,6 +89,7 @@ class Control:
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
             self._directory = CatalogNames(self.registry)
+            definitions = definitions_of(self.registry, self.settings)
             listener = listen(self.settings.api)
             stack.callback(listener.close)
             if questions := self._names.listen():
@@ -104,10 +105,13 @@ class Control:
             self._ads = Ads(self)
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
-            consul = consul_app(self.registry, place_of(self.settings))
+            consul = consul_app(self.registry, place_of(self.settings, definitions))
             app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul)
             running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
-            running.append(tasks.create_task(Checking(self.registry, scripts=self.settings.enable_script_checks).run()))
+            may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
+            running.append(tasks.create_task(Checking(self.registry, **may).run()))
+            if definitions:
+                running.append(tasks.create_task(definitions.run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
             if questions:
                 running += [tasks.create_task(self._names.serve(questions)), tasks.create_task(self._directory.follow(self._names.changed))]

@@ -73,6 +73,10 @@ class Settings:
     """The name of this machine; empty for its host name."""
     enable_script_checks: bool = False
     """Whether checks that are registered over the API may run programs on this machine."""
+    enable_local_script_checks: bool = False
+    """Whether checks in definition files may."""
+    config_dir: str = ""
+    """Directory of definition files; empty for none."""
     domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
@@ -191,6 +195,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "datacenter": _datacenter,
     "node": _name,
     "enable_script_checks": _flag,
+    "enable_local_script_checks": _flag,
+    "config_dir": str,
     "domain": _name,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,12 +112,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(place: Place, *arguments: str) -> AsyncIterator[Running]:
+async def running(place: Place, *arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
     """A command that runs until the block ends, then is asked to end and must do so with 0 or by that signal."""
     log = place.folder / f"{arguments[0]}-{len(list(place.folder.glob('*.log')))}.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            TULLE, *arguments, env=place.environment, cwd=place.folder, stdout=output, stderr=output
+            TULLE, *arguments, env=environment or place.environment, cwd=place.folder, stdout=output, stderr=output
         )
     try:
         yield Running(process, log)

@@ -21,6 +21,7 @@ def control(
     domain: Annotated[str | None, typer.Option(help="Suffix of service names, and trust domain; default cluster.local.")] = None,
     root_namespace: Annotated[str | None, typer.Option(help="Namespace of what holds for the whole mesh; default istio-system.")] = None,
     outbound: Annotated[str | None, typer.Option(help="ALLOW_ANY or REGISTRY_ONLY: calls to hosts that the mesh does not know.")] = None,
+    config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
@@ -44,6 +45,7 @@ def control(
         "domain": domain,
         "root_namespace": root_namespace,
         "outbound": outbound,
+        "config_dir": config_dir,
         "log_level": log_level,
         "log_format": log_format,
     }

@@ -32,6 +32,7 @@ def up(
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     bind: Annotated[str | None, typer.Option(help="Address on which the gateway listens; 0.0.0.0 opens it to other machines.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database; default ~/.local/state/tulle.")] = None,
+    config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads of the gateway; 0 for one per core.")] = 0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds in which callers still connected are served at the end.")] = 2.0,
@@ -56,6 +57,7 @@ def up(
         "xds": xds,
         "dns": dns,
         "state_dir": state_dir,
+        "config_dir": config_dir,
         "log_level": log_level or os.environ.get("TULLE_LOG_LEVEL", "warning"),
     }
     plan = _plan(given, options, bind, run_dir, concurrency, drain)

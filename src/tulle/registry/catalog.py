@@ -80,6 +80,8 @@ class Service:
     locality: Json = ""
     of_run: bool = False
     """Registered by `tulle run`: it is kept elsewhere, for as long as it is renewed."""
+    defined: bool = False
+    """By a definition file of its node's agent, and there as long as that says so."""
 
     @property
     def key(self) -> ServiceKey:
@@ -175,6 +177,8 @@ class Check:
     """As given to the catalog by those who run the check themselves."""
     probe: Probe = NO_PROBE
     """Set where the agent of this very node runs the check."""
+    defined: bool = False
+    """By a definition file of its node's agent."""
 
     @property
     def key(self) -> CheckKey:

@@ -20,9 +20,9 @@ GATHERING = 0.02
 class Checking:
     """`run` lasts until it is cancelled; the registry must be ready."""
 
-    def __init__(self, registry: Registry, *, scripts: bool) -> None:
+    def __init__(self, registry: Registry, *, scripts: bool, defined_scripts: bool = False) -> None:
         self._registry = registry
-        self._runner = Runner(self, registry.clock, scripts=scripts)
+        self._runner = Runner(self, registry.clock, scripts=scripts, defined_scripts=defined_scripts)
 
     async def run(self) -> None:
         registry = self._registry

@@ -49,11 +49,12 @@ class _Kept:
 class Runner:
     """`run` runs what `sync` was last given. `clock` counts seconds and never goes back."""
 
-    def __init__(self, results: Results, clock: Callable[[], float], *, scripts: bool) -> None:
-        """`scripts`: whether programs may be run; without, such checks stay as they are."""
+    def __init__(self, results: Results, clock: Callable[[], float], *, scripts: bool, defined_scripts: bool = False) -> None:
+        """Whether checks may run programs: all, or those of definition files. Those that may not stay as they are."""
         self._results = results
         self._clock = clock
         self._scripts = scripts
+        self._defined_scripts = scripts or defined_scripts
         self._kept: dict[CheckKey, _Kept] = {}
         self._queue: list[tuple[float, int, CheckKey]] = []
         self._turns = 0
@@ -89,8 +90,9 @@ class Runner:
             self._new.set()
 
     def _runs(self, check: Check) -> bool:
-        kind = check.probe.kind
-        return kind is not CheckKind.NONE and (kind is not CheckKind.SCRIPT or self._scripts)
+        if check.probe.kind is CheckKind.SCRIPT:
+            return self._defined_scripts if check.defined else self._scripts
+        return check.probe.kind is not CheckKind.NONE
 
     def _first(self, check: Check) -> float:
         match check.probe.kind:

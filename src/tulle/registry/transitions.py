@@ -81,6 +81,19 @@ def enter_check(tables: Tables, check: Check, service: Service | None = None) ->
     return writes + (_unlock_for(tables, check) if check.status is Health.CRITICAL and writes else [])
 
 
+def register(tables: Tables, node: Node, service: Service, checks: Iterable[Check]) -> list[Write]:
+    """A service as its own agent puts it in. A check that is there already keeps its status: who registers again disturbs nobody."""
+    return enter(tables, Entering(node=node, keep_node=True, service=service, checks=tuple(as_before(tables, c) for c in checks)))
+
+
+def as_before(tables: Tables, check: Check) -> Check:
+    """With the status that it has, if it is there."""
+    kept = tables.checks.get(check.key)
+    if kept and kept.value.service_id == check.service_id:
+        return replace(check, status=kept.value.status, output=kept.value.output)
+    return check
+
+
 def told(tables: Tables, check: Check, status: Health, output: str) -> list[Write]:
     """A check has come to a result."""
     kept = tables.checks[check.key]

@@ -38,6 +38,7 @@ class AgentApi:
             "service/deregister/": self.deregister_service,
             "service/maintenance/": self.maintain_service,
             "maintenance": self.maintain_node,
+            "reload": self.reload,
             "check/register": self.register_check,
             "check/deregister/": self.deregister_check,
             "check/pass/": self.check_pass,
@@ -104,6 +105,10 @@ class AgentApi:
         protocol = {"ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4}
         return {"Name": name, "Addr": self._registry.node.address, "Port": 8301, "Tags": tags, "Status": 1, **protocol}
 
+    async def reload(self, _: Ask) -> Reply:
+        await self._place.reload()
+        return DONE
+
     # === services
 
     async def register_service(self, ask: Ask) -> Reply:
@@ -120,10 +125,7 @@ class AgentApi:
         return {kept.value.port for kept in self._tables.services_on(self._node)}
 
     def _registering(self, tables: Tables, service: Service, checks: Sequence[Check], *, replacing: bool) -> Sequence[Write]:
-        """A check that is there already keeps its status, so that a repeated registration disturbs nobody."""
-        kept = [_as_before(tables, check) for check in checks]
-        here = Entering(node=self._registry.node, keep_node=True, service=service, checks=tuple(kept))
-        writes = transitions.enter(tables, here)
+        writes = transitions.register(tables, self._registry.node, service, checks)
         stay = {check.id for check in checks}
         for old in tables.checks_of(service.key) if replacing else []:
             if old.value.id not in stay:
@@ -267,13 +269,6 @@ class AgentApi:
         kept = {identifier: self._tables.checks[self._node, identifier] for identifier in own if identifier != "serfHealth"}
         shown = {identifier: shapes.check(check, self._registry.output(check.value)) for identifier, check in kept.items()}
         return Reply(value={identifier: shape for identifier, shape in shown.items() if passes(shape)})
-
-
-def _as_before(tables: Tables, check: Check) -> Check:
-    kept = tables.checks.get(check.key)
-    if kept and kept.value.service_id == check.service_id:
-        return replace(check, status=kept.value.status, output=kept.value.output)
-    return check
 
 
 def _enabling(ask: Ask) -> bool:

@@ -27,13 +27,13 @@ class Body:
         if not isinstance(data, dict):
             raise BadBodyError(f"{where or 'the body'} must be an object")
         self._where = where
-        self.given: Mapping[str, Any] = {_folded(key): value for key, value in data.items() if value is not None}
+        self.given: Mapping[str, Any] = {folded(key): value for key, value in data.items() if value is not None}
 
     def has(self, name: str) -> bool:
-        return _folded(name) in self.given
+        return folded(name) in self.given
 
     def _get(self, names: tuple[str, ...]) -> Any:
-        return next((self.given[key] for name in names if (key := _folded(name)) in self.given), None)
+        return next((self.given[key] for name in names if (key := folded(name)) in self.given), None)
 
     def text(self, *names: str) -> str:
         value = self._get(names)
@@ -147,5 +147,6 @@ def _strings(value: object, where: str) -> tuple[str, ...]:
     return tuple(clean(item, where) for item in value)
 
 
-def _folded(key: str) -> str:
+def folded(key: str) -> str:
+    """A key without regard to how its words are joined."""
     return key.replace("_", "").lower()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+
+async def nothing() -> None:
+    """There is nothing to be read anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +19,9 @@ class Place:
     server_port: int = 8300
     scripts: bool = False
     """Whether checks registered over the API may run programs here."""
+
+    reload: Callable[[], Awaitable[object]] = nothing
+    """Reads this agent's definition files anew."""
 
     def coordinate(self, node: str) -> dict[str, Any]:
         """Where a node lies in the network. All nodes of one place lie together."""

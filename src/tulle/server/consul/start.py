@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 from random import SystemRandom
 
 from tulle.registry.catalog import Node
 from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
-from tulle.server.consul.place import Place
+from tulle.server.consul.defining import Definitions, OwnCatalog
+from tulle.server.consul.place import Place, nothing
 from tulle.settings import Settings
 from tulle.store.journal import Journal
 from tulle.store.port import Store
@@ -24,12 +26,25 @@ def consul_registry(store: Store, settings: Settings) -> Registry:
     return Registry(Journal(store, PREFIXES), node, clock=time.monotonic, dice=SystemRandom(), server_port=SERVER_PORT)
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Settings, definitions: Definitions | None) -> Place:
     address = _address(settings)
     host = f"[{address}]" if ":" in address else address
     return Place(
-        datacenter=settings.datacenter, leader=f"{host}:{SERVER_PORT}", server_port=SERVER_PORT, scripts=settings.enable_script_checks
+        datacenter=settings.datacenter,
+        leader=f"{host}:{SERVER_PORT}",
+        server_port=SERVER_PORT,
+        scripts=settings.enable_script_checks,
+        reload=definitions.reload if definitions else nothing,
     )
+
+
+def definitions_of(registry: Registry, settings: Settings) -> Definitions | None:
+    """The definition files of this agent, where there are any. Raises NotADirectoryError."""
+    if not settings.config_dir:
+        return None
+    scripts = settings.enable_script_checks or settings.enable_local_script_checks
+    catalog = OwnCatalog(registry, scripts=scripts)
+    return Definitions(Path(settings.config_dir), catalog, registry.node.name, scripts=scripts)
 
 
 def _address(settings: Settings) -> str:
