@@ -117,7 +117,10 @@ class Authority:
         return "".join(root.pem for root in self.roots()).encode()
 
     def issue(self, identity: Identity, *, lifetime: timedelta | None = None) -> Issued:
-        """A certificate with a new key. Whether the caller may have this identity is the caller's to know. Raises ValueError for no names."""
+        """A certificate with a new key. Whether the caller may have this identity is for the caller to know.
+
+        Raises ValueError for names that could be read as others.
+        """
         key = new_key()
         return self._issued(identity, key.public_key(), dump_key(key), lifetime)
 
