@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from tulle.compile import edge_tls, names, protocols, tls
+from tulle.compile import edge_tls, http3, names, protocols, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.gatewayapi import servers as servers_of_listeners
 from tulle.compile.gatewayapi.attach import GATEWAY
@@ -20,7 +20,8 @@ from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener
 from tulle.model.resource import Key, Resource, Source
 from tulle.model.routing import Route, RouteTable, Skipped, VirtualHost
 from tulle.model.service import Protocol
-from tulle.resources.annotations import NO_TOPOLOGY, ForwardCertificate, Topology, proxy_annotation
+from tulle.resources import annotations as asked
+from tulle.resources.annotations import NO_TOPOLOGY, ForwardCertificate, Switch, Topology, proxy_annotation
 from tulle.resources.networking.gateway import Gateway, Server
 
 OFFSET = 8000
@@ -42,6 +43,7 @@ class Served:
     protocol: Protocol
     topology: Topology = NO_TOPOLOGY
     """What stands in front of the gateway."""
+    http3: Switch = Switch()
     dropped: str = ""
     """Why it is not served; empty where it is."""
 
@@ -96,6 +98,7 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
         port=declared if privileged or declared >= _FIRST_FREE else declared + OFFSET,
         protocol=protocol,
         topology=proxy_annotation(gateway.annotations).topology,
+        http3=asked.http3(gateway.annotations),
         dropped=unsupported(spec, protocol),
     )
 
@@ -143,6 +146,9 @@ def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, .
     for server in served:
         if not server.dropped:
             ports[server.address, server.port, server.udp].append(server)
+    for address, port, udp in tuple(ports):
+        if udp and (address, port, False) in ports:  # its datagrams are not those of HTTP/3
+            ports[address, port, False] = [replace(s, http3=Switch()) for s in ports[address, port, False]]
     tables: dict[int, list[Served]] = defaultdict(list)
     found, ended = [], list[RouteTable]()
     for (address, port, _), group in sorted(ports.items()):
@@ -157,7 +163,9 @@ def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, .
         else:
             chains = _tcp_chains(scope, group[0])
         if chains:
-            found.append(_listener(address, port, declared, chains, group))
+            made = _listener(address, port, declared, chains, group)
+            quic = http3.over_quic(made) if made.http3_port else None
+            found += [made, quic] if quic else [made]
     plain = (_table(scope, f"http.{port}", port, group) for port, group in sorted(tables.items()))
     return tuple(found), (*plain, *sorted(ended, key=lambda t: t.name))
 
@@ -170,6 +178,7 @@ def _http(routes: str, group: list[Served]) -> HttpConnections:
         edge=True,
         trusted_hops=next((n for s in group if (n := s.topology.num_trusted_proxies)), 0),
         forward_client_cert=details.value if details else "",
+        http3=any(map(http3.offered, group)),
     )
 
 
@@ -184,6 +193,7 @@ def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain,
         sources=tuple(s.source for s in group),
         udp=group[0].udp,
         proxy_protocol=not group[0].udp and any(s.topology.proxy_protocol is not None for s in group),
+        http3_port=http3.told(group),
     )
 
 

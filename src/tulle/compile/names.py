@@ -92,6 +92,10 @@ def listener_name(address: str, port: int, *, udp: bool = False) -> str:
     return f"{address}_{port}{'_udp' if udp else ''}"
 
 
+def quic_listener_name(address: str, port: int) -> str:
+    return f"udp_{address}_{port}"
+
+
 def parse_cluster_name(name: str) -> tuple[int, str, str]:
     """Port, subset and host of an outbound cluster."""
     _, port, subset, host = name.split("|", 3)

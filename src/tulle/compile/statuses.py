@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
-from tulle.compile import gateways, names, protocols, tls
+from tulle.compile import gateways, http3, names, protocols, tls
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
+from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, route_problems, unreached
@@ -52,13 +54,20 @@ def statuses(structure: Structure, inputs: Inputs, memo: Memo) -> Mapping[Key, S
 def _status(structure: Structure, resource: Resource[object], steering: Steering | None, memo: Memo) -> Status:
     spec, scope = resource.spec, _seen_from(structure, resource.key.namespace, memo)
     if (said := gateway_api.status(scope, resource, memo)) is not None:
-        return said
+        return _with_http3(structure.rules, resource, said)
     if steering is not None:
         return _of_steering(scope, steering, memo)
     if isinstance(spec, DestinationRule):
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):
-        return _warned(resource, [*_gateway_found(structure.rules, resource, spec), *_credentials_found(structure, resource, spec)])
+        return _warned(
+            resource,
+            [
+                *_gateway_found(structure.rules, resource, spec),
+                *_credentials_found(structure, resource, spec),
+                *_http3_found(structure.rules, resource),
+            ],
+        )
     if isinstance(spec, KubernetesService):
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
@@ -217,6 +226,18 @@ def _credentials_found(structure: Structure, resource: Resource[object], spec: G
         found = tls.downstream(server.tls, keyring, home, http=True)
         if isinstance(found, tls.Missing):
             yield resource.at(f"spec.servers[{index}].tls"), f"not served until it is there: {found.why}"
+
+
+def _http3_found(rules: Rules, resource: Resource[object]) -> Iterator[Found]:
+    """What a Gateway of either API asks for in vain."""
+    own = next((g for g in rules.gateways if g.key == resource.key), None)
+    if own is not None:
+        yield from http3.problems(own, [g for g in rules.gateways if _together(g.spec.selector, own.spec.selector)])
+
+
+def _with_http3(rules: Rules, resource: Resource[object], said: Status) -> Status:
+    found = tuple(_http3_found(rules, resource)) if resource.key.kind == GATEWAY else ()
+    return replace(said, warnings=(*said.warnings, *_warned(resource, found).warnings)) if found else said
 
 
 def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

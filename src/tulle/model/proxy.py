@@ -87,6 +87,8 @@ class HttpConnections:
     """How many proxies in front are believed in what they append to X-Forwarded-For."""
     forward_client_cert: str = ""
     """What becomes of x-forwarded-client-cert (Istio's word); empty for the default."""
+    http3: bool = False
+    """Callers may come by HTTP/3, too, and are told so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,10 @@ class Listener:
     """Callers begin with a header of the PROXY protocol, version 1 or 2, which says who they speak for."""
     udp: bool = False
     """Datagrams instead of connections."""
+    quic: bool = False
+    """The datagrams are those of QUIC, which has connections again: HTTP/3."""
+    http3_port: int = 0
+    """Of what callers are told who may come by HTTP/3, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What annotations of documents say: Istio's `proxy.istio.io/config`, on a Gateway."""
+"""What annotations of a Gateway say: Istio's `proxy.istio.io/config`, and Tulle's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated
 
 from pydantic import ValidationError
@@ -15,6 +16,10 @@ from tulle.resources.spec import Spec, problems_of, shown
 from tulle.resources.yaml import load
 
 PROXY_CONFIG = "proxy.istio.io/config"
+HTTP3 = "tulle.dev/http3"
+"""Whether callers may come by HTTP/3, too."""
+ORIGINAL_SOURCE = "tulle.dev/original-source"
+"""Whether endpoints see the caller's own address."""
 
 
 class ForwardCertificate(Enum):
@@ -78,10 +83,56 @@ def _parsed(text: str) -> ProxyAnnotation:
     return ProxyAnnotation(topology=topology, idle=idle)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """`true`, `false`, or `true` with a number that says more."""
+
+    on: bool = False
+    number: int = 0
+
+
+_OFF, _ON = Switch(), Switch(on=True)
+
+
+def http3(annotations: Mapping[str, str]) -> Switch:
+    """Whether HTTPS servers speak HTTP/3, too; `number` is the port that callers are told of, 0 for the one that is bound."""
+    return _switch(annotations.get(HTTP3, "")) or _OFF
+
+
+def original_source(annotations: Mapping[str, str]) -> Switch:
+    """Whether endpoints see the caller's address; `number` is the mark that the packets to them bear, 0 for none."""
+    return _switch(annotations.get(ORIGINAL_SOURCE, "")) or _OFF
+
+
+def _switch(text: str) -> Switch | None:
+    """None for what is no switch."""
+    if text in ("", "false"):
+        return _OFF
+    if text == "true":
+        return _ON
+    return Switch(on=True, number=int(text)) if text.isascii() and text.isdecimal() and int(text) else None
+
+
+_SWITCHES = {
+    HTTP3: (65535, "the port that callers are told of"),
+    ORIGINAL_SOURCE: (2**32 - 1, "the mark of the packets to endpoints"),
+}
+
+
+def _wrong_switches(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, (limit, what) in _SWITCHES.items():
+        text = annotations.get(name, "")
+        found = _switch(text)
+        if found is None or found.number > limit:
+            yield f"metadata.annotations.{name}", f'must be "true", "false" or {what} (1 to {limit}), not {shown(text)}'
+
+
 def found_in(kind: str, annotations: Mapping[str, str]) -> tuple[Iterator[tuple[str, str]], Iterator[tuple[str, str]]]:
     """What is wrong with a document's annotations, and what of them is not in force: field and message."""
-    known = proxy_annotation(annotations) if kind == "Gateway" else _NOTHING
-    return _placed(known.problems), _placed(known.idle)
+    if kind.partition(".")[0] != "Gateway":
+        return iter(()), iter(())
+    known = proxy_annotation(annotations)
+    return chain(_placed(known.problems), _wrong_switches(annotations)), _placed(known.idle)
 
 
 def _placed(found: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:

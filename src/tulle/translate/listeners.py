@@ -35,7 +35,7 @@ _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
 
 def listener(of: Listener) -> Any:
     """The message for a listener."""
-    if of.udp:
+    if of.udp and not of.quic:
         return udp.listener(of)
     fields: Fields = {
         "name": of.name,
@@ -53,7 +53,7 @@ def _listener_filters(of: Listener) -> list[Fields]:
     filters: list[Fields] = []
     if of.proxy_protocol:
         filters.append({"name": PROXY_PROTOCOL, "typed_config": any_(pb.ProxyProtocol())})
-    if any(_looks_at_tls(chain) for chain in of.chains):
+    if not of.quic and any(_looks_at_tls(chain) for chain in of.chains):
         filters.append({"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())})
     return filters
 
@@ -64,6 +64,10 @@ def references(of: Listener) -> tuple[Reference, ...]:
 
 
 def _bound(of: Listener) -> Fields:
+    if of.quic:
+        # The kernel hands over several datagrams at once where it can.
+        options: Fields = {"quic_options": {}, "downstream_socket_config": {"prefer_gro": YES}}
+        return {"address": udp.address(of), "enable_reuse_port": YES, "udp_listener_config": options}
     return {"address": address(of.address, of.port), "enable_reuse_port": YES, "tcp_backlog_size": number(_BACKLOG)}
 
 
@@ -78,7 +82,7 @@ def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
 def _chain(of: FilterChain, within: Listener) -> Fields:
     fields: Fields = {"name": of.name, "filters": _filters(of.serve, within)}
     if of.tls:
-        fields["transport_socket"] = tls.downstream(of.tls)
+        fields["transport_socket"] = tls.quic(of.tls) if within.quic else tls.downstream(of.tls)
     return fields | {"filter_chain_match": match} if (match := _match(of)) else fields
 
 
@@ -126,6 +130,8 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         "upgrade_configs": [{"upgrade_type": kind} for kind in _upgrades(serve)],
         "internal_address_config": {},
     }
+    if within.quic:
+        fields["codec_type"] = "HTTP3"
     if serve.edge:
         fields["request_headers_timeout"] = duration(_HEADERS_TIMEOUT)
     if serve.trusted_hops:

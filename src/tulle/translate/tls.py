@@ -12,6 +12,7 @@ from tulle.translate.snapshot import SECRET, Reference
 from tulle.translate.values import ADS, Fields
 
 SOCKET = "envoy.transport_sockets.tls"
+QUIC_SOCKET = "envoy.transport_sockets.quic"
 
 
 def secret(of: Secret) -> Any:
@@ -43,6 +44,19 @@ def references(of: DownstreamTls | UpstreamTls | None) -> tuple[Reference, ...]:
 
 def downstream(of: DownstreamTls) -> Fields:
     """The transport socket of a filter chain."""
+    return {"name": SOCKET, "typed_config": any_(_downstream_context(of))}
+
+
+def quic(of: DownstreamTls) -> Fields:
+    """The transport socket of a filter chain for QUIC.
+
+    What callers send before the handshake ends could be sent again by others (RFC 8446, appendix E.5), so it is not taken.
+    """
+    config = pb.QuicDownstreamTransport(downstream_tls_context=_downstream_context(of), enable_early_data={"value": False})
+    return {"name": QUIC_SOCKET, "typed_config": any_(config)}
+
+
+def _downstream_context(of: DownstreamTls) -> Any:
     parameters: Fields = {"tls_minimum_protocol_version": of.minimum.value}
     if of.maximum or of.minimum is TlsVersion.V1_3:
         parameters["tls_maximum_protocol_version"] = (of.maximum or TlsVersion.V1_3).value
@@ -57,7 +71,7 @@ def downstream(of: DownstreamTls) -> Fields:
     fields: Fields = {"common_tls_context": common}
     if of.trust:
         fields["require_client_certificate"] = {"value": of.require_certificate}
-    return {"name": SOCKET, "typed_config": any_(pb.DownstreamTlsContext(**fields))}
+    return pb.DownstreamTlsContext(**fields)
 
 
 def upstream(of: UpstreamTls) -> Fields:

@@ -14,10 +14,14 @@ UDP_PROXY = "envoy.filters.udp_listener.udp_proxy"
 def listener(of: Listener) -> Any:
     """The message for a listener. Without a cluster that takes them, datagrams are dropped."""
     direction = "INBOUND" if of.direction is Direction.INBOUND else "OUTBOUND"
-    address = {"socket_address": {"protocol": "UDP", "address": of.address, "port_value": of.port}}
-    fields: Fields = {"name": of.name, "address": address, "enable_reuse_port": YES, "traffic_direction": direction}
+    fields: Fields = {"name": of.name, "address": address(of), "enable_reuse_port": YES, "traffic_direction": direction}
     filters = [_proxy(chain.serve) for chain in of.chains if isinstance(chain.serve, TcpConnections)]
     return pb.Listener(**fields, udp_listener_config={}, listener_filters=filters)
+
+
+def address(of: Listener) -> Fields:
+    """Where datagrams arrive."""
+    return {"socket_address": {"protocol": "UDP", "address": of.address, "port_value": of.port}}
 
 
 def _proxy(serve: TcpConnections) -> Fields:

@@ -70,7 +70,10 @@ def table(view: ProxyView, serve: HttpConnections) -> RouteTable:
 
 
 def _listener(view: ProxyView, node: Node, request: Request, url: SplitResult) -> Listener:
-    listeners = tuple(x for x in view.listeners if x.udp == (url.scheme == "udp"))
+    by_quic = over_quic(request, url)
+    listeners = tuple(x for x in view.listeners if x.quic == by_quic and x.udp == (by_quic or url.scheme == "udp"))
+    if by_quic and not listeners:
+        raise UnusableRequestError("nothing takes HTTP/3 here: a Gateway offers it where it has the annotation tulle.dev/http3")
     if request.connect_to:
         return _at(listeners, *request.connect_to)
     host, port = url.hostname or "", url.port or PORTS[url.scheme]
@@ -81,6 +84,11 @@ def _listener(view: ProxyView, node: Node, request: Request, url: SplitResult) -
     if url.scheme == "udp":
         raise UnusableRequestError(f"the sidecar {node.id} has no upstream for {host}:{port}/udp; listeners: {_names(listeners)}")
     return _forward_proxy(listeners, node)
+
+
+def over_quic(request: Request, url: SplitResult) -> bool:
+    """Whether a request comes by HTTP/3, which has no other way to say so than its ALPN."""
+    return url.scheme == "https" and "h3" in request.alpn
 
 
 def _connection(request: Request, url: SplitResult, listener: Listener, node: Node) -> Connection:

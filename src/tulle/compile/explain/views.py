@@ -59,4 +59,10 @@ def _entered(entry: Entry) -> Step:
 def _address_of(listener: Listener) -> str:
     declared = f", declared as port {listener.declared_port}" if listener.declared_port not in (0, listener.port) else ""
     proxied = "; callers begin with a header of the PROXY protocol" if listener.proxy_protocol else ""
-    return f"the request enters at {listener.address}:{listener.port}{'/udp' if listener.udp else ''}{declared}{proxied}"
+    offered = (
+        f"; callers are told that they may come by HTTP/3 to port {listener.http3_port}"
+        if listener.http3_port and not listener.quic
+        else ""
+    )
+    place = f"{listener.address}:{listener.port}{'/udp' if listener.udp else ''}{' by QUIC' if listener.quic else ''}"
+    return f"the request enters at {place}{declared}{proxied}{offered}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate.filters import cors, dynamic_forward_proxy, fault, grpc_web, own_address, router, stateful_session
+from tulle.translate.filters import alternative, cors, dynamic_forward_proxy, fault, grpc_web, own_address, router, stateful_session
 from tulle.translate.values import Fields
 
 
@@ -30,7 +30,7 @@ class Filter(Protocol):
         """The message that the route adds; None when it does not use the filter."""
 
 
-FILTERS: tuple[Filter, ...] = (own_address, grpc_web, cors, fault, stateful_session, dynamic_forward_proxy, router)
+FILTERS: tuple[Filter, ...] = (own_address, alternative, grpc_web, cors, fault, stateful_session, dynamic_forward_proxy, router)
 
 
 def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
