@@ -77,6 +77,8 @@ class Settings:
     """Whether checks in definition files may."""
     config_dir: str = ""
     """Directory of definition files; empty for none."""
+    acl: str = "allow"
+    """What clients of Consul's API may do that no rule speaks of: `allow` or `deny`; `off` to control no access at all."""
     domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
@@ -197,6 +199,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "enable_script_checks": _flag,
     "enable_local_script_checks": _flag,
     "config_dir": str,
+    "acl": _one_of("off", "allow", "deny"),
     "domain": _name,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),

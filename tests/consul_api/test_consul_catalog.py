@@ -68,7 +68,7 @@ WRONG = [
     ("GET", "/v1/health/state/odd", None, 400, "Invalid check state"),
     ("GET", "/v1/no/such/thing", None, 404, "Invalid URL path"),
     ("PUT", "/v1/agent/service/register", b'{"name": "x", "proxy": {"config": {"a": NaN}}}', 400, "Request decode failed"),
-    ("GET", "/v1/acl/tokens", None, 401, "ACL support disabled"),
+    ("GET", "/v1/acl/tokens", None, 403, "Permission denied: anonymous token lacks permission 'acl:read'"),
     ("POST", "/v1/catalog/nodes", None, 405, "method POST not allowed"),
 ]
 

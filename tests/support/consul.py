@@ -26,6 +26,7 @@ from tulle.settings import Address
 from tulle.store.documents import Documents
 from tulle.store.journal import Journal
 from tulle.store.leased import LeasedValues
+from tulle.store.port import Store
 from tulle.store.sqlite import open_sqlite
 
 NODE = Node(name="n1", address="127.0.0.1")
@@ -58,6 +59,7 @@ class Consul:
     registry: Registry
     registrations: Registrations
     loop: asyncio.AbstractEventLoop
+    store: Store
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Sends a body of bytes as it is, any other as JSON."""
@@ -77,18 +79,22 @@ class Consul:
     def put(self, path: str, body: object = None) -> Answer:
         return self.ask("PUT", path, body)
 
+    def as_(self, secret: str, method: str, path: str, body: object = None) -> Answer:
+        """Asks with a token."""
+        return self.ask(method, path, body, {"X-Consul-Token": secret})
+
     def call(self, work: Any) -> Any:
         """Awaits on the server's own loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
 
 @contextmanager
-def running_consul(folder: Path, *, scripts: bool = False) -> Iterator[Consul]:
+def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow") -> Iterator[Consul]:
     """Starts it in a thread of its own; its store lies in `folder`."""
     listener = listen(Address(host="127.0.0.1", port=0))
     loop = asyncio.new_event_loop()
     stop, started = asyncio.Event(), threading.Event()
-    held: list[tuple[Registry, Registrations]] = []
+    held: list[tuple[Registry, Registrations, Store]] = []
     failed: list[BaseException] = []
 
     async def run() -> None:
@@ -97,10 +103,10 @@ def running_consul(folder: Path, *, scripts: bool = False) -> Iterator[Consul]:
             registrations = Registrations(LeasedValues(store, "registrations/"))
             running = group.create_task(registry.run())
             await registry.ready.wait()
-            place = Place(datacenter="dc1", leader="127.0.0.1:8300", scripts=scripts)
+            place = Place(datacenter="dc1", leader="127.0.0.1:8300", scripts=scripts, acl=acl)
             app = application(Documents(store), registrations, QuietMesh(), loopback=True, consul=consul_app(registry, place))
             serving = group.create_task(serve(app, listener))
-            held.append((registry, registrations))
+            held.append((registry, registrations, store))
             started.set()
             await stop.wait()
             registry.close()
@@ -120,7 +126,7 @@ def running_consul(folder: Path, *, scripts: bool = False) -> Iterator[Consul]:
     started.wait(30)
     try:
         if held:
-            yield Consul(port=listener.getsockname()[1], registry=held[0][0], registrations=held[0][1], loop=loop)
+            yield Consul(port=listener.getsockname()[1], registry=held[0][0], registrations=held[0][1], loop=loop, store=held[0][2])
     finally:
         if held and thread.is_alive():
             loop.call_soon_threadsafe(stop.set)

@@ -15,6 +15,7 @@ from tulle.registry.kv import Behavior, Entry, Session
 
 NODES, SERVICES, CHECKS = "catalog/nodes/", "catalog/services/", "catalog/checks/"
 KV, SESSIONS, QUERIES, SELF = "consul/kv/", "consul/sessions/", "consul/queries/", "consul/self"
+ACL = "consul/acl/"
 REGISTRATIONS = "registrations/"
 PREFIXES = ("catalog/", "consul/", REGISTRATIONS)
 
@@ -44,6 +45,12 @@ def check_key(node: str, identifier: str) -> str:
 def names(key: str) -> tuple[str, ...]:
     """What a key of the catalog names: a node, or a node and an id."""
     return tuple(unquote(part) for part in key.split("/")[2:])
+
+
+def acl_names(key: str) -> tuple[str, str]:
+    """The kind and the id of a token, policy or role."""
+    kind, _, identifier = key.removeprefix(ACL).partition("/")
+    return kind, identifier
 
 
 def dump(value: Node | Service | Check | Entry | Session) -> bytes:

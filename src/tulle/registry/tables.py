@@ -37,6 +37,10 @@ class Tables:
         self.kv: dict[str, Kept[Entry]] = {}
         self.sessions: dict[str, Kept[Session]] = {}
         self.queries: dict[str, Kept[dict[str, Any]]] = {}
+        self.acl: dict[str, dict[str, Kept[dict[str, Any]]]] = {"token": {}, "policy": {}, "role": {}, "bootstrap": {}}
+        """By kind and id."""
+        self.acl_changes = 0
+        """How often anything in `acl` has changed."""
         self.self_id = ""
         """UUID of this agent's node; empty before it was ever chosen."""
         self.services_of_node: dict[NodeName, set[str]] = {}
@@ -108,6 +112,7 @@ class Tables:
             *(rows.check_key(*key) for key, kept in self.checks.items() if not self._is_of_run(kept.value)),
             *(rows.REGISTRATIONS + quote(identifier, safe="") for identifier in self.runs),
             *(rows.QUERIES + identifier for identifier in self.queries),
+            *(f"{rows.ACL}{kind}/{identifier}" for kind, papers in self.acl.items() for identifier in papers),
         ]
         return [(key, None) for key in held if key not in told]
 
@@ -126,6 +131,8 @@ class Tables:
             return self._take_session(key[len(rows.SESSIONS) :], _kept(row))
         if key.startswith(rows.QUERIES):
             return self._take_query(key[len(rows.QUERIES) :], row)
+        if key.startswith(rows.ACL):
+            return self._take_acl(*rows.acl_names(key), row)
         if key.startswith(rows.REGISTRATIONS):
             return self._take_run(unquote(key[len(rows.REGISTRATIONS) :]), row)
         if key == rows.SELF and row:
@@ -202,6 +209,12 @@ class Tables:
         kept = Kept(value=json.loads(row.value), created=row.created, modified=row.revision) if row else None
         _put(self.queries, identifier, kept)
         yield from (("queries",), ("query", identifier))
+
+    def _take_acl(self, kind: str, identifier: str, row: Row | None) -> Iterable[Topic]:
+        kept = Kept(value=json.loads(row.value), created=row.created, modified=row.revision) if row else None
+        _put(self.acl[kind], identifier, kept)
+        self.acl_changes += 1
+        yield from (("acl",), ("acl", kind))
 
     # === what `tulle run` registers
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tulle.registry.acl.authorities import Authorities, now
+from tulle.registry.acl.rules import Access
 from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
+from tulle.server.consul.acl.papers import Papers
+from tulle.server.consul.acl.policies import PolicyApi, RoleApi
+from tulle.server.consul.acl.tokens import TokenApi
 from tulle.server.consul.agent import AgentApi
 from tulle.server.consul.app import ConsulApp, Route
 from tulle.server.consul.catalog import CatalogApi
@@ -15,7 +22,7 @@ from tulle.server.consul.wire import Ask, Reply
 
 
 def consul_app(registry: Registry, place: Place) -> ConsulApp:
-    """The API of one place. What is not there answers 404; access control is off, and says so."""
+    """The API of one place. What is not there answers 404."""
     parts = (
         AgentApi(registry, place),
         CatalogApi(registry, place),
@@ -24,9 +31,27 @@ def consul_app(registry: Registry, place: Place) -> ConsulApp:
         EventApi(registry),
         QueryApi(registry, place),
     )
+    authorities = _authorities(registry, place)
     routes = [route for part in parts for route in part.routes()]
-    routes += [Route(method=method, path="/v1/acl/", handler=_no_acl) for method in ("GET", "PUT", "POST", "DELETE")]
-    return ConsulApp(registry, routes, place.datacenter)
+    routes += _access(registry, authorities) if authorities else _no_access()
+    return ConsulApp(registry, routes, place.datacenter, authorities)
+
+
+def _authorities(registry: Registry, place: Place) -> Authorities | None:
+    if place.acl == "off":
+        return None
+    default = Access.DENY if place.acl == "deny" else Access.WRITE
+    return Authorities(registry.tables, default=default, clock=now, datacenter=place.datacenter)
+
+
+def _access(registry: Registry, authorities: Authorities) -> Iterable[Route]:
+    papers = Papers(registry)
+    for part in (TokenApi(papers, authorities, registry.node.name), PolicyApi(papers), RoleApi(papers)):
+        yield from part.routes()
+
+
+def _no_access() -> Iterable[Route]:
+    return [Route(method=method, path="/v1/acl/", handler=_no_acl) for method in ("GET", "PUT", "POST", "DELETE")]
 
 
 def _no_acl(_: Ask) -> Reply:

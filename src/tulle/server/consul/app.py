@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
 
+from tulle.registry.acl.authorities import Authorities
 from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
-from tulle.server.consul.wire import Ask, Blocking, Found, Reply, query_of
+from tulle.server.consul.acl import admission
+from tulle.server.consul.acl.visible import visible
+from tulle.server.consul.wire import Ask, Blocking, Found, Reply, query_of, secret_of
 from tulle.store.port import StoreError
 
 BODY_LIMIT = 2 * 1024 * 1024
@@ -39,8 +42,10 @@ class Route:
 class ConsulApp:
     """An ASGI application for paths under `/v1/`."""
 
-    def __init__(self, registry: Registry, routes: Sequence[Route], datacenter: str) -> None:
+    def __init__(self, registry: Registry, routes: Sequence[Route], datacenter: str, authorities: Authorities | None = None) -> None:
+        """Without `authorities` access is not controlled."""
         self._registry = registry
+        self._authorities = authorities
         self._datacenter = datacenter
         self._routes: dict[str, dict[str, Handler]] = {}
         for route in routes:
@@ -55,14 +60,15 @@ class ConsulApp:
             if handler is None:
                 await _answer(send, _no_method(method, tuple(handlers)))
                 return
-            ask = await _read(scope, receive, rest)
+            ask = self._admitted(path, await _read(scope, receive, rest))
             if not path.startswith("/v1/agent/"):
                 self._check_datacenter(ask)
             result = handler(ask)
             if isinstance(result, Found):
                 await self._answer_found(send, receive, (path, rest), ask, result)
             else:
-                await _answer(send, result if isinstance(result, Reply) else await result, _indent(ask))
+                reply = result if isinstance(result, Reply) else await result
+                await _answer(send, visible(path, ask, reply), _indent(ask))
         except Refused as refused:
             await _answer(send, text(refused.status, refused.message))
         except StoreError as error:
@@ -85,6 +91,15 @@ class ConsulApp:
         if (wanted := ask.get("dc")) and wanted.lower() != self._datacenter:
             raise Refused(500, "No path to datacenter")
 
+    def _admitted(self, path: str, ask: Ask) -> Ask:
+        """With who asks. Raises Refused(403) for a secret that nobody has, and for what its owner may not do."""
+        if self._authorities is None:
+            return ask
+        secret = secret_of(ask.query, ask.headers)
+        known = replace(ask, secret=secret, authority=self._authorities.of(secret))
+        admission.admit(ask.method, path, known, self._registry.tables)
+        return known
+
     # === reading, and waiting
 
     async def _answer_found(self, send: Send, receive: Receive, path: tuple[str, str], ask: Ask, found: Found) -> None:
@@ -106,12 +121,12 @@ class ConsulApp:
     def _look(self, path: tuple[str, str], ask: Ask, found: Found) -> tuple[int, Reply, bytes]:
         """The answer as it is now, remembered as long as its index stays."""
         asked = tuple((name, values) for name, values in ask.query.items() if name not in _NOT_IN_KEY)
-        key = (*path, asked)
+        key = (*path, asked, None if ask.authority.is_free else ask.authority)
         index = self._index(found)
         known = self._remembered.get(key)
         if known and known[0] == index:
             return known
-        reply = found.look()
+        reply = visible(path[0], ask, found.look())
         if len(self._remembered) >= REMEMBERED:
             self._remembered.clear()
         answer = (index, reply, reply.bytes(_indent(ask)))

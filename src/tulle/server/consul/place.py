@@ -19,6 +19,8 @@ class Place:
     server_port: int = 8300
     scripts: bool = False
     """Whether checks registered over the API may run programs here."""
+    acl: str = "allow"
+    """What requests may do that no rule speaks of: `allow` or `deny`; `off` where access is not controlled."""
 
     reload: Callable[[], Awaitable[object]] = nothing
     """Reads this agent's definition files anew."""

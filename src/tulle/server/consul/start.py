@@ -35,6 +35,7 @@ def place_of(settings: Settings, definitions: Definitions | None) -> Place:
         server_port=SERVER_PORT,
         scripts=settings.enable_script_checks,
         reload=definitions.reload if definitions else nothing,
+        acl=settings.acl,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tulle.registry import durations
+from tulle.registry.acl.authority import ANYBODY, Authority
 from tulle.registry.transitions import Refused
 from tulle.registry.waiting import Topic
 from tulle.server.consul.body import BadBodyError, Body
@@ -26,9 +27,12 @@ class Ask:
     method: str
     rest: str
     """What follows the part of the path that chose the handler, with `%xx` undone."""
-    query: Mapping[str, tuple[str, ...]]
-    body: bytes
-    headers: Mapping[str, str]
+    query: Mapping[str, tuple[str, ...]] = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secret: str = field(default="", repr=False)
+    """What the request shows to say who asks."""
+    authority: Authority = ANYBODY
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of a parameter."""
@@ -147,6 +151,16 @@ def _duration(text: str, message: str) -> float:
         return durations.parse(text)
     except ValueError:
         raise Refused(400, message) from None
+
+
+def secret_of(query: Mapping[str, tuple[str, ...]], headers: Mapping[str, str]) -> str:
+    """The token of a request, wherever clients put it; empty for none."""
+    if query.get("token", ("",))[0]:
+        return query["token"][0]
+    if headers.get("x-consul-token"):
+        return headers["x-consul-token"]
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def query_of(raw: bytes) -> Mapping[str, tuple[str, ...]]:

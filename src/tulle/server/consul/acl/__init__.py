@@ -1,0 +1,1 @@
+"""Access control as Consul's clients know it: tokens, policies, roles, and what each request needs."""
