@@ -29,6 +29,7 @@ from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
 from tulle.server.catalog_names import CatalogNames
+from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
@@ -106,7 +107,10 @@ class Control:
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
             consul = consul_app(self.registry, place_of(self.settings, definitions))
-            app = application(self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul)
+            more = ChecksApi(self.registry).routes()
+            app = application(
+                self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul, more=more
+            )
             running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
             may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
             running.append(tasks.create_task(Checking(self.registry, **may).run()))

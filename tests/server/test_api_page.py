@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from support.api import QuietMesh, running_api
 from tulle.registry import form
+from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
 from tulle.server.forms import ApplyForm
 from tulle.server.live_api import LiveApi
@@ -24,7 +25,12 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE
 def test_the_page_lists_the_routes() -> None:
     unused: Any = None
     mesh = QuietMesh()
-    routes: list[Route] = [*DocumentsApi(unused, mesh).routes(), *RegistryApi(unused, mesh).routes(), *LiveApi(mesh).routes()]
+    routes: list[Route] = [
+        *DocumentsApi(unused, mesh).routes(),
+        *RegistryApi(unused, mesh).routes(),
+        *LiveApi(mesh).routes(),
+        *ChecksApi(unused).routes(),
+    ]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}
     assert set(re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)) == found
 

@@ -19,6 +19,7 @@ from tulle.registry.catalog import Node
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
+from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
 from tulle.server.consul.place import Place
 from tulle.server.http import application, listen, serve
@@ -104,7 +105,8 @@ def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow") -
             running = group.create_task(registry.run())
             await registry.ready.wait()
             place = Place(datacenter="dc1", leader="127.0.0.1:8300", scripts=scripts, acl=acl)
-            app = application(Documents(store), registrations, QuietMesh(), loopback=True, consul=consul_app(registry, place))
+            parts = {"consul": consul_app(registry, place), "more": ChecksApi(registry).routes()}
+            app = application(Documents(store), registrations, QuietMesh(), loopback=True, **parts)
             serving = group.create_task(serve(app, listener))
             held.append((registry, registrations, store))
             started.set()

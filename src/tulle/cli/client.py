@@ -15,6 +15,8 @@ from tulle.cli.failure import Failure
 DEFAULT = "http://127.0.0.1:8500"
 Server = Annotated[str, typer.Option("--server", envvar="TULLE_SERVER", help="Address of the control plane.", metavar="URL")]
 
+Token = Annotated[str, typer.Option("--token", envvar="CONSUL_HTTP_TOKEN", help="Who asks, where access is controlled.", metavar="SECRET")]
+
 
 class Client:
     """One control plane. Every method raises Failure, with exit code 2 when there is no control plane to ask."""
@@ -49,14 +51,31 @@ class Client:
         try:
             return self._exchange(method, path, None if body is None else json.dumps(body).encode())
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Failure(
-                f"no control plane answers at {self._server} ({reason}).\nStart one with `tulle up` (with gateway and workloads) "
-                "or `tulle control`, or name another with --server URL (TULLE_SERVER).",
-                2,
-            ) from None
+            raise self._away(error) from None
         finally:
             self._connection.close()
+
+    def consul(self, method: str, path: str, body: object = None, token: str = "") -> None:
+        """A request of Consul's API that says nothing when it is done. Its refusals are plain text."""
+        headers = {"content-type": "application/json", "user-agent": f"tulle/{__version__}"} | ({"x-consul-token": token} if token else {})
+        try:
+            self._connection.request(method, path, b"" if body is None else json.dumps(body).encode(), headers)
+            response = self._connection.getresponse()
+            text = response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise self._away(error) from None
+        finally:
+            self._connection.close()
+        if response.status > 299:
+            raise Failure(text.strip() or f"the control plane answered {response.status}", 2 if response.status == 400 else 1)
+
+    def _away(self, error: Exception) -> Failure:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Failure(
+            f"no control plane answers at {self._server} ({reason}).\nStart one with `tulle up` (with gateway and workloads) "
+            "or `tulle control`, or name another with --server URL (TULLE_SERVER).",
+            2,
+        )
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
         headers = {"content-type": "application/json", "accept": "application/json", "user-agent": f"tulle/{__version__}"}

@@ -6,6 +6,7 @@ Whoever has had an answer reads what it wrote. Waits and results of checks go th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -31,8 +32,20 @@ Heard = Callable[[CheckKey, Health, str], None]
 class Registry:
     """`run` follows the journal until it is cancelled or `close` is called; `ready` is set when the picture is there."""
 
-    def __init__(self, journal: Journal, node: Node, *, clock: Callable[[], float], dice: Random, server_port: int = 8300) -> None:
-        """`node`: the one this agent speaks for; an empty id is chosen once and kept. `clock` counts seconds and never goes back."""
+    def __init__(
+        self,
+        journal: Journal,
+        node: Node,
+        *,
+        clock: Callable[[], float],
+        dice: Random,
+        server_port: int = 8300,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`node`: the one this agent speaks for; an empty id is chosen once and kept. `clock` counts seconds and never goes back.
+
+        `now` is the time of day, for people: seconds since 1970.
+        """
         self.node = node
         self.tables = Tables(node.name)
         self.waiting = Waiting()
@@ -43,7 +56,10 @@ class Registry:
         """Newer outputs of checks than the catalog has."""
         self.heard: list[Heard] = []
         """Called when a client tells the result of a TTL check, before it is in the catalog."""
+        self.since: dict[CheckKey, float] = {}
+        """When a check came to the status that it has, as far as this process saw it: the time of day."""
         self._journal = journal
+        self.now = now
         self._server_port = server_port
         self._advanced = asyncio.Event()
         self._mesh: dict[str, Registration] = {}
@@ -83,6 +99,13 @@ class Registry:
             self._advance()
 
     def _touch(self, touched: Sequence[tuple[Topic, int]]) -> None:
+        now = self.now()
+        for key in self.tables.turned:
+            if key in self.tables.checks:
+                self.since[key] = now
+            else:
+                self.since.pop(key, None)
+        self.tables.turned.clear()
         self.waiting.changed(touched)
         if self.tables.moved:
             self._rebuild_mesh()

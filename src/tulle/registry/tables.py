@@ -51,6 +51,8 @@ class Tables:
         """Keys by the session that holds them."""
         self.moved: set[ServiceKey] = set()
         """Instances that came, changed, were found in another health or went since somebody last looked here, and emptied it."""
+        self.turned: set[CheckKey] = set()
+        """Checks that came or changed their status since somebody last looked here, and emptied it."""
         self._checks_of_service: dict[ServiceKey, set[str]] = {}
         self._keys: list[str] = []
         self._dead: list[str] = []
@@ -165,6 +167,8 @@ class Tables:
             _leave(self._checks_of_service, (node, before.value.service_id), identifier)
             _leave(self.checks_of_node, node, identifier)
         _put(self.checks, key, kept)
+        if (before.value.status if before else None) is not (kept.value.status if kept else None):
+            self.turned.add(key)
         if kept:
             self.checks_of_node.setdefault(node, set()).add(identifier)
             if kept.value.service_id:

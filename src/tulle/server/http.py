@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -39,16 +39,23 @@ class ListenError(OSError):
 
 
 def application(
-    documents: Documents, registrations: Registrations, live: Live, *, loopback: bool, consul: ASGIApp | None = None
+    documents: Documents,
+    registrations: Registrations,
+    live: Live,
+    *,
+    loopback: bool,
+    consul: ASGIApp | None = None,
+    more: Sequence[Route] = (),
 ) -> ASGIApp:
     """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host.
 
-    `consul` answers for all paths under `/v1/`.
+    `consul` answers for all paths under `/v1/`; `more` are further routes of Tulle's own API.
     """
     routes: list[Route] = [
         *DocumentsApi(documents, live).routes(),
         *RegistryApi(registrations, live).routes(),
         *LiveApi(live).routes(),
+        *more,
     ]
     handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
