@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from tulle.agent import validation
 from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
@@ -31,6 +33,7 @@ from tulle.server.ads import Ads
 from tulle.server.catalog_names import CatalogNames
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
+from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
 from tulle.server.http import application, listen, serve
@@ -106,11 +109,7 @@ class Control:
             self._ads = Ads(self)
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
-            consul = consul_app(self.registry, place_of(self.settings, definitions))
-            more = ChecksApi(self.registry).routes()
-            app = application(
-                self.documents, self.registrations, self.live, loopback=self.settings.api.is_loopback, consul=consul, more=more
-            )
+            app = self._application(definitions)
             running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
             may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
             running.append(tasks.create_task(Checking(self.registry, **may).run()))
@@ -125,6 +124,16 @@ class Control:
             self.registry.close()
             for task in running:
                 task.cancel()
+
+    def _application(self, definitions: Definitions | None) -> ASGIApp:
+        return application(
+            self.documents,
+            self.registrations,
+            self.live,
+            loopback=self.settings.api.is_loopback,
+            consul=consul_app(self.registry, place_of(self.settings, definitions)),
+            more=ChecksApi(self.registry).routes(),
+        )
 
     def _addresses(self) -> tuple[str, ...]:
         return (str(self.settings.xds), *((f"unix:{self._xds_socket}",) if self._xds_socket else ()))

@@ -28,6 +28,19 @@ class Ended:
         return [line.split() for line in self.out.splitlines()]
 
 
+DB = """
+services {
+  name = "db"
+  id = "db/1"
+}
+services {
+  name = "db2"
+}
+check {
+  name = "c"
+  ttl = "1m"
+}
+"""
 Tulle = Callable[..., Ended]
 
 
@@ -54,9 +67,7 @@ def test_register_from_options_and_from_files(tulle: Tulle, consul: Consul, tmp_
     assert (done.code, done.out, done.err) == (0, "web registered\n", "")
     web = consul.get("/v1/agent/service/web").json
     assert (web["Port"], web["Tags"], web["Meta"]) == (8080, ["v1", "blue"], {"team": "shop"})
-    (tmp_path / "db.hcl").write_text(
-        'services {\n  name = "db"\n  id = "db/1"\n}\nservices {\n  name = "db2"\n}\ncheck {\n  name = "c"\n  ttl = "1m"\n}\n'
-    )
+    (tmp_path / "db.hcl").write_text(DB)
     assert tulle("services", "register", "db.hcl").out == "db/1 registered\ndb2 registered\nc registered\n"
     assert consul.get("/v1/agent/checks").json["c"]["Type"] == "ttl"
     assert tulle("services", "deregister", "web", "db.hcl").out == "web deregistered\ndb/1 deregistered\ndb2 deregistered\n"
@@ -129,7 +140,7 @@ def test_checks(tulle: Tulle, consul: Consul) -> None:
 
 def test_since_is_when_the_state_changed(consul: Consul) -> None:
     times = iter(range(1000, 2000))
-    consul.registry._now = lambda: float(next(times))
+    consul.registry.now = lambda: float(next(times))
     consul.put("/v1/agent/check/register", {"Name": "c", "TTL": "10m"})
     key = ("n1", "c")
     first = consul.registry.since[key]

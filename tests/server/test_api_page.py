@@ -25,12 +25,8 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE
 def test_the_page_lists_the_routes() -> None:
     unused: Any = None
     mesh = QuietMesh()
-    routes: list[Route] = [
-        *DocumentsApi(unused, mesh).routes(),
-        *RegistryApi(unused, mesh).routes(),
-        *LiveApi(mesh).routes(),
-        *ChecksApi(unused).routes(),
-    ]
+    apis = (DocumentsApi(unused, mesh), RegistryApi(unused, mesh), LiveApi(mesh), ChecksApi(unused))
+    routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}
     assert set(re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)) == found
 

@@ -142,14 +142,8 @@ def _service(
     pairs = [pair.partition("=") for pair in meta]
     if wrong := [key for key, sign, _ in pairs if not (key and sign)]:
         raise Failure(f"--meta: {wrong[0]!r} is not KEY=VALUE", 2)
-    given = {
-        "ID": identifier,
-        "Port": port,
-        "Address": address,
-        "Tags": tags,
-        "Meta": {key: value for key, _, value in pairs},
-        "Check": check,
-    }
+    words = {key: value for key, _, value in pairs}
+    given = {"ID": identifier, "Port": port, "Address": address, "Tags": tags, "Meta": words, "Check": check}
     return {"Name": name, **{key: value for key, value in given.items() if value}}
 
 
