@@ -304,7 +304,6 @@ def test_traffic_policies() -> None:
             f"{EDGE}\ninfrastructure: {{labels: {{a: b}}}}\naddresses: [{{type: Hostname, value: a.example}}, {{value: 10.0.0.1}}]",
             [
                 "spec.infrastructure: has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`",
-                "spec.addresses[0]: not in force: a Gateway is served on IP addresses of its proxies",
             ],
         ),
         (

@@ -106,7 +106,11 @@ async def shown(place: Place) -> None:
     assert code == 0, said
     gateway = yaml.safe_load(said)
     assert (gateway["kind"], gateway["apiVersion"]) == ("Gateway", "gateway.networking.k8s.io/v1")
-    assert conditions(gateway["status"]["conditions"]) == {"Accepted": "True Accepted", "Programmed": "True Programmed"}
+    assert conditions(gateway["status"]["conditions"]) == {
+        "Accepted": "True Accepted",
+        "Programmed": "True Programmed",
+        "ResolvedRefs": "True ResolvedRefs",
+    }
     assert gateway["status"]["addresses"] == [{"type": "IPAddress", "value": "127.0.0.1"}]
     (listener,) = gateway["status"]["listeners"]
     assert listener["attachedRoutes"] == 2

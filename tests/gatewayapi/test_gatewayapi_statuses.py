@@ -255,7 +255,7 @@ TLS_GRANT = GRANT.format(kind="Gateway", namespace="default", name="").replace("
                 'tls: {frontend: {default: {validation: {caCertificateRefs: [{group: "", kind: Secret, name: nope}]}}}}',
             )
             + tls_secret("shop", SHOP),
-            FINE,
+            "False NoValidCACertificate",
             "False InvalidCACertificateRef",
             "False Invalid",
             ["HTTPRoute", "GRPCRoute"],

@@ -21,6 +21,8 @@ Credentials = Mapping[tuple[str, str], Resource[Secret]]
 """By namespace and name."""
 
 _OWN, _OTHER, _PAIR, _ROOT = "kubernetes://", "kubernetes-gateway://", "file-cert:", "file-root:"
+_SEVERAL = "kubernetes-bundle://"
+"""Several authorities as one, each as `NAMESPACE/NAME`, with commas between."""
 _AUTHORITY = "-cacert"
 """Behind the name of a credential: its authority's part. A Secret of that very name may hold it, too."""
 
@@ -77,6 +79,13 @@ class Keyring:
         """As `authority`, for a credential of this very name and namespace."""
         return f"{self._name(namespace, name)}{_AUTHORITY}" if self._roots(namespace, name) else ""
 
+    def authorities_at(self, places: Iterable[tuple[str, str]]) -> str:
+        """As `authority_at`, for several at once: a certificate of any of them is trusted. Those that are not there are left out."""
+        found = tuple(dict.fromkeys(place for place in places if self._roots(*place)))
+        if len(found) < 2:
+            return self.authority_at(*found[0]) if found else ""
+        return _SEVERAL + ",".join("/".join(place) for place in found)
+
     def behind(self, names: Iterable[str]) -> tuple[object, ...]:
         """All that a look-up of these credentials depends on, by identity."""
         looked = (*((self.namespace, n) for n in names), *((self.namespace, f"{n}{_AUTHORITY}") for n in names))
@@ -110,12 +119,23 @@ class Keyring:
         if name.startswith(_ROOT):
             path, _, revoked = name.removeprefix(_ROOT).partition("~")
             return Authority(name=name, roots=path, revoked=revoked or None)
+        if name.startswith(_SEVERAL):
+            return self._united(name)
         namespace, written = self._parsed(name)
         for candidate in (written, written.removesuffix(_AUTHORITY)):
             resource = self.credentials.get((namespace, candidate))
             if resource is not None and resource.spec.roots is not None:
                 return Authority(name=name, roots=resource.spec.roots, revoked=resource.spec.revoked, sources=_sources(resource))
         return None
+
+    def _united(self, name: str) -> Authority | None:
+        """Where one of them brings a list of certificates that are trusted no more, the proxy wants one of each."""
+        places = (tuple(part.split("/", 1)) for part in name.removeprefix(_SEVERAL).split(","))
+        found = [r for namespace, own in places if (r := self.credentials.get((namespace, own))) and r.spec.roots]
+        roots = b"\n".join(r.spec.roots.reveal() for r in found if r.spec.roots)
+        revoked = b"\n".join(r.spec.revoked.reveal() for r in found if r.spec.revoked)
+        sources = tuple(source for r in found for source in _sources(r))
+        return Authority(name=name, roots=Hidden(roots), revoked=Hidden(revoked) if revoked else None, sources=sources) if found else None
 
     def _places(self, more: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.namespace, *more)))

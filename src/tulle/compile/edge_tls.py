@@ -15,7 +15,7 @@ from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
 from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, HttpConnections
-from tulle.model.routing import RouteTable, WeightedCluster
+from tulle.model.routing import DirectResponse, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Protocol
 from tulle.model.tls import DownstreamTls
 from tulle.resources.networking.gateway import Server
@@ -99,7 +99,19 @@ def _server_names(hosts: Iterable[str]) -> tuple[str, ...]:
 
 def _https_table(scope: Scope, server: Served, makers: Makers) -> RouteTable:
     name = f"https.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}"
-    return makers.table(scope, name, server.declared_port, [server])
+    table = makers.table(scope, name, server.declared_port, [server])
+    return _telling(table, server.spec.others, server) if isinstance(server.spec, ListenerServer) else table
+
+
+def _telling(table: RouteTable, others: tuple[str, ...], server: Served) -> RouteTable:
+    """With 421 (RFC 9110, 15.5.20) for the hosts of other listeners, so that callers make other connections to them."""
+    if not others:
+        return table
+    away = Route(name="misdirected", match=RouteMatch(), action=DirectResponse(status=421), source=server.source)
+    own = {domain for host in table.virtual_hosts if host.routes for domain in host.domains}
+    found = [VirtualHost(name=f"misdirected:{host}", domains=(host,), routes=(away,)) for host in others if host not in own]
+    kept = [host for host in table.virtual_hosts if host.routes or not set(host.domains) & set(others)]
+    return replace(table, virtual_hosts=(*kept, *found))
 
 
 def _https(server: Served, ended: DownstreamTls, table: RouteTable, makers: Makers) -> FilterChain:

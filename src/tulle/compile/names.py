@@ -88,6 +88,12 @@ def cluster_name(host: str, port: int, subset: str = "", *, udp: bool = False) -
     return f"outbound|{port}{'/udp' if udp else ''}|{subset}|{host}"
 
 
+def client_cluster(cluster: str, client: str) -> str:
+    """The cluster of one client of a service, who shows a certificate of its own there. `client`: `namespace/name` of a Gateway."""
+    kind, rest = cluster.split("|", 1)
+    return f"{kind}~{client}|{rest}"
+
+
 def listener_name(address: str, port: int, *, udp: bool = False) -> str:
     return f"{address}_{port}{'_udp' if udp else ''}"
 

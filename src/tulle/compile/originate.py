@@ -9,10 +9,12 @@ from tulle.compile import names, tls
 from tulle.compile.catalog import Backend
 from tulle.compile.gatewayapi import backend_tls, backend_traffic
 from tulle.compile.gatewayapi.backend_tls import Claim
+from tulle.compile.gatewayapi.clients import Client, own_clusters, own_endpoints
+from tulle.compile.gatewayapi.servers import NAME_LABEL
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.scope import Scope
-from tulle.model.proxy import Cluster, Role
+from tulle.model.proxy import Cluster, EndpointGroup, Role
 from tulle.model.service import Protocol, Resolution
 
 
@@ -26,8 +28,28 @@ def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Mem
     claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()) if scope.id.role is Role.GATEWAY else ()
     if not claims:
         return ruled
-    made_from = (ruled, backend, claims, *(scope.structure.credentials.get(place) for place in backend_tls.secrets(claims)))
-    return memo.get(("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims)))
+    found = clients_of(scope)
+    places = (*backend_tls.secrets(claims), *(client.place for client in found))
+    made_from = (ruled, backend, claims, found, *(scope.structure.credentials.get(place) for place in places))
+    return memo.get(("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims, found)))
+
+
+def clients_of(scope: Scope) -> tuple[Client, ...]:
+    """The Gateways served by the proxies of a scope that show a certificate of their own to backends."""
+    if scope.id.role is not Role.GATEWAY:
+        return ()
+    found = scope.structure.rules.gateway_api.clients.values()
+    return tuple(client for client in found if scope.labels.get(NAME_LABEL, client.gateway.name) == client.gateway.name)
+
+
+def endpoints_for(scope: Scope, backend: Backend, groups: tuple[EndpointGroup, ...], memo: Memo) -> tuple[EndpointGroup, ...]:
+    """The endpoints of a service's clusters, those of such Gateways included."""
+    claims, found = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()), clients_of(scope)
+    if not claims or not found:
+        return groups
+    claimed = frozenset(names.cluster_name(backend.key.host, p.number) for p in backend.ports if backend_tls.for_port(claims, p))
+    name = ("endpoints of clients", scope.id, backend.key)
+    return memo.get(name, (groups, claimed, found), lambda: tuple(own_endpoints(groups, claimed, found)))
 
 
 def _spoken(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
@@ -59,11 +81,16 @@ def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Me
     return memo.get(name, (made, policy), lambda: tuple(backend_traffic.limited(cluster, policy) for cluster in made))
 
 
-def _claimed(scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...]) -> Iterator[Cluster]:
+def _claimed(
+    scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...], found: tuple[Client, ...]
+) -> Iterator[Cluster]:
     by_number = {p.number: p for p in backend.ports}
     for cluster in made:
         claim = backend_tls.for_port(claims, by_number.get(port)) if (port := _port(cluster)) else None
-        yield backend_tls.secured(cluster, claim, scope.keyring) if claim else cluster
+        secure = backend_tls.secured(cluster, claim, scope.keyring) if claim else cluster
+        yield secure
+        if claim and not names.parse_cluster_name(cluster.name)[1]:
+            yield from own_clusters(secure, found, scope.keyring)
 
 
 def _by_rules(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:

@@ -51,6 +51,12 @@ class HttpRule:
 class TcpRule:
     spec: TcpRoute
     source: Source
+    port_name: str = ""
+    """The port of its host that it is for, where it names one."""
+    udp: bool | None = None
+    """Whether it is for datagrams or for connections; None for both."""
+    client: str = ""
+    """The Gateway that shows a certificate of its own to backends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +65,9 @@ class TlsRule:
 
     spec: TlsRoute
     source: Source
+    port_name: str = ""
+    client: str = ""
+    """Both as a TcpRule's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tulle.compile import names
 from tulle.compile.catalog import Backend
+from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.policies import DEFAULT
 from tulle.compile.routes import BLACK_HOLE, Place, proxy_mismatch, target, tcp_mismatch
 from tulle.compile.steering import Steering, TcpRule, TlsRule
@@ -35,16 +36,26 @@ def by_rule(rule: TcpRule | TlsRule, place: Place) -> TcpConnections:
 def matching(steering: Steering, place: Place) -> TcpRule | None:
     """The first rule that holds for connections of a proxy to a port."""
     for rule in steering.tcp:
+        if rule.udp not in (None, place.udp) or not _is_for(rule, steering, place):
+            continue
         conditions = rule.spec.match
         if not conditions or any(not tcp_mismatch(place, steering.namespace, c) for c in conditions):
             return rule
     return None
 
 
+def _is_for(rule: TcpRule | TlsRule, steering: Steering, place: Place) -> bool:
+    """Whether the place's port is the one that the rule names."""
+    if not rule.port_name:
+        return True
+    known = (place.scope.backends.get(host) for host in steering.hosts)
+    return any(p.name == rule.port_name and p.number == place.port for backend in known if backend for p in backend.ports)
+
+
 def tls_matches(steering: Steering, place: Place) -> Iterator[tuple[TlsRule, TlsMatch]]:
     """The rules by server name that hold for connections of a proxy to a port, in their order."""
     for rule in steering.tls:
-        for match in rule.spec.match:
+        for match in rule.spec.match if _is_for(rule, steering, place) else ():
             if not proxy_mismatch(place, steering.namespace, match.port, match.source_labels, match.source_namespace, match.gateways):
                 yield rule, match
 
@@ -59,7 +70,8 @@ def _shares(rule: TcpRule | TlsRule, place: Place) -> tuple[WeightedCluster, ...
     destinations = rule.spec.route
     chosen = destinations if len(destinations) == 1 else tuple(d for d in destinations if d.weight)
     namespace = rule.source.key.namespace
-    found = [target(place.scope, d.destination, namespace, place.port, udp=place.udp).cluster or BLACK_HOLE for d in chosen]
+    targets = (target(place.scope, d.destination, namespace, place.port, udp=place.udp).cluster or BLACK_HOLE for d in chosen)
+    found = [dialled(cluster, rule.client, place.scope) for cluster in targets]
     if len(found) == 1:
         return (WeightedCluster(cluster=found[0]),)
     return tuple(WeightedCluster(cluster=c, weight=d.weight or 0) for c, d in zip(found, chosen, strict=True)) or NOWHERE
@@ -78,7 +90,7 @@ def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConne
 
 
 def _policy(cluster: str, place: Place) -> TrafficPolicy:
-    if not cluster.startswith("outbound|"):
+    if not cluster.startswith(("outbound|", "outbound~")):
         return DEFAULT
     port, subset, host = names.parse_cluster_name(cluster)
     tuning = place.scope.tuning(host)

@@ -11,7 +11,7 @@ from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.mesh import Mesh
-from tulle.compile.originate import secured
+from tulle.compile.originate import endpoints_for, secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.patching import patch_set
 from tulle.compile.scope import Scope, scope_of
@@ -82,7 +82,7 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
         return caller if backend.key.host in placed.hosts else ANYWHERE
 
     parts = tuple(
-        clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), memo, place(backend))
+        endpoints_for(scope, backend, clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), memo, place(backend)), memo)
         for backend in backends
         if (found := mesh.endpoint_set(backend.key))
     )

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tulle.model.proxy import Node
 from tulle.model.resource import Condition
 from tulle.server.forms import condition_json
 
-NO_ADDRESS = "AddressNotAssigned"
+NO_ADDRESS, BAD_ADDRESS = "AddressNotAssigned", "AddressNotUsable"
+_NOT_OURS = "Cannot assign requested address"
+"""What a proxy says of an address that its machine does not have."""
 
 
-def gateway_programmed(found: Condition) -> Condition:
-    """In the specification's words: a Gateway that no proxy serves has no address."""
-    if found.reason != "NoProxy":
-        return found
-    return Condition(type=found.type, status=False, reason=NO_ADDRESS, message="no gateway proxy that serves it is connected")
+def gateway_programmed(found: Condition, accepted: Condition | None) -> Condition:
+    """In the specification's words: a Gateway that no proxy serves has no address, and one that is not accepted is not programmed."""
+    if accepted and accepted.status is not True:
+        reason = "Pending" if accepted.status is None else "Invalid"
+        return Condition(type=found.type, status=accepted.status, reason=reason, message=accepted.message)
+    if found.reason == "NoProxy":
+        return Condition(type=found.type, status=False, reason=NO_ADDRESS, message="no gateway proxy that serves it is connected")
+    return replace(found, reason=BAD_ADDRESS) if found.reason == "Refused" and _NOT_OURS in found.message else found
+
+
+def set_programmed(found: Condition, accepted: Condition | None) -> Condition:
+    """The same for a ListenerSet."""
+    if accepted and accepted.status is not True:
+        reason = _OF_SETS.get(accepted.reason, accepted.reason)
+        return Condition(type=found.type, status=accepted.status, reason=reason, message=accepted.message)
+    if found.reason == "NoProxy":
+        why = "no gateway proxy that serves its Gateway is connected"
+        return Condition(type=found.type, status=False, reason="ParentNotProgrammed", message=why)
+    return found
+
+
+_OF_SETS = {"ParentNotAccepted": "ParentNotProgrammed"}
 
 
 def with_listeners(details: Mapping[str, Any], programmed: Condition) -> dict[str, Any]:
     """A listener that could be served is so no sooner than the proxies have it."""
     if programmed.status is True or "listeners" not in details:
         return dict(details)
-    said = condition_json(programmed)
+    said = condition_json(replace(programmed, reason="Pending"))
     listeners = [
         {**one, "conditions": [said if (c["type"], c["status"]) == ("Programmed", "True") else c for c in one["conditions"]]}
         for one in details["listeners"]

@@ -16,7 +16,7 @@ from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health, port_number
 from tulle.resources.gatewayapi import Gateway
 from tulle.server.fleet import Fleet
-from tulle.server.gateway_status import addresses, gateway_programmed, with_listeners
+from tulle.server.gateway_status import addresses, gateway_programmed, set_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 
 
@@ -45,12 +45,14 @@ class LiveMesh:
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())
         # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
-        failed = tuple(c for c in compiled.conditions if c.type != "Accepted" or c.status is not True)
+        failed = tuple(c for c in compiled.conditions if (c.type, c.status, c.reason) != ("Accepted", True, "Accepted"))
         programmed = self._running.fleet.programmed(key)
         details: Mapping[str, Any] = compiled.details
         if key.kind == GATEWAY:
-            programmed = gateway_programmed(programmed)
+            programmed = gateway_programmed(programmed, compiled.condition("Accepted"))
             details = {**details, **self._places(key)}
+        elif key.kind == "ListenerSet":
+            programmed = set_programmed(programmed, compiled.condition("Accepted"))
         conditions = (*failed, programmed, *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
 

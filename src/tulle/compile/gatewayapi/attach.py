@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.documents import Documents, Route
-from tulle.compile.gatewayapi.listeners import Section, Sections
+from tulle.compile.gatewayapi.listeners import Section, Sections, refusal
+from tulle.compile.gatewayapi.rules import unsupported
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute
-from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
 from tulle.resources.gatewayapi.types import GROUP, ParentReference
 
 GATEWAY = f"Gateway.{GROUP}"
@@ -34,6 +34,8 @@ class Attachment:
     reason: str = ""
     """Why it is not accepted; empty where it is."""
     message: str = ""
+    valid: bool = True
+    """Whether one of the route's rules at least can be applied, so that it counts."""
 
     @property
     def accepted(self) -> bool:
@@ -52,8 +54,9 @@ class Parents:
 
 
 def attachments(route: Resource[Route], parents: Parents) -> Iterator[Attachment]:
+    valid = not route.spec.rules or not all(unsupported(rule)[0] for rule in route.spec.rules)
     for index, parent in enumerate(route.spec.parent_refs):
-        blank = Attachment(route=route, parent=parent, source=route.at(f"spec.parentRefs[{index}]"))
+        blank = Attachment(route=route, parent=parent, source=route.at(f"spec.parentRefs[{index}]"), valid=valid)
         namespace = parent.namespace or route.key.namespace
         if parent.group == GROUP and parent.kind in ("Gateway", "ListenerSet"):
             yield _to_gateway(blank, namespace, parents)
@@ -81,8 +84,9 @@ def _to_gateway(blank: Attachment, namespace: str, parents: Parents) -> Attachme
 
 def _missing(key: Key, documents: Documents) -> str:
     plain = f"{key.kind.partition('.')[0]} {key.namespace}/{key.name}"
-    if any(g.key == key for g in documents.gateways):
-        return f"{plain} is of a class that is not served here"
+    gateway = next((g for g in documents.gateways if g.key == key), None)
+    if gateway is not None:
+        return f"{plain} is not accepted" if refusal(gateway)[0] else f"{plain} is of a class that is not served here"
     if any(s.key == key for s in documents.sets):
         return f"{plain} is attached to no Gateway that is served here"
     return f"{plain} does not exist"
@@ -128,10 +132,6 @@ def told_apart(section: Section, found: Iterable[Attachment]) -> dict[str, tuple
 def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
     """A route of the service's own namespace is for all callers; another one for the callers of its own."""
     route = blank.route
-    if route.key.kind == "UDPRoute":
-        return replace(blank, reason="UnsupportedValue", message="UDPRoutes are for Gateways: datagrams to a service follow no rules")
-    if blank.parent.section_name and isinstance(route.spec, ConnectionRoute):
-        return replace(blank, reason="UnsupportedValue", message="a port of a service is named by port here, not by sectionName")
     return replace(
         blank,
         service=names.resolve(blank.parent.name, namespace, domain),

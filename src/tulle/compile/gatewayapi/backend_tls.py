@@ -65,28 +65,44 @@ def _place(ref: LocalReference) -> str:
     return ref.name if ref.kind == "Secret" else config_map(ref.name)
 
 
+def _is_known(ref: LocalReference) -> bool:
+    return not ref.group and ref.kind in ("Secret", "ConfigMap")
+
+
 def judged(policy: Resource[BackendTlsPolicy], keyring: Keyring) -> Verdict:
-    """What is wrong with the authorities that a policy names."""
+    """What is wrong with the authorities that a policy refers to."""
+    return next((verdict for verdict in _verdicts(policy, keyring) if verdict[0]), FINE)
+
+
+def refused(policy: Resource[BackendTlsPolicy], keyring: Keyring) -> Verdict:
+    """Why there is no authority at all, so that the policy is not accepted."""
+    known = policy.spec.validation.well_known_ca_certificates
+    if known not in (None, "", "System"):
+        return "Invalid", f"the authorities {known} are not known; write System"
+    found = tuple(_verdicts(policy, keyring))
+    return ("NoValidCACertificate", found[0][1]) if found and all(reason for reason, _ in found) else FINE
+
+
+def _verdicts(policy: Resource[BackendTlsPolicy], keyring: Keyring) -> Iterator[Verdict]:
+    """One for each reference."""
     namespace = policy.key.namespace
     for ref in policy.spec.validation.ca_certificate_refs:
-        if ref.group or ref.kind not in ("Secret", "ConfigMap"):
-            return "InvalidKind", f"authorities come from ConfigMaps and Secrets, not from {ref.kind} {ref.name}"
-        if not keyring.authority_at(namespace, _place(ref)):
-            return "InvalidCACertificateRef", f"there is no ca.crt in a {ref.kind} {ref.name} in namespace {namespace}"
-    known = policy.spec.validation.well_known_ca_certificates
-    if known not in (None, "System"):
-        return "InvalidKind", f"the authorities {known} are not known; write System"
-    return FINE
+        if not _is_known(ref):
+            yield "InvalidKind", f"authorities come from ConfigMaps and Secrets, not from {ref.kind} {ref.name}"
+        elif not keyring.authority_at(namespace, _place(ref)):
+            yield "InvalidCACertificateRef", f"there is no ca.crt in a {ref.kind} {ref.name} in namespace {namespace}"
+        else:
+            yield FINE
 
 
 def secured(cluster: Cluster, claim: Claim, keyring: Keyring) -> Cluster:
     """A cluster of the service. Nothing goes out in plain text because an authority is missing: there is nowhere to go then."""
     rule = claim.policy.spec.validation
     sources = (*cluster.sources, claim.source)
-    if judged(claim.policy, keyring)[0]:
+    if refused(claim.policy, keyring)[0]:
         return replace(cluster, resolution=Resolution.STATIC, endpoints=(), localities=(), tls=None, sources=sources)
-    refs = rule.ca_certificate_refs
-    authority = keyring.authority_at(claim.policy.key.namespace, _place(refs[0])) if refs else SYSTEM_ROOTS
+    places = [(claim.policy.key.namespace, _place(ref)) for ref in rule.ca_certificate_refs if _is_known(ref)]
+    authority = keyring.authorities_at(places) if rule.ca_certificate_refs else SYSTEM_ROOTS
     others = tuple(name.hostname or name.uri or "" for name in rule.subject_alt_names)
     made = UpstreamTls(
         trust=Trust(authority=authority, names=others or (rule.hostname,)),

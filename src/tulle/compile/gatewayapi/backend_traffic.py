@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tulle.compile import names
@@ -11,18 +12,30 @@ from tulle.model.proxy import Cluster
 from tulle.model.resource import Resource
 from tulle.model.traffic import RetryBudget
 from tulle.resources.gatewayapi import BackendTrafficPolicy
+from tulle.resources.gatewayapi.policies import RetryRate
 
 Budgets = Mapping[str, Resource[BackendTrafficPolicy]]
-"""By the full name of the service, the oldest policy that limits its retries."""
+"""By the full name of the service, the oldest policy for it."""
+
+
+def services(policy: Resource[BackendTrafficPolicy], domain: str) -> Iterator[tuple[str, str]]:
+    """Full names of the services that a policy is for, each with its place in the document."""
+    for index, target in enumerate(policy.spec.target_refs):
+        if (target.group, target.kind) in (("", "Service"), ("core", "Service")):
+            yield names.resolve(target.name, policy.key.namespace, domain), f"spec.targetRefs[{index}]"
 
 
 def budgets(documents: Documents, domain: str) -> Budgets:
     found: dict[str, Resource[BackendTrafficPolicy]] = {}
     for policy in documents.traffic_policies:
-        for target in policy.spec.target_refs:
-            if policy.spec.retry_constraint and (target.group, target.kind) in (("", "Service"), ("core", "Service")):
-                found.setdefault(names.resolve(target.name, policy.key.namespace, domain), policy)
+        for host, _ in services(policy, domain):
+            found.setdefault(host, policy)
     return found
+
+
+def at_once(rate: RetryRate) -> int:
+    """So many retries at one time are always allowed: those that the rate has in a second, and one at least."""
+    return max(1, math.ceil(rate.count / rate.interval.total_seconds()))
 
 
 def limited(cluster: Cluster, policy: Resource[BackendTrafficPolicy]) -> Cluster:
@@ -30,7 +43,9 @@ def limited(cluster: Cluster, policy: Resource[BackendTrafficPolicy]) -> Cluster
     constraint = policy.spec.retry_constraint
     if constraint is None:
         return cluster
-    budget = RetryBudget(percent=float(constraint.budget.percent), interval=constraint.budget.interval)
+    budget = RetryBudget(
+        percent=float(constraint.budget.percent), interval=constraint.budget.interval, min_concurrency=at_once(constraint.min_retry_rate)
+    )
     return replace(
         cluster, policy=replace(cluster.policy, retry_budget=budget), sources=(*cluster.sources, policy.at("spec.retryConstraint"))
     )

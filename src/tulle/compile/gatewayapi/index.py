@@ -10,8 +10,9 @@ from tulle.compile import names
 from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host, told_apart
 from tulle.compile.gatewayapi.backend_tls import Claims, claims
 from tulle.compile.gatewayapi.backend_traffic import Budgets, budgets
+from tulle.compile.gatewayapi.clients import Clients, clients
 from tulle.compile.gatewayapi.documents import Documents, Route, collect
-from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, sections
+from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, refusal, sections
 from tulle.compile.gatewayapi.servers import as_gateway
 from tulle.compile.gatewayapi.steerings import Maker
 from tulle.compile.memo import Memo
@@ -42,6 +43,8 @@ class Index:
     """The ports of services that GRPCRoutes send to."""
     tls_claims: Claims = field(default_factory=dict)
     """What BackendTLSPolicies say of services."""
+    clients: Clients = field(default_factory=dict)
+    """The Gateways that show a certificate of their own to backends."""
     budgets: Budgets = field(default_factory=dict)
     """What XBackendTrafficPolicies say of retries."""
 
@@ -67,7 +70,8 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
     every = (memo.get(("attached", r.key), (r, token), partial(_attached, r, parents)) for r in documents.routes)
     found = one_kind_per_host(tuple(a for group in every for a in group))
     by_section = _by_section(found)
-    maker = Maker(documents, domain, memo)
+    shown = clients(documents)
+    maker = Maker(documents, shown, domain, memo)
     return Index(
         documents=documents,
         sections=served,
@@ -78,6 +82,7 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
         by_service=_by_service(maker, found),
         calls=_calls(found, maker),
         tls_claims=memo.get(("gateway api tls claims",), (*documents.tls_policies, domain), partial(claims, documents, domain)),
+        clients=shown,
         budgets=budgets(documents, domain),
     )
 
@@ -90,7 +95,7 @@ def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:
     wanted: dict[tuple[str, str], list[Resource[ListenerSet]]] = {}
     for listeners in documents.sets:
         wanted.setdefault(parent_of(listeners), []).append(listeners)
-    ours = (g for g in documents.gateways if documents.is_ours(g.spec.gateway_class_name))
+    ours = (g for g in documents.gateways if documents.is_ours(g.spec.gateway_class_name) and not refusal(g)[0])
     return {g.key: sections(g, wanted.get((g.key.namespace, g.key.name), ()), documents, memo) for g in ours}
 
 

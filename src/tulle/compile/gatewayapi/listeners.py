@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from tulle.compile import names
 from tulle.compile.gatewayapi.documents import Documents, chooses, seniority
 from tulle.compile.memo import Memo
 from tulle.model.resource import Key, Resource, Source
@@ -22,6 +23,7 @@ _KINDS = {
 }
 _ENDED = ("TLSRoute", "TCPRoute")
 """The kinds for TLS that is ended at the gateway."""
+_OVER_TLS = ("HTTPS", "TLS")
 _TOGETHER = {"HTTPS": "TLS"}
 """Protocols that can share a port because callers name the host first."""
 
@@ -100,6 +102,18 @@ def admits(allowed: RouteNamespaces | ListenerNamespaces, namespace: str, own: s
     return allowed.from_ is RouteFrom.SAME and namespace == own
 
 
+def refusal(gateway: Resource[Gateway]) -> Verdict:
+    """Why a Gateway of ours is not served at all."""
+    strange = next((a for a in gateway.spec.addresses if a.type != "IPAddress"), None)
+    if strange is not None:
+        what = f"{strange.type} {strange.value or ''}".rstrip()
+        return "UnsupportedAddress", f"a Gateway is served on IP addresses of its proxies, not at {what}"
+    parameters = gateway.spec.infrastructure.parameters_ref if gateway.spec.infrastructure else None
+    if parameters is not None:
+        return "InvalidParameters", f"there are no parameters of kind {parameters.kind}: infrastructure.parametersRef is for Kubernetes"
+    return FINE
+
+
 def parent_of(listeners: Resource[ListenerSet]) -> tuple[str, str]:
     """Namespace and name of the Gateway that a ListenerSet is for."""
     parent = listeners.spec.parent_ref
@@ -109,6 +123,14 @@ def parent_of(listeners: Resource[ListenerSet]) -> tuple[str, str]:
 def takes_set(gateway: Resource[Gateway], listeners: Resource[ListenerSet], documents: Documents) -> bool:
     allowed = gateway.spec.allowed_listeners
     return allowed is not None and admits(allowed.namespaces, listeners.key.namespace, gateway.key.namespace, documents)
+
+
+def overlapping(section: Section, known: Sections) -> str:
+    """The listeners that end or pass TLS on the same port for names that are among its own; empty where there are none."""
+    if section.spec.protocol not in _OVER_TLS or not section.usable:
+        return ""
+    others = (s for s in known.all if s is not section and s.usable and s.spec.port == section.spec.port and s.spec.protocol in _OVER_TLS)
+    return ", ".join(s.spec.name for s in others if names.overlap(section.hostname, s.hostname))
 
 
 def sections(gateway: Resource[Gateway], wanted: Iterable[Resource[ListenerSet]], documents: Documents, memo: Memo) -> Sections:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tulle.compile import actions, names
 from tulle.compile.gatewayapi import filters
+from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.gatewayapi.references import Ref, judged
 from tulle.compile.gatewayapi.rules import Entry, Rule, Share
 from tulle.model.routing import (
@@ -36,8 +37,20 @@ _TRIES = 2
 """Retries, where a rule asks for some without a number."""
 
 
-def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False) -> tuple[tuple[Route, ...], tuple[Skipped, ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _At:
+    """Where routes are made for."""
+
+    place: Place
+    tls: bool
+    """Whether callers speak TLS."""
+    client: str
+    """The Gateway that shows a certificate of its own to backends; empty where there is none."""
+
+
+def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False, client: str = "") -> tuple[tuple[Route, ...], tuple[Skipped, ...]]:
     """The routes of entries in order; what stands behind one that takes every request is left out."""
+    at = _At(place=place, tls=tls, client=client)
     found: list[Route] = []
     skipped: list[Skipped] = []
     final: Entry | None = None
@@ -46,18 +59,18 @@ def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False) -> tupl
             why = f"never reached: {final.source} ({final.source.origin}) takes every request"
             skipped.append(Skipped(source=entry.source, why=why))
             continue
-        found.append(_route(entry, place, tls=tls))
+        found.append(_route(entry, at))
         if entry.match.catches_all:
             final = entry
     return tuple(found), tuple(skipped)
 
 
-def _route(entry: Entry, place: Place, *, tls: bool) -> Route:
+def _route(entry: Entry, at: _At) -> Route:
     rule = entry.rule
     return Route(
         name=rule.name,
         match=entry.match,
-        action=_action(entry, place, tls=tls),
+        action=_action(entry, at),
         request_headers=rule.request,
         response_headers=rule.response,
         cors=filters.cors(rule.cors),
@@ -78,19 +91,19 @@ def _session(rule: SessionPersistence) -> Session:
     )
 
 
-def _action(entry: Entry, place: Place, *, tls: bool) -> Action:
+def _action(entry: Entry, at: _At) -> Action:
     rule = entry.rule
     if rule.answer:
         return DirectResponse(status=rule.answer)
     if rule.unresolved[0] or rule.unsupported[0]:
         return DirectResponse(status=_failure(rule))
     if rule.redirect is not None:
-        return filters.redirect(rule.redirect, entry.prefix, scheme="https" if tls else "http", port=place.port)
+        return filters.redirect(rule.redirect, entry.prefix, scheme="https" if at.tls else "http", port=at.place.port)
     chosen = [share for share in rule.shares if share.weight]
-    found = [_cluster(share.ref, place) for share in chosen]
+    found = [_cluster(share.ref, at) for share in chosen]
     if not any(found):
         return DirectResponse(status=_failure(rule))
-    return _forward(entry, place, chosen, found)
+    return _forward(entry, at, chosen, found)
 
 
 def _failure(rule: Rule) -> int:
@@ -98,14 +111,15 @@ def _failure(rule: Rule) -> int:
     return 503 if rule.grpc else 500
 
 
-def _cluster(ref: Ref, place: Place) -> str:
+def _cluster(ref: Ref, at: _At) -> str:
     """Empty where the reference is not valid."""
-    return "" if judged(ref, place.scope)[0] else names.cluster_name(ref.host, ref.port)
+    scope = at.place.scope
+    return "" if judged(ref, scope)[0] else dialled(names.cluster_name(ref.host, ref.port), at.client, scope)
 
 
-def _forward(entry: Entry, place: Place, chosen: list[Share], found: list[str]) -> Forward:
+def _forward(entry: Entry, at: _At, chosen: list[Share], found: list[str]) -> Forward:
     rule = entry.rule
-    hashes = tuple(dict.fromkeys(h for share, name in zip(chosen, found, strict=True) if name and (h := _hash(share.ref, place))))
+    hashes = tuple(dict.fromkeys(h for share, name in zip(chosen, found, strict=True) if name and (h := _hash(share.ref, at.place))))
     prefix, pattern = filters.path_rewrite(rule.rewrite.path, entry.prefix) if rule.rewrite else filters.AS_IS
     retry, timeout = _patience(rule.timeouts, _retry(rule.retry, hashed=bool(hashes)))
     return Forward(
@@ -115,7 +129,7 @@ def _forward(entry: Entry, place: Place, chosen: list[Share], found: list[str]) 
         prefix_rewrite=prefix,
         regex_rewrite=pattern,
         host_rewrite=filters.rewritten_host(rule.rewrite) or rule.host,
-        mirrors=tuple(_mirrors(rule, place)),
+        mirrors=tuple(_mirrors(rule, at)),
         hash_policies=hashes,
         unknown_status=_failure(rule) if not all(found) else 503,
     )
@@ -136,9 +150,9 @@ def _weighted(share: Share, name: str, *, alone: bool) -> WeightedCluster:
     )
 
 
-def _mirrors(rule: Rule, place: Place) -> Iterator[Mirror]:
+def _mirrors(rule: Rule, at: _At) -> Iterator[Mirror]:
     for copy in rule.copies:
-        if copy.percent and (name := _cluster(copy.ref, place)):
+        if copy.percent and (name := _cluster(copy.ref, at)):
             yield Mirror(cluster=name, percent=copy.percent)
 
 

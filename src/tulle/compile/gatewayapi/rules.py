@@ -15,6 +15,7 @@ from tulle.compile.memo import Memo
 from tulle.model.resource import Resource, Source
 from tulle.model.routing import NO_OPS, HeaderOps, RouteMatch
 from tulle.resources.gatewayapi import GrpcRoute, HttpRoute
+from tulle.resources.gatewayapi.connection_routes import ConnectionRule
 from tulle.resources.gatewayapi.filters import Cors, GrpcFilter, HttpFilter, RequestRedirect, UrlRewrite
 from tulle.resources.gatewayapi.grpc_route import GrpcBackend, GrpcRouteMatch, GrpcRule
 from tulle.resources.gatewayapi.http_route import HttpBackend, HttpRetry, HttpRouteMatch, HttpRule, PathMatchType, Timeouts
@@ -171,7 +172,7 @@ class _Maker:
             retry=spec.retry if isinstance(spec, HttpRule) else None,
             session=spec.session_persistence,
             unresolved=_unresolved((*spec.filters, *(f for b in backends for f in b.filters))),
-            unsupported=_unsupported(backends),
+            unsupported=unsupported(spec),
         )
 
     def _share(self, place: str, backend: HttpBackend | GrpcBackend, *, alone: bool) -> Share:
@@ -203,11 +204,11 @@ def _unresolved(found: Filters) -> Verdict:
     return FINE
 
 
-def _unsupported(backends: tuple[HttpBackend | GrpcBackend, ...]) -> Verdict:
-    """The host alone can be rewritten for one of several backends."""
-    if len(backends) < 2:
+def unsupported(spec: HttpRule | GrpcRule | ConnectionRule) -> Verdict:
+    """Why a rule cannot be applied. The host alone can be rewritten for one of several backends."""
+    if isinstance(spec, ConnectionRule) or len(spec.backend_refs) < 2:
         return FINE
-    for backend in backends:
+    for backend in spec.backend_refs:
         for one in backend.filters:
             kind = one.type.value
             host_only = isinstance(one, HttpFilter) and one.url_rewrite and not one.url_rewrite.path

@@ -32,6 +32,8 @@ class ListenerServer(Server):
     """An `Ended` where TLS is ended."""
     id: str
     """By which rules are bound to it."""
+    others: tuple[str, ...] = ()
+    """The hosts of the other HTTPS listeners of its port."""
 
 
 def as_gateway(known: Sections, by_section: Mapping[str, tuple[Attachment, ...]], documents: Documents, memo: Memo) -> Resource[Servers]:
@@ -49,12 +51,23 @@ Part = tuple[Section, Ended | None, tuple[str, ...]]
 
 
 def _made(known: Sections, parts: tuple[Part, ...]) -> Resource[Servers]:
-    servers = tuple(server for section, tls, hosts in parts for host in hosts or ("",) for server in _servers(section, tls, host))
+    servers = tuple(
+        server
+        for section, tls, hosts in parts
+        for host in hosts or ("",)
+        for server in _servers(section, tls, host, _others(section, parts))
+    )
     spec = Servers.model_construct(servers=servers, selector=FrozenMap())
     return replace(cast("Resource[Any]", known.gateway), spec=spec)
 
 
-def _servers(section: Section, tls: Ended | None, host: str) -> Iterator[Server]:
+def _others(section: Section, parts: tuple[Part, ...]) -> tuple[str, ...]:
+    if section.spec.protocol != "HTTPS":
+        return ()
+    return tuple(s.hostname for s, _, _ in parts if s is not section and (s.spec.port, s.spec.protocol) == (section.spec.port, "HTTPS"))
+
+
+def _servers(section: Section, tls: Ended | None, host: str, others: tuple[str, ...]) -> Iterator[Server]:
     """One for each address that the Gateway asks for; without any, the proxy's own address."""
     wanted: list[str | None] = [a.value for a in section.gateway.spec.addresses if a.type == "IPAddress" and a.value]
     for address in wanted or [None]:
@@ -67,6 +80,7 @@ def _servers(section: Section, tls: Ended | None, host: str) -> Iterator[Server]
             section=section,
             ended=tls,
             id=section.bound(host) if host else section.id,
+            others=others,
         )
 
 

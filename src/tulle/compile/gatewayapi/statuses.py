@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-from tulle.compile.credentials import Keyring
+from tulle.compile.gatewayapi import clients, listener_statuses, policy_statuses
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
-from tulle.compile.gatewayapi.backend_tls import Claim
-from tulle.compile.gatewayapi.backend_tls import judged as judged_policy
 from tulle.compile.gatewayapi.documents import CONTROLLER, ROUTES, Route, is_controller
+from tulle.compile.gatewayapi.features import FEATURES
 from tulle.compile.gatewayapi.index import Index
-from tulle.compile.gatewayapi.listener_tls import ended, missing
-from tulle.compile.gatewayapi.listeners import FINE, Section, Sections, Verdict, parent_of, takes_set
+from tulle.compile.gatewayapi.listeners import FINE, Section, Sections, Verdict, parent_of, refusal, takes_set
 from tulle.compile.gatewayapi.references import Ref, connection_refs, judged
 from tulle.compile.gatewayapi.rules import Rule, entries
+from tulle.compile.gatewayapi.words import Found, as_json, verdict, warnings
 from tulle.compile.memo import Memo
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
-from tulle.model.resource import Condition, Key, Resource, Source, Status, Violation
+from tulle.model.resource import Condition, Key, Resource, Status
 from tulle.resources.core import Namespace
 from tulle.resources.core_config_map import ROOTS, ConfigMap
 from tulle.resources.gatewayapi import (
@@ -32,11 +31,11 @@ from tulle.resources.gatewayapi import (
     ReferenceGrant,
     UdpRoute,
 )
+from tulle.resources.gatewayapi.gateway import ValidationMode
 from tulle.resources.gatewayapi.types import GROUP
 
-Found = tuple[Source, str]
 _ACCEPTED = Condition(type="Accepted", status=True, reason="Accepted")
-_PASSIVE = (ReferenceGrant, BackendTrafficPolicy, Namespace, ConfigMap)
+_PASSIVE = (ReferenceGrant, Namespace, ConfigMap)
 """Kinds of which nothing more is said than that they are taken."""
 
 
@@ -52,35 +51,14 @@ def status(scope: Scope, resource: Resource[object], memo: Memo) -> Status | Non
     if isinstance(spec, GatewayClass):
         return _of_class(resource, spec)
     if isinstance(spec, BackendTlsPolicy):
-        return _of_tls_policy(scope, index, cast("Resource[BackendTlsPolicy]", resource))
+        return policy_statuses.of_tls_policy(scope, index, cast("Resource[BackendTlsPolicy]", resource))
+    if isinstance(spec, BackendTrafficPolicy):
+        return policy_statuses.of_traffic_policy(scope, index, cast("Resource[BackendTrafficPolicy]", resource))
     if isinstance(spec, ConfigMap) and ROOTS not in spec.data:
         return Status(
-            conditions=(_ACCEPTED,), warnings=_warnings(resource, [(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")])
+            conditions=(_ACCEPTED,), warnings=warnings(resource, [(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")])
         )
     return Status(conditions=(_ACCEPTED,)) if isinstance(spec, _PASSIVE) else None
-
-
-def as_json(condition: Condition) -> dict[str, str]:
-    said = "Unknown" if condition.status is None else str(condition.status)
-    return {"type": condition.type, "status": said, "reason": condition.reason, "message": condition.message}
-
-
-def _json(*conditions: Condition | None) -> list[dict[str, str]]:
-    return [as_json(c) for c in conditions if c]
-
-
-def _verdict(kind: str, verdict: Verdict, good: str) -> Condition:
-    """True, or False for a reason."""
-    reason, message = verdict
-    return Condition(type=kind, status=not reason, reason=reason or good, message=message)
-
-
-def _warnings(resource: Resource[object], found: Iterable[Found]) -> tuple[Violation, ...]:
-    name = f"{resource.key.kind}/{resource.key.name}"
-    return tuple(
-        Violation(origin=source.origin, resource=name, field=source.field, message=why, namespace=resource.key.namespace)
-        for source, why in dict.fromkeys(found)
-    )
 
 
 # GatewayClass
@@ -90,11 +68,13 @@ def _of_class(resource: Resource[object], spec: GatewayClass) -> Status:
     if not is_controller(spec.controller_name):
         why = f"controller {spec.controller_name} is not this one, {CONTROLLER}"
         return Status(conditions=(Condition(type="Accepted", status=None, reason="Pending", message=why),))
+    known = Condition(type="SupportedVersion", status=True, reason="SupportedVersion", message="its kinds need not be installed")
     if spec.parameters_ref is not None:
         why = "parametersRef is not supported"
         refused = Condition(type="Accepted", status=False, reason="InvalidParameters", message=why)
-        return Status(conditions=(refused,), warnings=_warnings(resource, [(resource.at("spec.parametersRef"), why)]))
-    return Status(conditions=(_ACCEPTED,))
+        return Status(conditions=(refused, known), warnings=warnings(resource, [(resource.at("spec.parametersRef"), why)]))
+    features = FrozenMap({"supportedFeatures": [{"name": name} for name in FEATURES]})
+    return Status(conditions=(_ACCEPTED, known), details=features)
 
 
 # Gateways and ListenerSets
@@ -103,29 +83,71 @@ def _of_class(resource: Resource[object], spec: GatewayClass) -> Status:
 def _of_gateway(scope: Scope, index: Index, resource: Resource[Gateway]) -> Status:
     known = index.sections.get(resource.key)
     if known is None:
-        why = f"no GatewayClass {resource.spec.gateway_class_name} with controllerName {CONTROLLER}; class tulle is always there"
-        waiting = Condition(type="Accepted", status=None, reason="Pending", message=why)
-        return Status(conditions=(waiting,), warnings=_warnings(resource, [(resource.at("spec.gatewayClassName"), why)]))
+        return _not_served(resource)
     own = known.of(resource.key)
+    client = clients.resolved(index.clients.get(resource.key), listener_statuses.keyring(scope))
     return Status(
-        conditions=(_accepted(own),),
-        warnings=_warnings(resource, _listener_problems(scope, index, own)),
+        conditions=(
+            _accepted(scope, index, own),
+            verdict("ResolvedRefs", client if client[0] else _listeners_resolved(scope, index, own), "ResolvedRefs"),
+            *_insecure(resource),
+        ),
+        warnings=warnings(resource, _gateway_problems(scope, index, resource, own, client)),
         details=FrozenMap(
             {
-                "listeners": [_listener(scope, index, s) for s in own],
-                "attachedListenerSets": sum(any(s.usable for s in known.of(one.key)) for one in known.sets),
+                "listeners": [listener_statuses.listener(scope, index, s, known) for s in own],
+                "attachedListenerSets": sum(_is_accepted(scope, index, known.of(one.key)) for one in known.sets),
             }
         ),
     )
 
 
-def _accepted(own: tuple[Section, ...]) -> Condition:
+def _not_served(resource: Resource[Gateway]) -> Status:
+    refused = refusal(resource)
+    if refused[0]:
+        place = resource.at("spec.addresses" if refused[0] == "UnsupportedAddress" else "spec.infrastructure.parametersRef")
+        said = (place, f"{refused[1]} ({refused[0]})")
+        return Status(conditions=(verdict("Accepted", refused, "Accepted"),), warnings=warnings(resource, [said]))
+    why = f"no GatewayClass {resource.spec.gateway_class_name} with controllerName {CONTROLLER}; class tulle is always there"
+    waiting = Condition(type="Accepted", status=None, reason="Pending", message=why)
+    return Status(conditions=(waiting,), warnings=warnings(resource, [(resource.at("spec.gatewayClassName"), why)]))
+
+
+def _gateway_problems(
+    scope: Scope, index: Index, resource: Resource[Gateway], own: tuple[Section, ...], client: Verdict
+) -> Iterator[Found]:
+    if client[0]:
+        yield resource.at("spec.tls.backend.clientCertificateRef"), f"{client[1]} ({client[0]})"
+    yield from listener_statuses.problems(scope, index, own)
+
+
+def _listeners_resolved(scope: Scope, index: Index, own: tuple[Section, ...]) -> Verdict:
+    bad = [s.spec.name for s in own if listener_statuses.references(scope, index, s)[0]]
+    return ("ListenersNotResolved", f"see listeners {', '.join(bad)}") if bad else FINE
+
+
+def _insecure(resource: Resource[Gateway]) -> Iterator[Condition]:
+    """Told as long as callers may show any certificate, or none."""
+    frontend = resource.spec.tls.frontend if resource.spec.tls else None
+    if frontend is None:
+        return
+    rules = (frontend.default.validation, *(one.tls.validation for one in frontend.per_port))
+    if any(rule and rule.mode is ValidationMode.ALLOW_INSECURE_FALLBACK for rule in rules):
+        why = "callers without a valid certificate are let in: AllowInsecureFallback"
+        yield Condition(type="InsecureFrontendValidationMode", status=True, reason="ConfigurationChanged", message=why)
+
+
+def _accepted(scope: Scope, index: Index, own: tuple[Section, ...]) -> Condition:
     """Accepted as long as one listener is."""
-    bad = [s for s in own if not s.usable]
+    bad = [(s, verdict_) for s in own if (verdict_ := listener_statuses.accepted(scope, index, s))[0]]
     if not bad:
         return _ACCEPTED
-    said = "; ".join(f"listener {s.spec.name}: {(s.conflict[1] or s.refused[1])}" for s in bad)
+    said = "; ".join(f"listener {s.spec.name}: {why}" for s, (_, why) in bad)
     return Condition(type="Accepted", status=len(bad) < len(own), reason="ListenersNotValid", message=said)
+
+
+def _is_accepted(scope: Scope, index: Index, own: tuple[Section, ...]) -> bool:
+    return _accepted(scope, index, own).status is True
 
 
 def _of_set(scope: Scope, index: Index, resource: Resource[ListenerSet]) -> Status:
@@ -134,14 +156,14 @@ def _of_set(scope: Scope, index: Index, resource: Resource[ListenerSet]) -> Stat
     refused = _set_refused(index, gateway, resource)
     if gateway is None or refused[0]:
         return Status(
-            conditions=(_verdict("Accepted", refused, "Accepted"),),
-            warnings=_warnings(resource, [(resource.at("spec.parentRef"), refused[1])]),
+            conditions=(verdict("Accepted", refused, "Accepted"),),
+            warnings=warnings(resource, [(resource.at("spec.parentRef"), refused[1])]),
         )
     own = gateway.of(resource.key)
     return Status(
-        conditions=(_accepted(own),),
-        warnings=_warnings(resource, _listener_problems(scope, index, own)),
-        details=FrozenMap({"listeners": [_listener(scope, index, s) for s in own]}),
+        conditions=(_accepted(scope, index, own),),
+        warnings=warnings(resource, listener_statuses.problems(scope, index, own)),
+        details=FrozenMap({"listeners": [listener_statuses.listener(scope, index, s, gateway) for s in own]}),
     )
 
 
@@ -151,93 +173,9 @@ def _set_refused(index: Index, gateway: Sections | None, resource: Resource[List
     if (parent.group, parent.kind) != (GROUP, "Gateway"):
         return "ParentNotAccepted", f"listeners are added to Gateways, not to {parent.kind}.{parent.group}"
     if gateway is None:
-        return "ParentNotAccepted", f"Gateway {namespace}/{name} does not exist, or is of a class that is not served here"
+        return "ParentNotAccepted", f"Gateway {namespace}/{name} does not exist, or is not served here"
     if not takes_set(gateway.gateway, resource, index.documents):
         return "NotAllowed", f"Gateway {namespace}/{name} takes no ListenerSets from namespace {resource.key.namespace} (allowedListeners)"
-    return FINE
-
-
-def _references(scope: Scope, index: Index, section: Section) -> Verdict:
-    """What is wrong with the things that a listener refers to."""
-    if section.foreign_kinds:
-        return "InvalidRouteKinds", f"{section.spec.protocol} listeners take no {', '.join(section.foreign_kinds)}"
-    tls = ended(section, index.documents)
-    if tls is None:
-        return FINE
-    for problem in (tls.problem, tls.callers_problem):
-        if problem[0]:
-            return problem
-    keyring = Keyring(credentials=scope.structure.credentials, namespace=scope.structure.rules.root_namespace)
-    for of_callers, why in missing(tls, keyring):
-        return "InvalidCACertificateRef" if of_callers else "InvalidCertificateRef", why
-    return FINE
-
-
-def _is_served(section: Section, references: Verdict) -> bool:
-    """Routes of kinds that it cannot take do not keep a listener from the others."""
-    return section.usable and references[0] in ("", "InvalidRouteKinds")
-
-
-def _listener(scope: Scope, index: Index, section: Section) -> dict[str, Any]:
-    references = _references(scope, index, section)
-    served = _is_served(section, references)
-    why = section.conflict[1] or section.refused[1] or references[1]
-    conflict = Condition(
-        type="Conflicted", status=bool(section.conflict[0]), reason=section.conflict[0] or "NoConflicts", message=section.conflict[1]
-    )
-    return {
-        "name": section.spec.name,
-        "supportedKinds": [{"group": GROUP, "kind": kind} for kind in section.kinds],
-        "attachedRoutes": len(index.by_section.get(section.id, ())),
-        "conditions": _json(
-            _verdict("Accepted", section.refused if section.refused[0] else section.conflict, "Accepted"),
-            conflict,
-            _verdict("ResolvedRefs", references, "ResolvedRefs"),
-            _verdict("Programmed", FINE if served else ("Invalid", why), "Programmed"),
-        ),
-    }
-
-
-def _listener_problems(scope: Scope, index: Index, own: tuple[Section, ...]) -> Iterator[Found]:
-    for section in own:
-        for verdict in (section.conflict, section.refused, _references(scope, index, section)):
-            if verdict[0]:
-                yield section.source, f"{verdict[1]} ({verdict[0]})"
-
-
-# BackendTLSPolicies
-
-
-def _of_tls_policy(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy]) -> Status:
-    own = [(host, claim) for host, group in index.tls_claims.items() for claim in group if claim.policy.key == policy.key]
-    keyring = Keyring(credentials=scope.structure.credentials, namespace=scope.structure.rules.root_namespace)
-    resolved = judged_policy(policy, keyring)
-    problems: list[Found] = [(policy.at("spec.validation"), resolved[1])] if resolved[0] else []
-    problems += ((c.source, f"{c.rival} is older and speaks for it (Conflicted)") for _, c in own if c.rival)
-    problems += ((c.source, f"service {host} is not known (TargetNotFound)") for host, c in own if host not in scope.backends)
-    accepted = _policy_accepted(own, resolved, scope)
-    reached = {host for host, _ in own}
-    ancestors = [
-        {
-            "ancestorRef": {"group": GROUP, "kind": "Gateway", "namespace": key.namespace, "name": key.name},
-            "controllerName": CONTROLLER,
-            "conditions": _json(_verdict("Accepted", accepted, "Accepted"), _verdict("ResolvedRefs", resolved, "ResolvedRefs")),
-        }
-        for key, known in index.sections.items()
-        if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, ()))
-    ]
-    conditions = (_verdict("Accepted", accepted, "Accepted"), _verdict("ResolvedRefs", resolved, "ResolvedRefs"))
-    return Status(conditions=conditions, warnings=_warnings(policy, problems), details=FrozenMap({"ancestors": ancestors}))
-
-
-def _policy_accepted(own: list[tuple[str, Claim]], resolved: Verdict, scope: Scope) -> Verdict:
-    """In force as long as it is so for one of its targets."""
-    if resolved[0]:
-        return "NoValidCACertificate", resolved[1]
-    if own and all(claim.rival for _, claim in own):
-        return "Conflicted", f"{own[0][1].rival} is older"
-    if not any(host in scope.backends for host, _ in own):
-        return "TargetNotFound", "none of its targets is there"
     return FINE
 
 
@@ -256,9 +194,15 @@ def _of_route(scope: Scope, index: Index, route: Resource[Route], memo: Memo) ->
 
 def _to_known(found: Attachment, scope: Scope) -> Attachment:
     """A service is looked for only now, as services come and go without documents."""
-    if not found.service or found.service in scope.backends:
+    if not found.service:
         return found
-    return replace(found, reason="NoMatchingParent", message=f"service {found.service} is not known in namespace {scope.namespace}")
+    backend, parent = scope.backends.get(found.service), found.parent
+    if backend is None:
+        return replace(found, reason="NoMatchingParent", message=f"service {found.service} is not known in namespace {scope.namespace}")
+    if any(parent.port in (None, p.number) and parent.section_name in (None, p.name) for p in backend.ports):
+        return found
+    has = ", ".join(f"{p.name} {p.number}" for p in backend.ports) or "none"
+    return replace(found, reason="NoMatchingParent", message=f"service {found.service} has no such port (its ports: {has})")
 
 
 def _route_status(
@@ -267,10 +211,10 @@ def _route_status(
     problems: list[Found] = [(a.source, f"{a.message} ({a.reason})") for a in found if not a.accepted]
     resolved = FINE
     for ref in refs:
-        verdict = judged(ref, scope, udp=isinstance(route.spec, UdpRoute))
-        if verdict[0]:
-            resolved = resolved if resolved[0] else verdict
-            problems.append((ref.source, f"{verdict[1]} ({verdict[0]})"))
+        wrong = judged(ref, scope, udp=isinstance(route.spec, UdpRoute))
+        if wrong[0]:
+            resolved = resolved if resolved[0] else wrong
+            problems.append((ref.source, f"{wrong[1]} ({wrong[0]})"))
     for rule in rules:
         if rule.unresolved[0]:
             resolved = resolved if resolved[0] else rule.unresolved
@@ -287,8 +231,8 @@ def _route_status(
     )
     parents = [_parent(a, invalid, resolved, partly) for a in found]
     return Status(
-        conditions=(_route_accepted(found, invalid), _verdict("ResolvedRefs", resolved, "ResolvedRefs")),
-        warnings=_warnings(route, problems or _unbound(route, found)),
+        conditions=(_route_accepted(found, invalid), verdict("ResolvedRefs", resolved, "ResolvedRefs")),
+        warnings=warnings(route, problems or _unbound(route, found)),
         details=FrozenMap({"parents": parents}),
     )
 
@@ -301,12 +245,12 @@ def _unbound(route: Resource[Route], found: tuple[Attachment, ...]) -> Iterator[
 def _route_accepted(found: tuple[Attachment, ...], invalid: Verdict) -> Condition:
     """A route is accepted as a whole where one of its parents accepts it."""
     if invalid[0]:
-        return _verdict("Accepted", invalid, "Accepted")
+        return verdict("Accepted", invalid, "Accepted")
     if not found:
-        return _verdict("Accepted", ("NoMatchingParent", "it names no parent"), "Accepted")
+        return verdict("Accepted", ("NoMatchingParent", "it names no parent"), "Accepted")
     if any(a.accepted for a in found):
         return _ACCEPTED
-    return _verdict("Accepted", (found[0].reason, found[0].message), "Accepted")
+    return verdict("Accepted", (found[0].reason, found[0].message), "Accepted")
 
 
 def _parent(found: Attachment, invalid: Verdict, resolved: Verdict, partly: Condition | None) -> dict[str, Any]:
@@ -323,9 +267,9 @@ def _parent(found: Attachment, invalid: Verdict, resolved: Verdict, partly: Cond
     return {
         "parentRef": {name: value for name, value in reference.items() if value is not None},
         "controllerName": CONTROLLER,
-        "conditions": _json(
-            _verdict("Accepted", accepted, "Accepted"),
-            _verdict("ResolvedRefs", resolved, "ResolvedRefs"),
+        "conditions": as_json(
+            verdict("Accepted", accepted, "Accepted"),
+            verdict("ResolvedRefs", resolved, "ResolvedRefs"),
             partly if found.accepted and not invalid[0] else None,
         ),
     }

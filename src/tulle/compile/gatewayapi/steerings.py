@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.attach import Attachment
+from tulle.compile.gatewayapi.clients import Clients
 from tulle.compile.gatewayapi.documents import Documents, Route
 from tulle.compile.gatewayapi.listeners import Section
 from tulle.compile.gatewayapi.references import Ref, Refs, connection_refs
@@ -17,7 +18,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.steering import Parts, Steering, TcpRule, TlsRule
 from tulle.model.resource import Key, Resource
 from tulle.model.routing import RouteMatch
-from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute
+from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute, UdpRoute
 from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
 from tulle.resources.gatewayapi.types import ParentReference
 from tulle.resources.networking.common import Destination, PortSelector
@@ -34,8 +35,9 @@ UNKNOWN = "unknown.invalid"
 class Maker:
     """Makes steerings of attachments; those of which nothing changed are the same objects as before."""
 
-    def __init__(self, documents: Documents, domain: str, memo: Memo) -> None:
+    def __init__(self, documents: Documents, found: Clients, domain: str, memo: Memo) -> None:
         self._documents = documents
+        self._clients = found
         self._domain = domain
         self._memo = memo
 
@@ -68,14 +70,20 @@ class Maker:
         ordered = _in_order(layers)
         first = min((e.rule.route for e in ordered), key=lambda r: r.created, default=cast("Resource[Route]", section.gateway))
         tls = section.spec.protocol == "HTTPS"
-        make = partial(self._routes, ("gateway api routes", section.id, host), ordered or (_nothing(section),), tls)
+        make = partial(self._routes, ("gateway api routes", section.id, host), ordered or (_nothing(section),), tls, self._client(section))
         return _steering(first, section, (host,), ordered, make)
 
-    def _routes(self, name: tuple[str, ...], ordered: tuple[Entry, ...], tls: bool, place: Place) -> Parts:
+    def _client(self, section: Section) -> str:
+        found = self._clients.get(section.gateway.key)
+        return found.name if found else ""
+
+    def _routes(self, name: tuple[str, ...], ordered: tuple[Entry, ...], tls: bool, client: str, place: Place) -> Parts:
         """The same routes as before, if nothing changed of what they lead to."""
         scope = place.scope
-        leads = tuple((scope.backends.get(host), scope.tuning(host)) for host in _targets(ordered))
-        return self._memo.get((*name, scope.id, place.port), (ordered, leads, tls), lambda: routes(ordered, place, tls=tls))
+        claims = scope.structure.rules.gateway_api.tls_claims if client else {}
+        leads = tuple((scope.backends.get(host), scope.tuning(host), claims.get(host)) for host in _targets(ordered))
+        made_from = (ordered, leads, tls, client)
+        return self._memo.get((*name, scope.id, place.port), made_from, lambda: routes(ordered, place, tls=tls, client=client))
 
     def _entries(self, route: Resource[Route]) -> tuple[Entry, ...]:
         return entries(route, self._documents, self._domain, self._memo)
@@ -85,8 +93,9 @@ class Maker:
         for attachment in found:
             route = attachment.route
             refs = connection_refs(route, self._documents, self._domain)
-            name, made_from = ("gateway api steering", section.bound(host), route.key), (section, route, refs)
-            yield self._memo.get(name, made_from, partial(_by_connection, route, section.bound(host), (host,), refs))
+            client = self._client(section)
+            name, made_from = ("gateway api steering", section.bound(host), route.key), (section, route, refs, client)
+            yield self._memo.get(name, made_from, partial(_by_connection, route, section.bound(host), (host,), refs, client))
 
     def backends(self, route: Resource[Route]) -> Iterator[tuple[str, int]]:
         """The services that a route sends requests to, with their ports."""
@@ -99,7 +108,9 @@ class Maker:
             hosts = next(hosts for own, hosts in attachment.sections if own is section)
             refs = connection_refs(route, self._documents, self._domain)
             name = ("gateway api steering", section.id, route.key)
-            yield self._memo.get(name, (section, route, hosts, refs), partial(_by_connection, route, section.id, hosts, refs))
+            client = self._client(section)
+            make = partial(_by_connection, route, section.id, hosts, refs, client)
+            yield self._memo.get(name, (section, route, hosts, refs, client), make)
 
     # The mesh
 
@@ -108,7 +119,7 @@ class Maker:
         by_request = [a for a in found if isinstance(a.route.spec, HttpRoute | GrpcRoute)]
         whole = [a for a in found if isinstance(a.route.spec, ConnectionRoute)]
         ordered = tuple((self._entries(a.route), a.parent) for a in by_request)
-        rules = tuple((a.route, connection_refs(a.route, self._documents, self._domain), a.parent.port) for a in whole)
+        rules = tuple((a.route, connection_refs(a.route, self._documents, self._domain), a.parent) for a in whole)
         name = ("gateway api mesh", host, audience)
         return self._memo.get(name, (found, ordered, rules), partial(_for_service, host, audience, found, ordered, rules))
 
@@ -175,25 +186,43 @@ def _steering(
     )
 
 
-def _tcp_rules(route: Resource[Route], refs: Refs, port: int | None = None) -> tuple[TcpRule, ...]:
-    match = (TcpMatch.model_construct(port=port),) if port is not None else ()
+def _tcp_rules(route: Resource[Route], refs: Refs, parent: ParentReference | None = None, *, client: str = "") -> tuple[TcpRule, ...]:
+    """`parent`: the service that they are for, in the mesh."""
+    match = (TcpMatch.model_construct(port=parent.port),) if parent and parent.port is not None else ()
     return tuple(
-        TcpRule(spec=TcpRoute.model_construct(match=match, route=_destinations(group)), source=route.at(f"spec.rules[{index}]"))
+        TcpRule(
+            spec=TcpRoute.model_construct(match=match, route=_destinations(group)),
+            source=route.at(f"spec.rules[{index}]"),
+            port_name=_port_name(parent),
+            udp=isinstance(route.spec, UdpRoute),
+            client=client,
+        )
         for index, group in _by_rule(refs)
     )
 
 
-def _tls_rules(route: Resource[Route], hosts: tuple[str, ...], refs: Refs, port: int | None = None) -> tuple[TlsRule, ...]:
-    match = (TlsMatch.model_construct(sni_hosts=hosts, port=port),)
+def _tls_rules(
+    route: Resource[Route], hosts: tuple[str, ...], refs: Refs, parent: ParentReference | None = None, *, client: str = ""
+) -> tuple[TlsRule, ...]:
+    match = (TlsMatch.model_construct(sni_hosts=hosts, port=parent.port if parent else None),)
     return tuple(
-        TlsRule(spec=TlsRules.model_construct(match=match, route=_destinations(group)), source=route.at(f"spec.rules[{index}]"))
+        TlsRule(
+            spec=TlsRules.model_construct(match=match, route=_destinations(group)),
+            source=route.at(f"spec.rules[{index}]"),
+            port_name=_port_name(parent),
+            client=client,
+        )
         for index, group in _by_rule(refs)
     )
 
 
-def _names_of(route: Resource[Route], refs: Refs, port: int | None) -> tuple[TlsRule, ...]:
+def _port_name(parent: ParentReference | None) -> str:
+    return (parent.section_name or "") if parent else ""
+
+
+def _names_of(route: Resource[Route], refs: Refs, parent: ParentReference) -> tuple[TlsRule, ...]:
     """The rules of a TLSRoute for a service: by the names that callers ask for."""
-    return _tls_rules(route, route.spec.hostnames or ("*",), refs, port) if isinstance(route.spec, TlsRoute) else ()
+    return _tls_rules(route, route.spec.hostnames or ("*",), refs, parent) if isinstance(route.spec, TlsRoute) else ()
 
 
 def _by_rule(refs: Refs) -> Iterator[tuple[int, Refs]]:
@@ -213,7 +242,7 @@ def _destination(ref: Ref, weight: int) -> TcpDestination:
     )
 
 
-def _by_connection(route: Resource[Route], gateway: str, hosts: tuple[str, ...], refs: Refs) -> Steering:
+def _by_connection(route: Resource[Route], gateway: str, hosts: tuple[str, ...], refs: Refs, client: str) -> Steering:
     return Steering(
         key=route.key,
         resource=cast("Resource[VirtualService]", route),
@@ -221,8 +250,8 @@ def _by_connection(route: Resource[Route], gateway: str, hosts: tuple[str, ...],
         hosts=hosts,
         gateways=frozenset((gateway,)),
         http=(),
-        tcp=_tcp_rules(route, refs),
-        tls=_tls_rules(route, hosts, refs),
+        tcp=_tcp_rules(route, refs, client=client),
+        tls=_tls_rules(route, hosts, refs, client=client),
         targets=tuple(sorted({ref.host for _, ref, _ in refs if ref.host})),
     )
 
@@ -232,7 +261,7 @@ def _for_service(
     audience: str,
     found: tuple[Attachment, ...],
     ordered: tuple[tuple[tuple[Entry, ...], ParentReference], ...],
-    rules: tuple[tuple[Resource[Route], Refs, int | None], ...],
+    rules: tuple[tuple[Resource[Route], Refs, ParentReference], ...],
 ) -> Steering:
     """A route of another namespace than the service's belongs to that namespace alone."""
     first = found[0].route
@@ -245,8 +274,8 @@ def _for_service(
         hosts=(host,),
         gateways=frozenset((names.MESH,)),
         http=(),
-        tcp=tuple(rule for route, refs, port in rules if not isinstance(route.spec, TlsRoute) for rule in _tcp_rules(route, refs, port)),
-        tls=tuple(rule for route, refs, port in rules for rule in _names_of(route, refs, port)),
+        tcp=tuple(rule for route, refs, to in rules if not isinstance(route.spec, TlsRoute) for rule in _tcp_rules(route, refs, to)),
+        tls=tuple(rule for route, refs, to in rules for rule in _names_of(route, refs, to)),
         targets=tuple(sorted(targets)),
         export_to=(audience,) if audience else (),
         make=partial(_at_port, host, pairs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tulle.resources.gatewayapi import options
 from tulle.resources.gatewayapi.types import GROUP
 
 Entry = tuple[str, str, Callable[[Any], bool]]
@@ -24,10 +25,6 @@ def _no_address(value: Any) -> bool:
 
 def _no_service(value: Any) -> bool:
     return isinstance(value, Mapping) and (value.get("group"), value.get("kind")) not in (("", "Service"), ("core", "Service"))
-
-
-def _several(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 1
 
 
 def _any_header_with_credentials(cors: Any) -> bool:
@@ -51,21 +48,23 @@ _SESSIONS: tuple[Entry, ...] = (
         _endless,
     ),
 )
-_OPTIONS: Entry = ("listeners[].tls.options", "not in force: no options are known", bool)
-_ONE = "only the first is in force: write all certificates into one Secret"
+_OPTIONS: tuple[Entry, ...] = (
+    ("listeners[].tls.options", f"some are not in force: known are {options.NAMES}", options.has_strange_names),
+    (
+        "listeners[].tls.options",
+        "some are not in force, as their values are not known: versions are 1.0 to 1.3, modes SIMPLE, MUTUAL and OPTIONAL_MUTUAL",
+        options.has_strange_values,
+    ),
+)
 _CORS = "callers that send credentials may not send every header: name the headers"
 
 IDLE: Mapping[str, tuple[Entry, ...]] = {
     f"Gateway.{GROUP}": (
         ("infrastructure", _KUBERNETES, _set),
-        ("addresses[]", "not in force: a Gateway is served on IP addresses of its proxies", _other_address),
         ("addresses[]", "has no effect: without a value, it is served on the addresses of its proxies", _no_address),
-        ("tls.backend", "not in force: no certificate is shown to backends", _set),
-        ("tls.frontend.default.validation.caCertificateRefs", _ONE, _several),
-        ("tls.frontend.perPort[].tls.validation.caCertificateRefs", _ONE, _several),
-        _OPTIONS,
+        *_OPTIONS,
     ),
-    "ListenerSet": (_OPTIONS,),
+    "ListenerSet": _OPTIONS,
     "HTTPRoute": (
         *_SESSIONS,
         ("rules[].filters[].cors", _CORS, _any_header_with_credentials),
@@ -74,12 +73,10 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
     "GRPCRoute": _SESSIONS,
     "BackendTLSPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
-        ("validation.caCertificateRefs", _ONE, _several),
         ("options", "not in force: no options are known", bool),
     ),
     "XBackendTrafficPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
-        ("retryConstraint.minRetryRate", "not in force: three retries at a time are always allowed", _set),
         ("sessionPersistence", "not in force: set it in the rules of routes", _set),
     ),
 }
