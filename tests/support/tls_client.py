@@ -41,8 +41,11 @@ class Answer:
         return json.loads(self.body)
 
 
-def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
-    """One request over TLS. Raises ssl.SSLError or OSError where the handshake, or what follows it, is refused."""
+def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/", *, authority: str = "") -> Answer:
+    """One request over TLS. Raises ssl.SSLError or OSError where the handshake, or what follows it, is refused.
+
+    `authority`: the host of the request, where it is another one than the handshake asks for.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, tls.wrap_socket(plain, server_hostname=host) as wrapped:
         shown = wrapped.getpeercert() or {}
         shaken: dict[str, Any] = {
@@ -51,7 +54,7 @@ def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
             "cipher": (wrapped.cipher() or ("",))[0],
             "alpn": wrapped.selected_alpn_protocol(),
         }
-        wrapped.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+        wrapped.sendall(f"GET {path} HTTP/1.1\r\nhost: {authority or host}\r\nconnection: close\r\n\r\n".encode())
         found = b""
         while data := wrapped.recv(65536):
             found += data
@@ -61,8 +64,8 @@ def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
         return Answer(status=int(head.split()[1]), body=body, **shaken)
 
 
-async def asked(port: int, host: str, tls: ssl.SSLContext, path: str = "/") -> Answer:
-    return await asyncio.to_thread(get, port, host, tls, path)
+async def asked(port: int, host: str, tls: ssl.SSLContext, path: str = "/", *, authority: str = "") -> Answer:
+    return await asyncio.to_thread(get, port, host, tls, path, authority=authority)
 
 
 async def refused(port: int, host: str, tls: ssl.SSLContext) -> bool:

@@ -49,7 +49,8 @@ def _is_for(rule: TcpRule | TlsRule, steering: Steering, place: Place) -> bool:
     if not rule.port_name:
         return True
     known = (place.scope.backends.get(host) for host in steering.hosts)
-    return any(p.name == rule.port_name and p.number == place.port for backend in known if backend for p in backend.ports)
+    ports = (p for backend in known if backend for p in backend.served(udp=place.udp))
+    return any((p.name, p.number) == (rule.port_name, place.port) for p in ports)
 
 
 def tls_matches(steering: Steering, place: Place) -> Iterator[tuple[TlsRule, TlsMatch]]:

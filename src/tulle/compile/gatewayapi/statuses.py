@@ -199,9 +199,10 @@ def _to_known(found: Attachment, scope: Scope) -> Attachment:
     backend, parent = scope.backends.get(found.service), found.parent
     if backend is None:
         return replace(found, reason="NoMatchingParent", message=f"service {found.service} is not known in namespace {scope.namespace}")
-    if any(parent.port in (None, p.number) and parent.section_name in (None, p.name) for p in backend.ports):
+    ports = backend.served(udp=found.route.key.kind == "UDPRoute")
+    if any(parent.port in (None, p.number) and parent.section_name in (None, p.name) for p in ports):
         return found
-    has = ", ".join(f"{p.name} {p.number}" for p in backend.ports) or "none"
+    has = ", ".join(f"{p.name} {p.number}" for p in ports) or "none"
     return replace(found, reason="NoMatchingParent", message=f"service {found.service} has no such port (its ports: {has})")
 
 
