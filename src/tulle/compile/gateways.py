@@ -163,7 +163,7 @@ def listeners(scope: Scope, served: Iterable[Served]) -> tuple[tuple[Listener, .
         else:
             chains = _tcp_chains(scope, group[0])
         if chains:
-            made = _listener(address, port, declared, chains, group)
+            made = _listener(address, port, declared, _guarded(scope, chains, group), group)
             quic = http3.over_quic(made) if made.http3_port else None
             found += [made, quic] if quic else [made]
     plain = (_table(scope, f"http.{port}", port, group) for port, group in sorted(tables.items()))
@@ -180,6 +180,19 @@ def _http(routes: str, group: list[Served]) -> HttpConnections:
         forward_client_cert=details.value if details else "",
         http3=any(map(http3.offered, group)),
     )
+
+
+def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served]) -> tuple[FilterChain, ...]:
+    """The same chains, with the policies that hold there."""
+    guards = scope.structure.rules.guards.seen_from(scope.backends)
+    if not guards.policies or group[0].udp:
+        return chains
+    served: dict[Key, frozenset[str]] = {}
+    for server in group:
+        served[server.gateway] = served.get(server.gateway, frozenset()) | {host for _, host in server.hosts}
+    ports = frozenset(p for s in group for p in (s.declared_port, s.port))
+    by_kind = {kind: guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False)}
+    return tuple(replace(c, serve=replace(c.serve, access=by_kind[isinstance(c.serve, HttpConnections)])) for c in chains)
 
 
 def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tulle.compile import actions, names, protocols
+from tulle.compile.guards import NO_GUARDS, Guards, Policy
 from tulle.compile.policies import DEFAULT, connection_pool
+from tulle.model.access import OPEN, Access
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
 from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
@@ -25,14 +27,24 @@ class Served:
     source: Source | None = None
 
 
-def inbound(node: Node, sidecar: Resource[Sidecar] | None = None) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
+def inbound(
+    node: Node, sidecar: Resource[Sidecar] | None = None, guards: Guards = NO_GUARDS
+) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
+    policies = guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
     served = [_served(port, node, sidecar) for port in chosen]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
-    return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
+    return tuple(_listener(s, _access(s.port, guards, policies)) for s in served), tuple(map(_cluster, in_order))
+
+
+def _access(port: InboundPort, guards: Guards, policies: tuple[Policy, ...]) -> Access:
+    """Callers know the port by the service's number, people who look at the workload by its own."""
+    if not policies:
+        return OPEN
+    return guards.access(policies, frozenset((port.service_port, port.target)), requests=port.protocol.is_http)
 
 
 def _more_ports(node: Node, sidecar: Resource[Sidecar] | None) -> Iterator[InboundPort]:
@@ -82,11 +94,11 @@ def cluster_name(port: InboundPort) -> str:
     return f"inbound|{port.service_port}{'/udp' if port.protocol is Protocol.UDP else ''}||"
 
 
-def _listener(of: Served) -> Listener:
+def _listener(of: Served, access: Access) -> Listener:
     port = of.port
     name = cluster_name(port)
-    http = HttpConnections(stat_prefix=name, routes=_table(port, of.source))
-    tcp = TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),))
+    http = HttpConnections(stat_prefix=name, routes=_table(port, of.source), access=access)
+    tcp = TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=access)
     udp = port.protocol is Protocol.UDP
     return Listener(
         name=names.listener_name(port.listen_address, port.listen, udp=udp),

@@ -9,18 +9,22 @@ from functools import partial
 from typing import TypeVar, cast
 
 from tulle.compile import names
+from tulle.compile.authorizers import authorizers
 from tulle.compile.gatewayapi import index as gateway_api
 from tulle.compile.gatewayapi.index import Index
+from tulle.compile.guards import NO_GUARDS, Guards, guards
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.steering import Steering, age, delegates_of, steering
 from tulle.model.identity import selects
 from tulle.model.resource import Key, Resource, Source
+from tulle.resources import mesh_config
 from tulle.resources.networking.destination_rule import DestinationRule, Subset
 from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
+from tulle.resources.security import AuthorizationPolicy
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -73,6 +77,7 @@ class Rules:
     selectors: tuple[Mapping[str, str], ...]
     """All label selectors on which a proxy's rules depend."""
     gateway_api: Index
+    guards: Guards = NO_GUARDS
 
     def first_sidecar(self, namespace: str, spec: Sidecar) -> Resource[Sidecar] | None:
         """The oldest Sidecar of a namespace with the same selector."""
@@ -140,7 +145,19 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
         envoy_filters=tuple(of_kind(documents, EnvoyFilter)),
         selectors=_selectors(steerings, tunings),
+        guards=_guards(documents, domain, root_namespace, memo),
     )
+
+
+def _guards(documents: Documents, domain: str, root_namespace: str, memo: Memo) -> Guards:
+    """The same object as before while no policy changes."""
+    policies = tuple(of_kind(documents, AuthorizationPolicy))
+    if not policies:
+        return NO_GUARDS
+    config = documents.get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
+    said = mesh_config.found_in("ConfigMap", config.key.name, config.spec) if config else mesh_config.NOTHING
+    made_from = (policies, said, domain, root_namespace)
+    return memo.get(("guards",), made_from, lambda: guards(policies, domain, root_namespace, authorizers(said, domain)))
 
 
 K = TypeVar("K")

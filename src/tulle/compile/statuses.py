@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from tulle.compile import gateways, http3, names, protocols, tls
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.compile.guards import Policy, unused
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
 from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, route_problems, unreached
@@ -40,7 +42,7 @@ from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, Re
 from tulle.resources.telemetry import Telemetry
 
 _KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService, Secret)
-_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, PeerAuthentication, AuthorizationPolicy, RequestAuthentication)
+_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, PeerAuthentication, RequestAuthentication)
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 
@@ -72,6 +74,8 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
         return _warned(resource, _sidecar_found(scope, resource, spec))
+    if isinstance(spec, AuthorizationPolicy):
+        return _warned(resource, _of_policy(structure.rules, cast("Policy", resource)))
     if isinstance(spec, EnvoyFilter):
         found = (
             (resource.at(f"spec.configPatches[{i}]"), f"not in force: {why}")
@@ -80,6 +84,10 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
         )
         return _warned(resource, found)
     return _FINE if isinstance(spec, _KINDS + _READ_ONLY) else _useless(resource)
+
+
+def _of_policy(rules: Rules, policy: Policy) -> Iterator[Found]:
+    return ((policy.at(field), why) for field, why in unused(rules.guards, policy))
 
 
 def _useless(resource: Resource[object]) -> Status:

@@ -43,7 +43,9 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     """What no other proxy has: its workload's ports, its forward proxy, its upstreams."""
     memo = mesh.memo
     sidecar = found.scope.sidecar
-    listeners, own_clusters = memo.get(("inbound", node.id), (node.inbound, node.ip, sidecar), lambda: inbound.inbound(node, sidecar))
+    guards = mesh.structure.rules.guards.seen_from(found.by_host)
+    made_from = (node, sidecar, mesh.structure.rules.guards, tuple(guards.authorizers))
+    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, guards))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}
@@ -143,7 +145,8 @@ def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Place
     served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
     listeners, tables = gateways.listeners(scope, served)
     bound = {steering for server in served if not server.dropped for _, steering in gateways.bound(scope, server)}
-    hosts = sorted({t for steering in bound for t in steering.targets if t in scope.backends})
+    deciding = {a.host for a in scope.structure.rules.guards.authorizers.values()}
+    hosts = sorted({t for t in (*(t for steering in bound for t in steering.targets), *deciding) if t in scope.backends})
     backends = tuple(scope.backends[host] for host in hosts)
     placed = clusters.placed((b, scope.tuning(b.key.host)) for b in backends)
     made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from tulle.model.access import OPEN, Access
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.patches import PatchSet
 from tulle.model.resource import Source
@@ -89,6 +90,8 @@ class HttpConnections:
     """What becomes of x-forwarded-client-cert (Istio's word); empty for the default."""
     http3: bool = False
     """Callers may come by HTTP/3, too, and are told so."""
+    access: Access = OPEN
+    """Which requests are let in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,8 @@ class TcpConnections:
     hash_policy: HashPolicy | None = None
     tunnel: Tunnel | None = None
     """Connections are carried inside HTTP requests to the cluster."""
+    access: Access = OPEN
+    """Which connections are let in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("mtls.mode", "there is no mutual TLS yet; plain text is taken and sent", _other_than("UNSET", "DISABLE", 0, 1)),
         _off("portLevelMtls", "there is no mutual TLS yet; plain text is taken and sent", bool),
     ),
-    "AuthorizationPolicy": (_off("", "nothing is allowed or refused by it", _always),),
     "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
     "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
     "Sidecar": (

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Origin, Resource, Violation
+from tulle.resources import mesh_config
 from tulle.resources.annotations import found_in
 from tulle.resources.core_secret import Secret
 from tulle.resources.foreign import judge
@@ -180,7 +181,8 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     has_spec = kind.body == ("spec",) and (kind.required or "spec" in written.value)
     spec = _validated(written, ("spec",) if has_spec else (), kind.spec, wrong, written.body(kind))
     broken, idle = found_in(kind.name, metadata.annotations) if metadata else ((), ())
-    wrong.extend(written.says(field, message) for field, message in broken)
+    mesh = mesh_config.found_in(kind.name, metadata.name, spec) if metadata else mesh_config.NOTHING
+    wrong.extend(written.says(field, message) for field, message in (*broken, *mesh_config.placed(mesh.problems)))
     findings.violations.extend(wrong)
     if not wrong and metadata is not None and spec is not None:
         found = findings.meshes if kind is MESH_FILE else findings.resources
@@ -189,7 +191,7 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
             findings.warnings.append(written.says("metadata.namespace", f"has no effect: a {kind.kind} belongs to no namespace"))
         places = pending(kind.name, written.value.get("spec") or {})
         findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
-        findings.warnings.extend(written.says(field, message) for field, message in idle)
+        findings.warnings.extend(written.says(field, message) for field, message in (*idle, *mesh_config.placed(mesh.idle)))
 
 
 def _top_level(written: _Written, kind: Kind) -> Iterator[Violation]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 
+from tulle.model.access import Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import actions, tls, udp
+from tulle.translate import access, actions, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters
 from tulle.translate.routes import route_configuration
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
-from tulle.translate.values import ADS, YES, ZERO, Fields, duration, number
+from tulle.translate.values import ADS, YES, ZERO, Fields, cidr, duration, number
 
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -72,11 +72,13 @@ def _bound(of: Listener) -> Fields:
 
 
 def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
+    yield from ((CLUSTER, name) for name in access.clusters(serve.access))
     if isinstance(serve, TcpConnections):
-        return [(CLUSTER, to.cluster) for to in _taking(serve.clusters)]
-    if isinstance(serve.routes, str):
-        return [(ROUTES, serve.routes)]
-    return [(CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in actions.clusters(route)]
+        yield from ((CLUSTER, to.cluster) for to in _taking(serve.clusters))
+    elif isinstance(serve.routes, str):
+        yield (ROUTES, serve.routes)
+    else:
+        yield from ((CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in actions.clusters(route))
 
 
 def _chain(of: FilterChain, within: Listener) -> Fields:
@@ -91,26 +93,24 @@ def _match(of: FilterChain) -> Fields:
         "server_names": list(of.server_names),
         "transport_protocol": of.transport_protocol,
         "application_protocols": list(of.application_protocols),
-        "prefix_ranges": [_cidr(text) for text in of.destination_cidrs],
-        "source_prefix_ranges": [_cidr(text) for text in of.source_cidrs],
+        "prefix_ranges": [cidr(text) for text in of.destination_cidrs],
+        "source_prefix_ranges": [cidr(text) for text in of.source_cidrs],
     }
     return {name: value for name, value in given.items() if value}
 
 
-def _cidr(text: str) -> Fields:
-    network = ip_network(text, strict=False)
-    return {"address_prefix": str(network.network_address), "prefix_len": number(network.prefixlen)}
-
-
 def _looks_at_tls(chain: FilterChain) -> bool:
-    return bool(chain.server_names or chain.transport_protocol or chain.application_protocols)
+    named = chain.serve.access.asks_for(Attribute.SNI)
+    return bool(chain.server_names or chain.transport_protocol or chain.application_protocols or named)
 
 
 def _filters(serve: HttpConnections | TcpConnections, within: Listener) -> list[Fields]:
     """Without a filter, Envoy closes the connection: that is what a chain without a cluster does."""
     if isinstance(serve, HttpConnections):
         return [{"name": HCM, "typed_config": any_(connection_manager(serve, within))}]
-    return [{"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}] if _taking(serve.clusters) else []
+    if not _taking(serve.clusters):
+        return []
+    return [*access.network_filters(serve.access), {"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}]
 
 
 def connection_manager(serve: HttpConnections, within: Listener) -> Any:

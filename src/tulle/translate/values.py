@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 from tulle.model.routing import Compare, StringMatch
@@ -46,6 +47,12 @@ def string_matcher(match: StringMatch) -> Fields:
         return {"safe_regex": regex(match.value)}
     made: Fields = {match.compare.value: match.value}
     return made | {"ignore_case": True} if match.ignore_case else made
+
+
+def cidr(text: str) -> Fields:
+    """An envoy.config.core.v3.CidrRange."""
+    network = ip_network(text, strict=False)
+    return {"address_prefix": str(network.network_address), "prefix_len": number(network.prefixlen)}
 
 
 def present(fields: Mapping[str, Any]) -> Fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tulle.compile.explain import policies
+from tulle.compile.explain.access import NOBODY, Caller, decide
 from tulle.compile.explain.chains import Connection
 from tulle.compile.explain.outcome import Backends, to_cluster
 from tulle.compile.explain.trace import Share, Step, TlsEnded, Trace, quote
@@ -60,8 +61,12 @@ def requests_wanted(start: Trace, routes: str) -> Trace:
     return replace(start, route_config=routes, steps=(*start.steps, step))
 
 
-def passed(start: Trace, serve: TcpConnections, backends: Backends, *, udp: bool = False) -> Trace:
+def passed(start: Trace, serve: TcpConnections, backends: Backends, caller: Caller = NOBODY, *, udp: bool = False) -> Trace:
     """Whole connections are passed on; what is inside is not looked at."""
+    decision, asked = decide(serve.access, caller, None)
+    start = replace(start, allowed=decision, steps=(*start.steps, *asked))
+    if decision and decision.decision == "deny":
+        return replace(start, closed=f"access is denied by {decision.by}")
     taking = [c for c in serve.clusters if c.weight or len(serve.clusters) == 1]
     trace = replace(start, policies=FrozenMap(policies.of_connections(serve)), steps=(*start.steps, _passing(udp=udp)))
     if not taking:

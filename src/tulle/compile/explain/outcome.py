@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tulle.compile.explain import hosts, policies
+from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
 from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
+from tulle.model.access import OPEN, Access
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Cluster, EndpointGroup, ProxyView
 from tulle.model.routing import (
@@ -65,8 +67,8 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def route(table: RouteTable, wire: Wire, backends: Backends) -> Trace:
-    """The explanation of a request against one route table."""
+def route(table: RouteTable, wire: Wire, backends: Backends, access: Access = OPEN, caller: Caller = NOBODY) -> Trace:
+    """The explanation of a request against one route table, behind the policies that say who may call."""
     seen = receive(wire)
     trace = Trace(route_config=table.name)
     if isinstance(seen, Refused):
@@ -74,14 +76,19 @@ def route(table: RouteTable, wire: Wire, backends: Backends) -> Trace:
         return replace(
             trace, direct_response=_answer(seen.status, seen.body, grpc=not seen.body and speaks_grpc(wire.headers)), steps=(step,)
         )
+    decision, asked = decide(access, caller, seen)
+    trace = replace(trace, allowed=decision)
+    if decision and decision.decision == "deny":
+        return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=asked)
     found = hosts.find(table, seen.authority)
+    before = (*asked, *found.steps)
     if found.host is None:
         step = Step(rule=table.name, matched=False, why=f"no virtual host takes {quote(seen.authority)}: answered 404")
-        return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*found.steps, step))
+        return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*before, step))
     trace = replace(trace, virtual_host=found.host.name)
     if found.host.require_tls and seen.forwarded_proto != "https":
-        return _to_tls(replace(trace, steps=found.steps), found.host, seen)
-    return _routes(trace, found.steps, found.host, seen, backends)
+        return _to_tls(replace(trace, steps=before), found.host, seen)
+    return _routes(trace, before, found.host, seen, backends)
 
 
 def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:

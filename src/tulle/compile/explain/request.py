@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tulle.compile.explain.paths import normalise
+from tulle.model.frozen import FrozenMap
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -46,6 +48,10 @@ class Request:
     """Protocols offered in TLS, from the most wanted; empty for what callers of such a URL offer."""
     address: str = ""
     """The caller's IP address."""
+    principal: str = ""
+    """The SPIFFE id in the caller's certificate."""
+    claims: FrozenMap[str, Any] = FrozenMap()
+    """Of the caller's token, which is taken to be good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,15 @@ class TlsEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether the call is let in, and who says so."""
+
+    by: str
+    decision: str
+    """`allow`, `deny`, or `ask`: an authorisation service decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The answer to "where does this request go, and why". What does not apply is None or empty, and absent in the JSON."""
 
@@ -108,6 +117,8 @@ class Trace:
     redirect: Moved | None = None
     rewritten: Rewritten | None = None
     policies: Mapping[str, Any] = FrozenMap()
+    allowed: Decision | None = None
+    """None where no policy speaks of it: all may call."""
     steps: tuple[Step, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,7 +126,7 @@ class Trace:
         return {name: plain(value) for name, value in _fields(self) if value not in (None, (), FrozenMap())}
 
 
-_ALWAYS = frozenset({"matched", "why", "rule", "status", "location", "body", "weight"})
+_ALWAYS = frozenset({"by", "decision", "matched", "why", "rule", "status", "location", "body", "weight"})
 
 
 def plain(value: Any) -> Any:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from tulle.compile import Mesh, view
 from tulle.compile.explain import connections
+from tulle.compile.explain.access import Caller, forwarded_for, remote_address
 from tulle.compile.explain.entry import Entry, enter, table
 from tulle.compile.explain.outcome import Backends, route
 from tulle.compile.explain.request import Request
 from tulle.compile.explain.trace import Step, Trace, place
-from tulle.model.proxy import Listener, Node, ProxyView, TcpConnections
+from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, ProxyView, TcpConnections
 
 
 def explain(mesh: Mesh, node: Node, request: Request) -> Trace:
@@ -21,26 +22,41 @@ def explain(mesh: Mesh, node: Node, request: Request) -> Trace:
 def explain_view(seen: ProxyView, node: Node, request: Request) -> Trace:
     """The same, from what a proxy is to do."""
     entry = enter(seen, node, request)
-    trace = _taken(seen, entry)
+    trace = _taken(seen, entry, request)
     steps = (*_patched(seen), _entered(entry), *entry.chosen.steps, *trace.steps)
     chain = entry.chosen.chain
     return replace(trace, listener=entry.listener.name, filter_chain=(chain.name or None) if chain else None, steps=steps)
 
 
-def _taken(seen: ProxyView, entry: Entry) -> Trace:
+def _taken(seen: ProxyView, entry: Entry, request: Request) -> Trace:
     chain = entry.chosen.chain
     if chain is None:
         return connections.closed("no filter chain takes the connection")
     start = connections.handshake(chain, entry.connection)
     if start.closed:
         return start
+    caller = _caller(entry, chain, request)
     if isinstance(chain.serve, TcpConnections):
-        return connections.passed(start, chain.serve, Backends.of(seen), udp=entry.listener.udp)
+        return connections.passed(start, chain.serve, Backends.of(seen), caller, udp=entry.listener.udp)
     routes = table(seen, chain.serve)
     if entry.wire is None:
         return connections.requests_wanted(start, routes.name)
-    trace = route(routes, entry.wire, Backends.of(seen))
+    trace = route(routes, entry.wire, Backends.of(seen), chain.serve.access, caller)
     return replace(trace, tls=start.tls, steps=(*start.steps, *trace.steps))
+
+
+def _caller(entry: Entry, chain: FilterChain, request: Request) -> Caller:
+    """A certificate counts only where one is asked for."""
+    at = entry.connection
+    hops = forwarded_for(entry.wire.headers) if entry.wire else ()
+    return Caller(
+        principal=request.principal if chain.tls and chain.tls.trust else "",
+        source=at.source,
+        remote=remote_address(at.source, hops, chain.serve) if isinstance(chain.serve, HttpConnections) else at.source,
+        destination=at.destination,
+        sni=at.sni,
+        claims=request.claims,
+    )
 
 
 def _patched(seen: ProxyView) -> tuple[Step, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
+from tulle.translate import access
 from tulle.translate.filters import alternative, cors, dynamic_forward_proxy, fault, grpc_web, own_address, router, stateful_session
 from tulle.translate.values import Fields
 
@@ -34,8 +35,9 @@ FILTERS: tuple[Filter, ...] = (own_address, alternative, grpc_web, cors, fault, 
 
 
 def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
-    """The filters of a connection manager, in order."""
-    return [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
+    """The filters of a connection manager, in order: first those that refuse."""
+    ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
+    return [*access.http_filters(serve.access), *ways]
 
 
 def per_route(route: Route) -> Fields:

@@ -1,0 +1,114 @@
+"""Which AuthorizationPolicies hold where (BEHAVIOURS 19): those of the root namespace and those of a workload's own add up."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tulle.compile.access import Door, access_policy, confined
+from tulle.model.access import OPEN, Access, AccessPolicy, Authorizer, Effect
+from tulle.model.identity import Labels, selects
+from tulle.model.resource import Key, Resource
+from tulle.resources.security.authorization_policy import AuthorizationPolicy
+
+Policy = Resource[AuthorizationPolicy]
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+_ORDER = {effect: n for n, effect in enumerate(Effect)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guards:
+    """All policies of the mesh, by namespace, each list from the oldest."""
+
+    root_namespace: str = ""
+    trust_domain: str = "cluster.local"
+    policies: Mapping[str, tuple[Policy, ...]] = field(default_factory=dict)
+    authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
+    """Services that decide on calls, by the name under which policies know them."""
+
+    def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Policy, ...]:
+        """Those that hold at a workload of a service."""
+        return tuple(p for p in self._in(self.root_namespace, namespace) if _takes(p, namespace, labels, service))
+
+    def at_edge(
+        self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]], ports: frozenset[int], *, requests: bool
+    ) -> Access:
+        """What holds at a proxy's port that serves the hosts of some Gateways. A policy that names Gateways says nothing of the others."""
+        everywhere = self.access(self.at(namespace, labels), ports, requests=requests).policies
+        made = list(everywhere)
+        for policy in self._in(*(g.namespace for g in served)):
+            named = [g for g in served if _names(policy, g)]
+            if named:
+                meant = self.access((policy,), ports, requests=requests).policies[0]
+                others = served.keys() - named
+                made.append(confined(meant, {h for g in named for h in served[g]}, requests=requests) if others else meant)
+        return _ordered(made)
+
+    def _in(self, *namespaces: str) -> Iterator[Policy]:
+        for namespace in dict.fromkeys(namespaces):
+            yield from self.policies.get(namespace, ())
+
+    def seen_from(self, hosts: Container[str]) -> Guards:
+        """As proxies have it that know these hosts: a service that decides and is not among them cannot be asked."""
+        known = {name: a for name, a in self.authorizers.items() if a.host in hosts}
+        return self if len(known) == len(self.authorizers) else replace(self, authorizers=known)
+
+    def access(self, policies: Iterable[Policy], ports: frozenset[int], *, requests: bool) -> Access:
+        """What such policies say of calls that arrive at ports of these numbers."""
+        door = Door(ports=ports, trust_domain=self.trust_domain, requests=requests)
+        return _ordered(access_policy(p, door, self._authorizer(p)) for p in policies)
+
+    def _authorizer(self, policy: Policy) -> Authorizer | None:
+        return self.authorizers.get(policy.spec.provider.name) if policy.spec.provider else None
+
+
+NO_GUARDS = Guards()
+
+
+def guards(policies: Iterable[Policy], trust_domain: str, root_namespace: str, authorizers: Mapping[str, Authorizer]) -> Guards:
+    """The policies of a mesh, which come from the oldest."""
+    found: dict[str, list[Policy]] = {}
+    for policy in policies:
+        found.setdefault(policy.key.namespace, []).append(policy)
+    return Guards(
+        root_namespace=root_namespace,
+        trust_domain=trust_domain,
+        policies={namespace: tuple(group) for namespace, group in found.items()},
+        authorizers=authorizers,
+    )
+
+
+def _ordered(policies: Iterable[AccessPolicy]) -> Access:
+    found = tuple(sorted(policies, key=lambda p: _ORDER[p.effect]))
+    return Access(policies=found) if found else OPEN
+
+
+def _takes(policy: Policy, namespace: str, labels: Labels, service: str) -> bool:
+    spec = policy.spec
+    if spec.targets:
+        here = policy.key.namespace == namespace and bool(service)
+        return here and any(t.kind == "Service" and t.name == service for t in spec.targets)
+    return spec.selector is None or selects(spec.selector.match_labels, labels)
+
+
+def _names(policy: Policy, gateway: Key) -> bool:
+    """By a reference, or by the label that the proxies of a Gateway bear elsewhere."""
+    spec = policy.spec
+    if policy.key.namespace != gateway.namespace:
+        return False
+    if any(t.kind == "Gateway" and t.name == gateway.name for t in spec.targets):
+        return True
+    return spec.selector is not None and dict(spec.selector.match_labels) == {GATEWAY_NAME: gateway.name}
+
+
+def unused(guards: Guards, policy: Policy) -> Iterator[tuple[str, str]]:
+    """What of a policy is not in force: field and reason."""
+    spec = policy.spec
+    for index, target in enumerate(spec.targets):
+        if target.kind not in ("Gateway", "Service"):
+            where = "spec.targetRef" if spec.target_ref else f"spec.targetRefs[{index}]"
+            yield where, f"not in force: nothing of the kind {target.kind} takes calls here; Gateway and Service do"
+    if spec.provider and spec.provider.name not in guards.authorizers:
+        known = ", ".join(sorted(guards.authorizers)) or "none"
+        where = f"extensionProviders of the ConfigMap istio in {guards.root_namespace or 'the root namespace'}"
+        yield "spec.provider.name", f'"{spec.provider.name}" is not among the {where} ({known}): what its rules take is refused'

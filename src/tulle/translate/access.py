@@ -1,0 +1,166 @@
+"""Who is let in, as Envoy's access rules (envoy.config.rbac.v3) and the filters that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from tulle.model.access import (
+    Access,
+    AccessPolicy,
+    AccessRule,
+    AllOf,
+    AnyOf,
+    Attribute,
+    Authorizer,
+    Condition,
+    Effect,
+    Is,
+    Not,
+    Noted,
+    Within,
+)
+from tulle.model.routing import StringMatch
+from tulle.protos import any_, pb
+from tulle.translate import authorizers
+from tulle.translate.values import Fields, cidr, regex, string_matcher
+
+HTTP = "envoy.filters.http.rbac"
+NETWORK = "envoy.filters.network.rbac"
+JWT = "envoy.filters.http.jwt_authn"
+PAYLOAD = "payload"
+"""Under this key that filter keeps the claims of a token that it found good."""
+
+CUSTOM = "istio-ext-authz"
+"""Begins the names of the rules that an authorisation service is asked about (Istio's word)."""
+
+_ACTIONS = {Effect.AUDIT: "LOG", Effect.DENY: "DENY", Effect.ALLOW: "ALLOW"}
+_NETWORKS = {Attribute.SOURCE_IP: "direct_remote_ip", Attribute.REMOTE_IP: "remote_ip"}
+_PSEUDO = {Attribute.METHOD: ":method", Attribute.HOST: ":authority"}
+_SOMETHING: Fields = {"safe_regex": regex(".+")}
+
+
+def http_filters(of: Access) -> list[Fields]:
+    """In the order in which policies are asked: those that others decide, those that only log, those that deny, those that allow."""
+    return [*_asked(of, HTTP, pb.RBAC, authorizers.of_requests), *(_filter(HTTP, pb.RBAC(**fields)) for fields in _decided(of))]
+
+
+def network_filters(of: Access) -> list[Fields]:
+    """The same for whole connections."""
+
+    def rbac(**fields: Any) -> Any:
+        return pb.NetworkRBAC(stat_prefix="tcp.", **fields)
+
+    return [
+        *_asked(of, NETWORK, rbac, authorizers.of_connections),
+        *(_filter(NETWORK, rbac(**fields)) for fields in _decided(of)),
+    ]
+
+
+def clusters(of: Access) -> Iterator[str]:
+    """Those of the services that decide."""
+    return (p.authorizer.cluster for p in of.policies if p.authorizer)
+
+
+def _filter(name: str, message: Any) -> Fields:
+    return {"name": name, "typed_config": any_(message)}
+
+
+def _decided(of: Access) -> Iterator[Fields]:
+    """What the proxy itself decides: one set of rules for each effect, with what is only tried beside what holds."""
+    for effect, action in _ACTIONS.items():
+        holds, tried = of.of(effect), of.of(effect, dry_run=True)
+        fields: Fields = {"rules": rules(action, holds)} if holds else {}
+        if tried:
+            prefix = f"istio_dry_run_{effect.value.lower()}_"
+            fields |= {"shadow_rules": rules(action, tried), "shadow_rules_stat_prefix": prefix}
+        if fields:
+            yield fields
+
+
+def _asked(of: Access, name: str, rbac: Callable[..., Any], question: Callable[[Authorizer, Fields], Fields | None]) -> Iterator[Fields]:
+    """For each service, a filter that finds out whether it is to be asked, and the one that asks. Who cannot be asked refuses."""
+    by_service = groupby(sorted(of.of(Effect.CUSTOM), key=_service), key=_service)
+    for number_, (_, group) in enumerate(by_service):
+        policies = tuple(group)
+        prefix = f"istio_ext_authz_{number_ or ''}{'_' if number_ else ''}"
+        found: Fields = {
+            "filter": name,
+            "path": [{"key": f"{prefix}shadow_effective_policy_id"}],
+            "value": {"string_match": {"prefix": CUSTOM}},
+        }
+        authorizer = policies[0].authorizer
+        asks = question(authorizer, found) if authorizer else None
+        wanted = rules("DENY", policies, prefix=f"{CUSTOM}-")
+        if asks is None:
+            yield _filter(name, rbac(rules=wanted))
+        else:
+            yield from (_filter(name, rbac(shadow_rules=wanted, shadow_rules_stat_prefix=prefix)), asks)
+
+
+def _service(policy: AccessPolicy) -> str:
+    return policy.authorizer.name if policy.authorizer else ""
+
+
+def rules(action: str, policies: Iterable[AccessPolicy], prefix: str = "") -> Fields:
+    """An RBAC message. A policy without rules takes nothing."""
+    return {"action": action, "policies": {prefix + rule.name: policy(rule) for p in policies for rule in p.rules}}
+
+
+def policy(rule: AccessRule) -> Fields:
+    """One of Envoy's policies: callers are principals, operations permissions."""
+    return {"permissions": [_permission(rule.operations)], "principals": [_principal(rule.callers)]}
+
+
+def _permission(of: Condition) -> Fields:
+    if isinstance(of, AllOf):
+        return {"and_rules": {"rules": [_permission(p) for p in of.parts]}} if of.parts else {"any": True}
+    if isinstance(of, AnyOf):
+        return {"or_rules": {"rules": [_permission(p) for p in of.parts]}} if of.parts else {"not_rule": {"any": True}}
+    if isinstance(of, Not):
+        return {"not_rule": _permission(of.part)}
+    if isinstance(of, Is) and of.attribute is Attribute.SNI:
+        return {"requested_server_name": _text(of.match)}
+    if isinstance(of, Within) and of.attribute is Attribute.DESTINATION_IP:
+        return {"destination_ip": cidr(of.network)}
+    return _either(of)
+
+
+def _principal(of: Condition) -> Fields:
+    if isinstance(of, AllOf):
+        return {"and_ids": {"ids": [_principal(p) for p in of.parts]}} if of.parts else {"any": True}
+    if isinstance(of, AnyOf):
+        return {"or_ids": {"ids": [_principal(p) for p in of.parts]}} if of.parts else {"not_id": {"any": True}}
+    if isinstance(of, Not):
+        return {"not_id": _principal(of.part)}
+    if isinstance(of, Within):
+        return {_NETWORKS[of.attribute]: cidr(of.network)}
+    if isinstance(of, Is) and of.attribute is Attribute.PRINCIPAL:
+        return {"authenticated": {"principal_name": _text(of.match)}}
+    return _either(of)
+
+
+def _either(of: Is | Within | Noted) -> Fields:
+    """What callers and operations are told by in the same words."""
+    if isinstance(of, Noted):
+        return {"metadata": _metadata(of.filter, of.path, of.match)}
+    if isinstance(of, Within):
+        raise TypeError(f"a {of.attribute.value} does not stand here")
+    if of.attribute is Attribute.CLAIM:
+        return {"metadata": _metadata(JWT, (PAYLOAD, *of.name), of.match)}
+    if of.attribute is Attribute.PATH:
+        return {"url_path": {"path": _text(of.match)}}
+    name = _PSEUDO.get(of.attribute) or of.name[0]
+    return {"header": {"name": name} | ({"string_match": string_matcher(of.match)} if of.match else {"present_match": True})}
+
+
+def _text(match: StringMatch | None) -> Fields:
+    return string_matcher(match) if match else _SOMETHING
+
+
+def _metadata(filter_: str, path: tuple[str, ...], match: StringMatch | None) -> Fields:
+    """A text, or a list with such a text in it."""
+    wanted: Fields = {"string_match": _text(match)}
+    either = {"or_match": {"value_matchers": [wanted, {"list_match": {"one_of": wanted}}]}}
+    return {"filter": filter_, "path": [{"key": key} for key in path], "value": either}
