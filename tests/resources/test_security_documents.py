@@ -143,7 +143,7 @@ def test_an_unknown_attribute_is_named() -> None:
         ("PeerAuthentication", "{}", []),
         ("PeerAuthentication", "selector: {matchLabels: {a: b}}\nmtls: {mode: STRICT}\nportLevelMtls: {1: {}}",
          ["spec.mtls.mode", "spec.portLevelMtls"]),
-        ("AuthorizationPolicy", "{}", ["spec"]),
+        ("AuthorizationPolicy", "{}", []),
         ("RequestAuthentication", "{}", ["spec"]),
     ],
 )  # fmt: skip

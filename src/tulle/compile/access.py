@@ -60,8 +60,8 @@ class _NotOfConnections(Exception):  # noqa: N818
 def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorizer: Authorizer | None = None) -> AccessPolicy:
     """What a document says of the calls at a door, whomever it is for.
 
-    Of connections, rules that ask for what only requests have refuse more, never less: a rule that allows is left out, and in one that
-    denies those conditions hold.
+    Rules that can take none of them are left out. Of connections, rules that ask for what only requests have refuse more, never less:
+    one that allows is left out, and in one that denies those conditions hold.
     """
     key, effect = resource.key, Effect[resource.spec.action.value]
     name = f"ns[{key.namespace}]-policy[{key.name}]"
@@ -72,9 +72,12 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
             callers, operations = maker.rule(rule)
         except _NotOfConnections:
             continue
+        if NEVER in (callers, operations):
+            continue
         source = resource.at(f"spec.rules[{i}]")
         rules.append(AccessRule(name=f"{name}-rule[{i}]", callers=callers, operations=operations, source=source))
-    dry_run = resource.annotations.get(DRY_RUN, "").lower() == "true"
+    # Who asks a service has asked it: there is no trying it out.
+    dry_run = resource.annotations.get(DRY_RUN, "").lower() == "true" and effect is not Effect.CUSTOM
     return AccessPolicy(name=name, effect=effect, rules=tuple(rules), dry_run=dry_run, authorizer=authorizer, source=resource.at("spec"))
 
 

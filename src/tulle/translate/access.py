@@ -81,7 +81,8 @@ def _decided(of: Access) -> Iterator[Fields]:
 
 def _asked(of: Access, name: str, rbac: Callable[..., Any], question: Callable[[Authorizer, Fields], Fields | None]) -> Iterator[Fields]:
     """For each service, a filter that finds out whether it is to be asked, and the one that asks. Who cannot be asked refuses."""
-    by_service = groupby(sorted(of.of(Effect.CUSTOM), key=_service), key=_service)
+    speaking = (p for p in of.of(Effect.CUSTOM) if p.rules)
+    by_service = groupby(sorted(speaking, key=_service), key=_service)
     for number_, (_, group) in enumerate(by_service):
         policies = tuple(group)
         prefix = f"istio_ext_authz_{number_ or ''}{'_' if number_ else ''}"
@@ -144,11 +145,11 @@ def _principal(of: Condition) -> Fields:
 def _either(of: Is | Within | Noted) -> Fields:
     """What callers and operations are told by in the same words."""
     if isinstance(of, Noted):
-        return {"metadata": _metadata(of.filter, of.path, of.match)}
+        return {"sourced_metadata": _metadata(of.filter, of.path, of.match)}
     if isinstance(of, Within):
         raise TypeError(f"a {of.attribute.value} does not stand here")
     if of.attribute is Attribute.CLAIM:
-        return {"metadata": _metadata(JWT, (PAYLOAD, *of.name), of.match)}
+        return {"sourced_metadata": _metadata(JWT, (PAYLOAD, *of.name), of.match)}
     if of.attribute is Attribute.PATH:
         return {"url_path": {"path": _text(of.match)}}
     name = _PSEUDO.get(of.attribute) or of.name[0]
@@ -163,4 +164,4 @@ def _metadata(filter_: str, path: tuple[str, ...], match: StringMatch | None) ->
     """A text, or a list with such a text in it."""
     wanted: Fields = {"string_match": _text(match)}
     either = {"or_match": {"value_matchers": [wanted, {"list_match": {"one_of": wanted}}]}}
-    return {"filter": filter_, "path": [{"key": key} for key in path], "value": either}
+    return {"metadata_matcher": {"filter": filter_, "path": [{"key": key} for key in path], "value": either}}

@@ -20,6 +20,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Condition, Key, Resource, Status
+from tulle.resources import mesh_config
 from tulle.resources.core import Namespace
 from tulle.resources.core_config_map import ROOTS, ConfigMap
 from tulle.resources.gatewayapi import (
@@ -54,7 +55,7 @@ def status(scope: Scope, resource: Resource[object], memo: Memo) -> Status | Non
         return policy_statuses.of_tls_policy(scope, index, cast("Resource[BackendTlsPolicy]", resource))
     if isinstance(spec, BackendTrafficPolicy):
         return policy_statuses.of_traffic_policy(scope, index, cast("Resource[BackendTrafficPolicy]", resource))
-    if isinstance(spec, ConfigMap) and ROOTS not in spec.data:
+    if isinstance(spec, ConfigMap) and not spec.data.keys() & {ROOTS, mesh_config.KEY}:
         return Status(
             conditions=(_ACCEPTED,), warnings=warnings(resource, [(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")])
         )
