@@ -15,8 +15,6 @@ ROUTE = "route: [{destination: {host: a}}]"
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
-        ("VirtualService", "hosts: [a]\ntls: [{match: [{sniHosts: [a], destinationSubnets: [10.0.0.0/8]}], " + ROUTE + "}]",
-         "spec.tls[0].match[0].destinationSubnets[0]: not in force: sidecars leave the match out; gateways honour it"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {abort: {http2Error: X, percentage: {value: 1}}}}]",
          "spec.http[0].fault.abort.http2Error: not in force: no request is aborted by it"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {exponential_delay: 1s, percent: 1}}}]",
@@ -27,8 +25,6 @@ ROUTE = "route: [{destination: {host: a}}]"
          "spec.http[0].fault.delay: sets no percentage: nothing is delayed"),
         ("VirtualService", "hosts: [a]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {exact: x}}}], " + ROUTE + "}]",
          "spec.http[0].match[0].headers: not in force: tokens are not looked at, so claims of theirs never match"),
-        ("VirtualService", "hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], " + ROUTE + "}]",
-         "spec.tcp[0].match[0].sourceSubnet: not in force: the match is left out"),
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL}}",
          "spec.trafficPolicy.tls.mode: not in force: there is no authority yet, so it is plain text"),
         ("DestinationRule", "host: a\nsubsets: [{name: b, trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: 3}}]}}]",

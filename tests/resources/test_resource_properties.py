@@ -73,7 +73,9 @@ forwards = some(
     mirrorPercent=st.integers(0, 100),
     retries=some({"attempts": st.integers(1, 9)}, perTryTimeout=durations, retryOn=st.sampled_from(["5xx", "503,reset", "gateway-error"])),
 )
-redirects = some({"redirect": some({"uri": texts}, redirectCode=st.integers(300, 399))}, match=st.lists(matches, max_size=2))
+redirects = some(
+    {"redirect": some({"uri": texts}, redirectCode=st.sampled_from((301, 302, 303, 307, 308)))}, match=st.lists(matches, max_size=2)
+)
 virtual_services = some({"hosts": st.lists(hosts, min_size=1, max_size=3, unique=True),
                          "http": st.lists(forwards | redirects, min_size=1, max_size=3)})  # fmt: skip
 balancers = st.one_of(

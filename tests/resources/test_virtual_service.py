@@ -331,7 +331,7 @@ http:
 - redirect: {uri: /b, port: 80, derivePort: X}
 =>
 7: spec.http[0].redirect.scheme: must be http or https, not 'ftp'
-7: spec.http[0].redirect.redirectCode: must be between 300 and 399, not 200
+7: spec.http[0].redirect.redirectCode: must be one of 301, 302, 303, 307, 308, not 200
 8: spec.http[1].redirect: set only one of port, derivePort
 8: spec.http[1].redirect.derivePort: must be one of FROM_PROTOCOL_DEFAULT, FROM_REQUEST_PORT, not 'X'
 ====

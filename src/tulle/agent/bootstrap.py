@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tulle.model.limits import MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
 
 XDS_CLUSTER = "xds-grpc"
 """Istio's name for the cluster of the control plane."""
-MAX_RE2_PROGRAM = 32768
-"""As in Istio: regular expressions that compile to more are refused."""
-
-RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_RE2_PROGRAM}}]}
+RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM}}]}
 """Limits that decide what a proxy takes and what it refuses."""
 
 _TYPE = "type.googleapis.com/"

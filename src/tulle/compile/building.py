@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tulle.compile import catalog, services
@@ -16,6 +16,7 @@ from tulle.compile.rules import Documents, arrange, of_kind
 from tulle.compile.scope import Structure
 from tulle.compile.services import Definition
 from tulle.compile.statuses import statuses
+from tulle.compile.virtual import allocated
 from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
 from tulle.model.resource import Key, Status
@@ -98,14 +99,30 @@ def _definitions(inputs: Inputs, domain: str, memo: Memo) -> Mapping[ServiceKey,
     found += (memo.get(("core", core.key), (core,), partial(services.of_core, core, domain)) for core in cores)
     for entry in of_kind(inputs.resources, ServiceEntry):
         found += memo.get(("entry", entry.key), (entry,), partial(services.of_entry, entry, domain))
-    return memo.get(("definitions",), tuple(found), partial(_by_service, found))
+    return memo.get(("definitions",), tuple(found), partial(_by_service, found, memo))
 
 
-def _by_service(definitions: Iterable[Definition]) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+def _by_service(definitions: Iterable[Definition], memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
     found: dict[ServiceKey, list[Definition]] = {}
     for definition in definitions:
         found.setdefault(ServiceKey(definition.service.host, definition.service.namespace), []).append(definition)
-    return {key: tuple(sorted(group, key=lambda d: d.rank)) for key, group in sorted(found.items())}
+    return _addressed({key: tuple(sorted(group, key=lambda d: d.rank)) for key, group in sorted(found.items())}, memo)
+
+
+def _addressed(groups: Mapping[ServiceKey, tuple[Definition, ...]], memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+    """With an address for each service that wants one: where several definitions speak of it, none of them brings any."""
+    wanting = [key for key, group in groups.items() if all(d.wants_address for d in group)]
+    wanting.sort(key=lambda key: (groups[key][0].rank, key))
+    taken = {text for group in groups.values() for d in group for text in d.service.addresses}
+    found = allocated(wanting, taken)
+    return {key: _with_address(key, group, found[key], memo) if key in found else group for key, group in groups.items()}
+
+
+def _with_address(key: ServiceKey, group: tuple[Definition, ...], address: str, memo: Memo) -> tuple[Definition, ...]:
+    def make() -> tuple[Definition, ...]:
+        return tuple(replace(d, service=replace(d.service, allocated=address)) for d in group)
+
+    return memo.get(("addressed", key), (group, address), make)
 
 
 def _changed_registrations(before: Inputs, after: Inputs, *, same_documents: bool) -> dict[str, Workload | None]:

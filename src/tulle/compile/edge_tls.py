@@ -14,7 +14,7 @@ from tulle.compile.gatewayapi.servers import ListenerServer
 from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
-from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, HttpConnections
+from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, HttpConnections, TcpConnections
 from tulle.model.routing import DirectResponse, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Protocol
 from tulle.model.tls import DownstreamTls
@@ -57,7 +57,7 @@ class _Port:
 
     def add(self, chain: FilterChain) -> bool:
         """Adds a chain for those of its hosts that are not taken; False where there are none."""
-        more = (chain.destination_cidrs, chain.application_protocols)
+        more = (chain.destination_cidrs, chain.source_cidrs, chain.application_protocols)
         wanted = chain.server_names or ("",)
         free = tuple(n for n in dict.fromkeys(wanted) if (n, more) not in self.taken)
         self.taken.update((n, more) for n in free)
@@ -79,10 +79,25 @@ def chains(scope: Scope, group: Iterable[Served], makers: Makers) -> tuple[tuple
                 port.add(chain)
         elif isinstance(ended := _ended(scope, server, spec), DownstreamTls):
             made = _https_table(scope, server, makers) if server.protocol is Protocol.HTTPS else None
-            own = _https(server, ended, made, makers) if made else _tcp(scope, server, ended, makers)
-            if own and port.add(own) and made:
+            own = (_https(server, ended, made, makers),) if made else _tcp(scope, server, ended, makers)
+            added = [port.add(chain) for chain in own]
+            if made and any(added):
                 tables.append(made)
-    return tuple(port.chains), tuple(tables)
+    return tuple(_completed(port)), tuple(tables)
+
+
+def _completed(port: _Port) -> Iterator[FilterChain]:
+    """Proxies take the longest prefix of the address dialled before they look at a name, and never go back.
+
+    So a chain for all addresses is there once more for each subnet that another chain speaks of.
+    """
+    subnets_ = dict.fromkeys(cidr for chain in port.chains for cidr in chain.destination_cidrs)
+    for chain in list(port.chains):
+        yield chain
+        for cidr in subnets_ if not chain.destination_cidrs else ():
+            there = replace(chain, name=f"{chain.name}>{cidr}", destination_cidrs=(cidr,))
+            if port.add(there):
+                yield port.chains[-1]
 
 
 def _ended(scope: Scope, server: Served, spec: ServerTls) -> DownstreamTls | tls.Missing:
@@ -124,19 +139,17 @@ def _https(server: Served, ended: DownstreamTls, table: RouteTable, makers: Make
     )
 
 
-def _tcp(scope: Scope, server: Served, ended: DownstreamTls, makers: Makers) -> FilterChain | None:
-    """The first TCP rule that holds takes all that comes out of TLS."""
-    place = _place(scope, server)
-    for _, steering in makers.bound(scope, server):
-        if rule := tcp_routes.matching(steering, place):
-            return FilterChain(
-                name=f"tls.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}",
-                serve=tcp_routes.by_rule(rule, place),
-                server_names=_server_names(host for _, host in server.hosts),
-                tls=ended,
-                source=rule.source,
-            )
-    return None
+def _tcp(scope: Scope, server: Served, ended: DownstreamTls, makers: Makers) -> tuple[FilterChain, ...]:
+    """For each pair of subnets the first TCP rule that holds takes all that comes out of TLS."""
+    name = f"tls.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}"
+    steerings = dict.fromkeys(steering for _, steering in makers.bound(scope, server))
+    base = FilterChain(
+        name=name,
+        serve=TcpConnections(stat_prefix=name, clusters=()),
+        server_names=_server_names(host for _, host in server.hosts),
+        tls=ended,
+    )
+    return tcp_routes.by_subnets(steerings, _place(scope, server), base)
 
 
 def _passed(scope: Scope, server: Served, makers: Makers) -> Iterator[FilterChain]:

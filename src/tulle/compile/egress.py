@@ -77,7 +77,7 @@ def _spoken(backends: list[Backend], number: int) -> Protocol:
 
 def _tcp(scope: Scope, backends: list[Backend], number: int) -> TcpConnections:
     """Connections say nothing of the service that they are for, so the first one gets them."""
-    place = Place(scope=scope, port=number)
+    place = Place(scope=scope, port=number, dialled=backends[0].service.virtual if backends else ())
     if not backends:
         return tcp_routes.connections(tcp_routes.NOWHERE, place)
     return tcp_routes.to_service(backends[0], scope.steering(backends[0].key.host), place)[0]

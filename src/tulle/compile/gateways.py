@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Steering
 from tulle.model.identity import Labels, selects
-from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener
+from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.resource import Key, Resource, Source
 from tulle.model.routing import Route, RouteTable, Skipped, VirtualHost
 from tulle.model.service import Protocol
@@ -221,14 +222,15 @@ def bound(scope: Scope, server: Served) -> Iterator[tuple[str, Steering]]:
 
 
 def _tcp_chains(scope: Scope, server: Served) -> tuple[FilterChain, ...]:
-    """The first rule that holds takes all connections; without one the port is not opened."""
+    """For each pair of subnets the first rule that holds; without any the port is not opened. Datagrams have one chain only."""
     place = Place(scope=scope, port=server.declared_port, gateways=frozenset((server.name,)), udp=server.udp)
-    for _, steering in bound(scope, server):
-        rule = tcp_routes.matching(steering, place)
-        if rule is not None:
-            serve = tcp_routes.by_rule(rule, place)
-            return (FilterChain(name=f"{'udp' if server.udp else 'tcp'}.{server.declared_port}", serve=serve, source=rule.source),)
-    return ()
+    steerings = dict.fromkeys(steering for _, steering in bound(scope, server))
+    name = f"{'udp' if server.udp else 'tcp'}.{server.declared_port}"
+    base = FilterChain(name=name, serve=TcpConnections(stat_prefix=name, clusters=()))
+    if not server.udp:
+        return tcp_routes.by_subnets(steerings, place, base)
+    rules = (rule for steering in steerings if (rule := tcp_routes.matching(steering, place)))
+    return tuple(replace(base, serve=tcp_routes.by_rule(rule, place), source=rule.source) for rule in itertools.islice(rules, 1))
 
 
 Parts = tuple[tuple[Route, ...], tuple[Skipped, ...]]

@@ -123,7 +123,7 @@ def _table(port: InboundPort, source: Source | None) -> RouteTable:
 def _cluster(of: Served) -> Cluster:
     http2 = of.port.protocol.is_http2
     pool = of.pool
-    if of.port.protocol.is_http and not http2:
+    if of.port.protocol.is_http and not http2 and not pool.upgrade_to_http2:
         # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`.
         pool = replace(pool, use_client_protocol=True)
     return Cluster(

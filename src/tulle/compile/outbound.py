@@ -137,7 +137,7 @@ def _service_hosts(scope: Scope, listed: Iterable[Backend], memo: Memo, only: in
 
 
 def _virtual_host(scope: Scope, backend: Backend, port: Port, steering: Steering | None) -> VirtualHost:
-    place = Place(scope=scope, port=port.number)
+    place = Place(scope=scope, port=port.number, dialled=backend.service.virtual)
     http = port.protocol.is_http or port.protocol is Protocol.AUTO
     routes, skipped = service_routes(backend, steering, place) if http else ((), ())
     connect = _INSIDE if port.protocol.is_http else _tunnel(backend, steering, place)
@@ -162,7 +162,7 @@ def _tunnel(backend: Backend, steering: Steering | None, place: Place) -> Route:
 
 
 def _forms(scope: Scope, backend: Backend) -> tuple[str, ...]:
-    virtual = (names.bracketed(a) for a in backend.service.addresses if names.is_address(a))
+    virtual = (names.bracketed(a) for a in backend.service.virtual if names.is_address(a))
     return (*names.aliases(backend.key.host, scope.namespace, scope.domain), *virtual)
 
 

@@ -100,6 +100,17 @@ def _meet(one: Steering, other: Steering) -> bool:
     return any(one.exported_to(ns) and other.exported_to(ns) for ns in spots)
 
 
+def left_out_on_sidecars(steering: Steering) -> Iterator[Found]:
+    """Conditions on the caller's address, which sidecars do not see."""
+    if names.MESH not in steering.gateways:
+        return
+    for tcp in steering.tcp:
+        for i, match_ in enumerate(tcp.spec.match):
+            if match_.source_subnet and (not match_.gateways or names.MESH in match_.gateways):
+                where = steering.resource.at(f"{tcp.source.field}.match[{i}].sourceSubnet")
+                yield where, "not in force on sidecars, which leave the match out: gateways honour it"
+
+
 def unreached(steering: Steering) -> Iterator[Found]:
     """Rules behind one that takes every request from every caller."""
     final: Source | None = None

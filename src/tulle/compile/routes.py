@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tulle.compile import actions, match, names
+from tulle.compile import actions, match, names, subnets
 from tulle.compile.catalog import Backend
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Condition, HttpRule, Parts, Steering
@@ -14,7 +14,7 @@ from tulle.model.routing import Action, Forward, HeaderOps, Mirror, Route, Route
 from tulle.model.traffic import HashPolicy
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.http_actions import Headers
-from tulle.resources.networking.virtual_service import HttpDestination, TcpMatch
+from tulle.resources.networking.virtual_service import HttpDestination, TcpMatch, TlsMatch
 
 BLACK_HOLE = "BlackHoleCluster"
 """Stands in for the share of a destination that does not exist: it has no endpoints, so that share is answered with 503."""
@@ -30,6 +30,8 @@ class Place:
     gateways: frozenset[str] = frozenset((names.MESH,))
     udp: bool = False
     """For datagrams, which go to UDP ports."""
+    dialled: tuple[str, ...] = ()
+    """The addresses that stand for the service that callers mean, where nobody sees which one they dialled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +130,20 @@ def proxy_mismatch(
 
 
 def tcp_mismatch(place: Place, namespace: str, spec: TcpMatch) -> str:
-    if spec.destination_subnets or spec.source_subnet:
-        return "subnets are not in force yet"
+    """As at a sidecar, which does not see the addresses of its callers."""
+    if spec.source_subnet:
+        return "a sidecar does not know the address of the caller"
+    return subnet_mismatch(place, spec.destination_subnets) or proxy_condition_mismatch(place, namespace, spec)
+
+
+def subnet_mismatch(place: Place, wanted: tuple[str, ...]) -> str:
+    """Why a condition on the address that was dialled does not hold at a sidecar: it is one of the service's."""
+    if not wanted or any(subnets.lies_in(address, wanted) for address in place.dialled):
+        return ""
+    return f"only for addresses in {', '.join(wanted)}"
+
+
+def proxy_condition_mismatch(place: Place, namespace: str, spec: TcpMatch | TlsMatch) -> str:
     return proxy_mismatch(place, namespace, spec.port, spec.source_labels, spec.source_namespace, spec.gateways)
 
 

@@ -13,6 +13,7 @@ from tulle.model.resource import Resource
 from tulle.model.service import Endpoint, Port, Protocol, RegisteredPort, Registration, Resolution, Service, port_key
 from tulle.resources.core import KubernetesPort, KubernetesService, ServiceType, Transport
 from tulle.resources.networking.service_entry import Location, ServiceEntry, ServicePort
+from tulle.resources.networking.service_entry import Resolution as EntryResolution
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
 
@@ -28,6 +29,8 @@ class Definition:
     """Picks workloads of the service's namespace; empty picks none."""
     fixed: tuple[Workload, ...] = ()
     """Endpoints written in the document itself."""
+    wants_address: bool = False
+    """Whether one is to be allocated for it."""
 
 
 def registration_id(id_: str) -> str:
@@ -114,6 +117,8 @@ def of_core(resource: Resource[KubernetesService], domain: str) -> Definition:
     return Definition(id=str(key), service=service, rank=(0, resource.created, key.name), selector=selector, fixed=fixed)
 
 
+_ALLOCATE = "networking.istio.io/enable-autoallocate-ip"
+"""A label that may say `false`."""
 _DISTRIBUTION = "networking.istio.io/traffic-distribution"
 
 
@@ -135,6 +140,7 @@ def of_entry(resource: Resource[ServiceEntry], domain: str) -> tuple[Definition,
     """A ServiceEntry: one definition for each of its hosts."""
     spec, key = resource.spec, resource.key
     ports = tuple(Port(number=p.number, name=p.name, protocol=_entry_protocol(p), target=p.target_port) for p in spec.ports)
+    bare = not spec.addresses and spec.resolution is not EntryResolution.NONE and resource.labels.get(_ALLOCATE) != "false"
     selector = dict(spec.workload_selector.labels) if spec.workload_selector else {}
     fixed = tuple(workload_of_entry(f"{key}/{i}", f"{key.name}-{i}", key.namespace, e) for i, e in enumerate(spec.endpoints))
     return tuple(
@@ -158,6 +164,7 @@ def of_entry(resource: Resource[ServiceEntry], domain: str) -> tuple[Definition,
             rank=(1, resource.created, key.name),
             selector=selector,
             fixed=fixed,
+            wants_address=bare and not names.is_wildcard(host),
         )
         for host in spec.hosts
     )

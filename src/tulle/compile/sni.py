@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tulle.compile import tcp as tcp_routes
-from tulle.compile.routes import Place
+from tulle.compile.routes import Place, subnet_mismatch
 from tulle.compile.steering import Steering
 from tulle.model.proxy import FilterChain, Listener
 
@@ -25,7 +25,7 @@ def _chains(steering: Steering, place: Place) -> Iterator[FilterChain]:
     taken: set[str] = set()
     for rule, match in tcp_routes.tls_matches(steering, place):
         wanted = tuple(name for host in match.sni_hosts if (name := host.lower()) not in taken)
-        if match.destination_subnets or not wanted:
+        if subnet_mismatch(place, match.destination_subnets) or not wanted:
             continue
         taken.update(wanted)
         yield FilterChain(

@@ -8,17 +8,27 @@ from functools import partial
 from typing import cast
 
 from tulle.compile import gateways, http3, names, protocols, tls
+from tulle.compile.catalog import ServiceKey
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.guards import Policy, unused
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
-from tulle.compile.references import Found, destination_problems, gateway_problems, host_problems, route_problems, unreached
+from tulle.compile.references import (
+    Found,
+    destination_problems,
+    gateway_problems,
+    host_problems,
+    left_out_on_sidecars,
+    route_problems,
+    unreached,
+)
 from tulle.compile.routes import target
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
+from tulle.model.frozen import FrozenMap
 from tulle.model.identity import selects
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
@@ -70,6 +80,8 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
                 *_http3_found(structure.rules, resource),
             ],
         )
+    if isinstance(spec, ServiceEntry):
+        return _of_entry(structure, resource, spec, memo)
     if isinstance(spec, KubernetesService):
         return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
     if isinstance(spec, Sidecar):
@@ -125,6 +137,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             *gateway_problems(steering, known),
             *host_problems(steering, rivals),
             *route_problems(steering, routed),
+            *left_out_on_sidecars(steering),
             *unreached(steering),
         ]
         if idle:
@@ -140,7 +153,9 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
     host = names.resolve(spec.host, resource.key.namespace, scope.domain)
     keyring = scope.keyring
     credentials = keyring.behind(_named_credentials(spec))
-    known = any(names.covers(host, h) for h in scope.backends) if names.is_wildcard(host) else host in scope.backends
+    meant = [b for h, b in scope.backends.items() if names.covers(host, h)] if names.is_wildcard(host) else [scope.backends.get(host)]
+    ports = tuple(sorted({p.number for backend in meant if backend for p in backend.service.ports}))
+    known = any(meant)
     siblings = scope.structure.rules.tunings_of(resource.key.namespace, host)
 
     def make() -> Status:
@@ -154,18 +169,36 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
         found += _policy_found(resource, "spec.trafficPolicy", spec.traffic_policy, None)
         for i, subset in enumerate(spec.subsets):
             found += _policy_found(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy, spec.traffic_policy)
+        found += _ports_found(resource, spec, ports) if known else ()
         return _warned(resource, found)
 
-    return memo.get(("status", resource.key), (resource, known, siblings, credentials), make)
+    return memo.get(("status", resource.key), (resource, known, ports, siblings, credentials), make)
+
+
+def _ports_found(resource: Resource[object], spec: DestinationRule, ports: tuple[int, ...]) -> Iterator[Found]:
+    """Settings for ports that the host lacks."""
+    for path, policy in _policies(spec):
+        for i, own in enumerate(policy.port_level_settings):
+            if own.port.number not in ports:
+                has = ", ".join(map(str, ports)) or "none"
+                where = resource.at(f"{path}.portLevelSettings[{i}].port.number")
+                yield where, f"not in force: {spec.host} has no port {own.port.number} (its ports: {has})"
+
+
+def _policies(spec: DestinationRule) -> Iterator[tuple[str, TrafficPolicy]]:
+    """All policies with their places."""
+    if spec.traffic_policy:
+        yield "spec.trafficPolicy", spec.traffic_policy
+    for i, subset in enumerate(spec.subsets):
+        if subset.traffic_policy:
+            yield f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy
 
 
 def _client_tls(spec: DestinationRule) -> Iterator[tuple[str, ClientTls]]:
     """All TLS settings with their places."""
-    policies = [("spec.trafficPolicy", spec.traffic_policy)]
-    policies += ((f"spec.subsets[{i}].trafficPolicy", s.traffic_policy) for i, s in enumerate(spec.subsets))
-    for path, policy in policies:
-        blocks: list[tuple[str, PolicyBlocks]] = [(path, policy)] if policy else []
-        blocks += ((f"{path}.portLevelSettings[{i}]", own) for i, own in enumerate(policy.port_level_settings if policy else ()))
+    for path, policy in _policies(spec):
+        blocks: list[tuple[str, PolicyBlocks]] = [(path, policy)]
+        blocks += ((f"{path}.portLevelSettings[{i}]", own) for i, own in enumerate(policy.port_level_settings))
         yield from ((f"{place}.tls", own.tls) for place, own in blocks if own.tls)
 
 
@@ -251,6 +284,18 @@ def _with_http3(rules: Rules, resource: Resource[object], said: Status) -> Statu
 def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether each proxy that one selector picks is picked by the other, too."""
     return selects(one, other) or selects(other, one)
+
+
+def _of_entry(structure: Structure, resource: Resource[object], spec: ServiceEntry, memo: Memo) -> Status:
+    """With the addresses that were allocated for its hosts, as Istio's status has them."""
+    home, domain = resource.key.namespace, structure.settings.domain
+    known = {h: structure.backends.get(ServiceKey(names.resolve(h, home, domain), home)) for h in spec.hosts}
+    given = tuple((host, backend.service.allocated) for host, backend in known.items() if backend and backend.service.allocated)
+
+    def make() -> Status:
+        return replace(_FINE, details=FrozenMap({"addresses": [{"host": host, "value": address} for host, address in given]}))
+
+    return memo.get(("status", resource.key), given, make) if given else _FINE
 
 
 def _of_service(resource: Resource[object]) -> Status:

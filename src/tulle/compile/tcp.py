@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tulle.compile import names
 from tulle.compile.catalog import Backend
 from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.policies import DEFAULT
-from tulle.compile.routes import BLACK_HOLE, Place, proxy_mismatch, target, tcp_mismatch
+from tulle.compile.routes import BLACK_HOLE, Place, proxy_condition_mismatch, subnet_mismatch, target, tcp_mismatch
 from tulle.compile.steering import Steering, TcpRule, TlsRule
-from tulle.model.proxy import TcpConnections
+from tulle.compile.subnets import Asked, cells
+from tulle.model.proxy import FilterChain, TcpConnections
 from tulle.model.resource import Source
 from tulle.model.routing import WeightedCluster
 from tulle.model.traffic import HashOn, TrafficPolicy
@@ -53,17 +55,44 @@ def _is_for(rule: TcpRule | TlsRule, steering: Steering, place: Place) -> bool:
     return any((p.name, p.number) == (rule.port_name, place.port) for p in ports)
 
 
+def by_subnets(steerings: Iterable[Steering], place: Place, base: FilterChain) -> tuple[FilterChain, ...]:
+    """A chain for each pair of subnets that rules speak of, with the first rule that holds there: `base` filled in."""
+    found = [pair for steering in steerings for pair in _by_address(steering, place)]
+    return tuple(
+        replace(
+            base,
+            name=f"{base.name}{cell}",
+            serve=by_rule(rule, place),
+            destination_cidrs=cell.destinations,
+            source_cidrs=(cell.source,) if cell.source else (),
+            source=rule.source,
+        )
+        for cell in cells([asked for _, asked in found])
+        for rule in (found[cell.number][0],)
+    )
+
+
+def _by_address(steering: Steering, place: Place) -> Iterator[tuple[TcpRule, Asked]]:
+    """The rules that hold for connections of a proxy to a port, each with what it asks of the addresses at both ends."""
+    for rule in (r for r in steering.tcp if r.udp in (None, place.udp) and _is_for(r, steering, place)):
+        if not rule.spec.match:
+            yield rule, Asked()
+        for match in rule.spec.match:
+            if not proxy_condition_mismatch(place, steering.namespace, match):
+                yield rule, Asked(destinations=match.destination_subnets, source=match.source_subnet or "")
+
+
 def tls_matches(steering: Steering, place: Place) -> Iterator[tuple[TlsRule, TlsMatch]]:
     """The rules by server name that hold for connections of a proxy to a port, in their order."""
     for rule in steering.tls:
         for match in rule.spec.match if _is_for(rule, steering, place) else ():
-            if not proxy_mismatch(place, steering.namespace, match.port, match.source_labels, match.source_namespace, match.gateways):
+            if not proxy_condition_mismatch(place, steering.namespace, match):
                 yield rule, match
 
 
 def named(steering: Steering, place: Place, sni: str) -> TlsRule | None:
-    """The first rule for a server name. Where nothing is intercepted, addresses that callers dialled are not known."""
-    found = ((rule, match) for rule, match in tls_matches(steering, place) if sni and not match.destination_subnets)
+    """The first rule for a server name."""
+    found = ((r, m) for r, m in tls_matches(steering, place) if sni and not subnet_mismatch(place, m.destination_subnets))
     return next((rule for rule, match in found if any(names.covers(host.lower(), sni) for host in match.sni_hosts)), None)
 
 

@@ -46,8 +46,9 @@ def _host(upstream: Upstream, found: Outbound) -> str:
 
 
 def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, RouteTable | None]:
-    place = Place(scope=found.scope, port=upstream.port, udp=upstream.udp)
     backend = found.by_host.get(host)
+    dialled = backend.service.virtual if backend else ()
+    place = Place(scope=found.scope, port=upstream.port, udp=upstream.udp, dialled=dialled)
     port = backend.service.port(port_key(upstream.port, udp=upstream.udp)) if backend else None
     if backend is None or port is None:
         return _listener(upstream, tcp_routes.connections(tcp_routes.NOWHERE, place)), None

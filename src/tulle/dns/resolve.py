@@ -173,7 +173,9 @@ class Resolver:
             yield Record(name, self.rules.node_ttl, records.txt(text))
 
     def _virtual(self, asked: AskVirtual, name: Name, type_: RdataType) -> Found:
-        backend = self.zone.hosts.find(f"{asked.name}.{asked.namespace}.svc.{self.rules.mesh_domain}")
+        """A name with dots may be the full name of a ServiceEntry's host."""
+        hosts = self.zone.hosts
+        backend = hosts.find(f"{asked.name}.{asked.namespace}.svc.{self.rules.mesh_domain}") or hosts.find(asked.name)
         own = self.zone.virtual(backend) if backend else ()
         if not own:
             return NO_SUCH_NAME

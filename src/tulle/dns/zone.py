@@ -125,8 +125,9 @@ class Zone:
         return own or tuple(dict.fromkeys(a for e in self._endpoints(backend) if (a := as_address(e.address)) is not None))
 
     def virtual(self, backend: Backend) -> tuple[IpAddress, ...]:
-        """The service's own addresses, if it has any."""
-        return own_addresses(backend)
+        """The service's own addresses, or the one that was allocated for it."""
+        found = as_address(backend.service.allocated)
+        return own_addresses(backend) or ((found,) if found else ())
 
     def alias(self, backend: Backend) -> str:
         """The other name that a service stands for, if it is one name (Kubernetes' ExternalName)."""

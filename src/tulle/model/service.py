@@ -99,6 +99,8 @@ class Service:
     namespace: str
     ports: tuple[Port, ...]
     addresses: tuple[str, ...] = ()
+    allocated: str = ""
+    """The address that stands for it where `addresses` has none. Nothing listens there."""
     resolution: Resolution = Resolution.STATIC
     external: bool = False
     """Outside the mesh (Istio's MESH_EXTERNAL)."""
@@ -110,6 +112,11 @@ class Service:
     """What the certificates of its servers bear, where it is told."""
     traffic_distribution: str = ""
     """`PreferClose` and the like: which endpoints are near to a caller (Kubernetes' word)."""
+
+    @property
+    def virtual(self) -> tuple[str, ...]:
+        """All addresses, or networks, that stand for it."""
+        return (*self.addresses, self.allocated) if self.allocated else self.addresses
 
     def port(self, key: int) -> Port | None:
         return next((p for p in self.ports if p.key == key), None)

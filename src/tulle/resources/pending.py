@@ -109,7 +109,6 @@ def _policies(prefix: str) -> tuple[Pending, ...]:
 
 PENDING: Mapping[str, tuple[Pending, ...]] = {
     "VirtualService": (
-        _off("tls[].match[].destinationSubnets[]", "sidecars leave the match out; gateways honour it"),
         Pending(
             path="http[].fault.abort",
             message="sets no httpStatus and no grpcStatus: nothing is aborted",
@@ -137,8 +136,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("http[].match[].withoutHeaders", "tokens are not looked at, so claims of theirs never match", _claims),
         _off("http[].fault.abort.http2Error", "no request is aborted by it"),
         _off("http[].fault.delay.exponentialDelay", "no request is delayed by it"),
-        _off("tcp[].match[].sourceSubnet", "the match is left out"),
-        _off("tcp[].match[].destinationSubnets[]", "the match is left out"),
         Pending(path="http[].websocketUpgrade", message="has no effect: WebSocket upgrades are always allowed"),
     ),
     "DestinationRule": (
@@ -165,6 +162,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "WorkloadGroup": (
         _off("template.ports", "instances say which ports they have when they register"),
         _off("template.network", "all instances are dialled directly"),
+        _off("template.serviceAccount", "nobody looks at the identity of an instance"),
         Pending(path="metadata.annotations", message="has no effect"),
         _off("probe", "nobody probes the group's instances"),
     ),
@@ -187,6 +185,12 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "Sidecar": (
         _off("ingress[].tls", "connections are received in plain text"),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
+        Pending(path="ingress[].port.targetPort", message="has no effect: defaultEndpoint says where the workload listens"),
+        Pending(path="egress[].port.targetPort", message="has no effect"),
+        *(
+            Pending(path=f"{pool}.http.useClientProtocol", message="has no effect: workloads are always spoken to as callers speak")
+            for pool in ("ingress[].connectionPool", "inboundConnectionPool")
+        ),
         _off("egress[]", "without bind or captureMode NONE no listener is made for its port", _not_opened),
         _off("egress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
     ),

@@ -13,6 +13,7 @@ import re2
 from pydantic import AfterValidator, Field, PlainValidator, Strict
 
 from tulle.model.frozen import FrozenMap
+from tulle.model.limits import MAX_REGEX_PROGRAM
 from tulle.resources.spec import problem_error, shown
 
 E = TypeVar("E", bound=Enum)
@@ -153,13 +154,15 @@ def check_regex(pattern: str) -> str:
     if len(pattern) > MAX_REGEX:
         raise ValueError(f"must be at most {MAX_REGEX} characters long")
     try:
-        re2.compile(pattern, options=_QUIET)
+        size = re2.compile(pattern, options=_QUIET).programsize
     except re2.error as error:
         why = error.args[0] if error.args else ""
         why = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
         raise ValueError(f"must be a regular expression in RE2 syntax: {why}") from None
     except UnicodeError:
         raise ValueError("must be text without lone surrogates") from None
+    if size > MAX_REGEX_PROGRAM:
+        raise ValueError(f"must be simpler: its program has {size} steps, and the data plane takes {MAX_REGEX_PROGRAM}")
     return pattern
 
 

@@ -7,21 +7,24 @@ is put together from those bytes: in protobuf, an encoded repeated field is its 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from tulle.model.resource import Source
-from tulle.model.routing import Route, RouteTable, VirtualHost
+from tulle.model.routing import DirectResponse, Route, RouteTable, VirtualHost
 from tulle.protos import pb
 from tulle.resources.kinds import kind_of
 from tulle.translate.actions import action, clusters
 from tulle.translate.filters import per_route
 from tulle.translate.matches import route_match
-from tulle.translate.values import NO, Fields
+from tulle.translate.values import NO, Fields, number
 
 _VIRTUAL_HOSTS = b"\x12"
 """Tag of RouteConfiguration.virtual_hosts: field 2, length-delimited."""
+
+_USUAL_BODY = 4096
+"""Bytes that a route's own answer may have where nothing is said of it."""
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -35,20 +38,28 @@ class HostPart:
     """The clusters that its routes name, each once."""
     sources: tuple[Source, ...]
     """The rules that made its routes, each once."""
+    biggest_body: int = 0
+    """Bytes of the longest answer that a route gives by itself."""
 
 
 def host_part(host: VirtualHost) -> HostPart:
     body = virtual_host(host).SerializeToString(deterministic=True)
     named = dict.fromkeys(name for route in host.routes for name in clusters(route))
     sources = dict.fromkeys(route.source for route in host.routes if route.source)
-    return HostPart(body=_VIRTUAL_HOSTS + varint(len(body)) + body, clusters=tuple(named), sources=tuple(sources))
+    own = (len(route.action.body) for route in host.routes if isinstance(route.action, DirectResponse))
+    return HostPart(
+        body=_VIRTUAL_HOSTS + varint(len(body)) + body, clusters=tuple(named), sources=tuple(sources), biggest_body=max(own, default=0)
+    )
 
 
-def table_body(table: RouteTable, hosts: Iterable[HostPart]) -> bytes:
+def table_body(table: RouteTable, hosts: Collection[HostPart]) -> bytes:
     """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way."""
     fields: Fields = {"name": table.name, "validate_clusters": NO}
     if table.ignore_port_in_host:
         fields["ignore_port_in_host_matching"] = True
+    biggest = max((host.biggest_body for host in hosts), default=0)
+    if biggest > _USUAL_BODY:
+        fields["max_direct_response_body_size_bytes"] = number(biggest)
     frame: bytes = pb.RouteConfiguration(**fields).SerializeToString(deterministic=True)
     return frame + b"".join(host.body for host in hosts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tulle.model.limits import MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
@@ -11,6 +12,10 @@ from tulle.translate.listeners import HCM
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
 
 _MESSAGES = {SECRET: "Secret", CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
+
+
+RUNTIME = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM}}]}
+"""The limits without which Envoy refuses what it takes from a control plane."""
 
 
 def decode(entry: Entry) -> Any:
@@ -39,7 +44,7 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
             "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
-    return to_dict(bootstrap)
+    return {**to_dict(bootstrap), "layered_runtime": RUNTIME}
 
 
 def _asks_the_machine(snapshot: Snapshot) -> bool:

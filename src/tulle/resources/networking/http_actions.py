@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, PlainValidator
 
@@ -229,6 +229,16 @@ def _check_scheme(value: str) -> str | None:
     return None if value in ("http", "https") else f"must be http or https, not {shown(value)}"
 
 
+REDIRECT_CODES = (301, 302, 303, 307, 308)
+"""Those that the data plane knows."""
+
+
+def _redirect_code(value: object) -> int:
+    if type(value) is not int or value not in REDIRECT_CODES:
+        raise ValueError(f"must be one of {', '.join(map(str, REDIRECT_CODES))}, not {shown(value)}")
+    return value
+
+
 class Redirect(Spec):
     """What is not set stays as in the request."""
 
@@ -241,7 +251,7 @@ class Redirect(Spec):
     port: Port | None = None
     derive_port: Annotated[DerivePort, choice(DerivePort)] | None = None
     scheme: Annotated[str, text_that(_check_scheme)] | None = None
-    redirect_code: Annotated[int, whole(300, 399)] | None = None
+    redirect_code: Annotated[int, PlainValidator(_redirect_code, json_schema_input_type=Literal[REDIRECT_CODES])] | None = None
 
 
 def _decoded(value: object) -> bytes:

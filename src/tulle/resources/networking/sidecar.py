@@ -44,7 +44,7 @@ class Ingress(Spec):
             yield ("default_endpoint",), f'must be "127.0.0.1:port", "0.0.0.0:port" or "unix:///path", not {shown(self.default_endpoint)}'
         if self.tls and self.tls.mode in (ServerTlsMode.ISTIO_MUTUAL, ServerTlsMode.AUTO_PASSTHROUGH):
             yield ("tls", "mode"), f"must not be {self.tls.mode.value} in a Sidecar"
-        for name in ("subject_alt_names", "https_redirect", "credential_name"):
+        for name in ("subject_alt_names", "https_redirect", "credential_name", "credential_names", "ca_cert_credential_name"):
             if self.tls and getattr(self.tls, name):
                 yield ("tls", name), "is not supported in a Sidecar"
 
