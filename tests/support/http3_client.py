@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -15,32 +14,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, QuicEvent, StreamReset
 
-Headers = list[tuple[str, str]]
-
-
-@dataclass
-class Exchange:
-    """One request. `changed` is set each time that something of the answer arrives."""
-
-    status: int = 0
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
-    ended: bool = False
-    reset: int | None = None
-    """The code with which the server gave the stream up."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def get(self, name: str) -> str | None:
-        values = [value for key, value in self.headers if key == name]
-        return ",".join(values) if values else None
-
-    async def until(self, holds: object = None, *, seconds: float = 10) -> Exchange:
-        """Until the answer is over, or `holds(self)`. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while not (self.ended or self.reset is not None or (callable(holds) and holds(self))):
-                self.changed.clear()
-                await self.changed.wait()
-        return self
+from support.exchange import Exchange, Headers
 
 
 class Http3(QuicConnectionProtocol):
@@ -58,11 +32,9 @@ class Http3(QuicConnectionProtocol):
         elif isinstance(event, ConnectionTerminated):
             self.closed = event
             for one in self._open.values():
-                one.ended = True
-                one.changed.set()
+                one.end()
         elif isinstance(event, StreamReset) and (one := self._open.get(event.stream_id)):
-            one.reset = event.error_code
-            one.changed.set()
+            one.given_up(event.error_code)
         for got in self._http.handle_event(event) if self._http else ():
             if isinstance(got, HeadersReceived | DataReceived) and (one := self._open.get(got.stream_id)):
                 _note(one, got)
@@ -100,13 +72,15 @@ class Http3(QuicConnectionProtocol):
 
 def _note(one: Exchange, got: HeadersReceived | DataReceived) -> None:
     if isinstance(got, DataReceived):
-        one.body += got.data
-    elif not one.status:
+        one.more(got.data)
+    else:
         fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in got.headers]
-        one.status = int(dict(fields)[":status"])
-        one.headers = [(name, value) for name, value in fields if not name.startswith(":")]
-    one.ended = one.ended or got.stream_ended
-    one.changed.set()
+        if one.status:
+            one.trailers = fields
+        else:
+            one.answered(fields)
+    if got.stream_ended:
+        one.end()
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ def enter(view: ProxyView, node: Node, request: Request) -> Entry:
     chosen = choose(listener, connection)
     if chosen.chain is None:
         return Entry(listener=listener, chosen=chosen, connection=connection, wire=None)
-    return Entry(listener=listener, chosen=chosen, connection=connection, wire=_wire(request, url, chosen.chain))
+    return Entry(listener=listener, chosen=chosen, connection=connection, wire=_wire(request, url, chosen.chain, connection))
 
 
 def table(view: ProxyView, serve: HttpConnections) -> RouteTable:
@@ -91,6 +91,19 @@ def over_quic(request: Request, url: SplitResult) -> bool:
     return url.scheme == "https" and "h3" in request.alpn
 
 
+def _offered(request: Request) -> tuple[str, ...]:
+    """Callers who want an upgrade know of none but HTTP/1.1's."""
+    return ALPN[-1:] if any(name.lower() == "upgrade" for name, _ in request.headers) else ALPN
+
+
+def _version(request: Request, chain: FilterChain, connection: Connection) -> int:
+    """Of HTTP: agreed upon by ALPN, or in plain text known beforehand to whoever offers `h2`."""
+    if chain.tls is None:
+        return 2 if "h2" in request.alpn and not connection.tls else 1
+    agreed = next((name for name in chain.tls.protocols if name in connection.alpn), "")
+    return {"h2": 2, "h3": 3}.get(agreed, 1)
+
+
 def _connection(request: Request, url: SplitResult, listener: Listener, node: Node) -> Connection:
     """Through a forward proxy TLS goes inside of CONNECT, where the proxy does not look."""
     own = listener.address if listener.address not in _ANYWHERE else _ip(url.hostname or "") or node.ip
@@ -101,7 +114,7 @@ def _connection(request: Request, url: SplitResult, listener: Listener, node: No
         return plain
     host = url.hostname or ""
     sni = request.sni or ("" if _ip(host) else host)
-    alpn = request.alpn or (ALPN if url.scheme == "https" else ())
+    alpn = request.alpn or (_offered(request) if url.scheme == "https" else ())
     return replace(plain, tls=True, sni=sni.lower(), alpn=alpn)
 
 
@@ -161,18 +174,21 @@ def _proxies(chain: FilterChain) -> bool:
     return isinstance(chain.serve, HttpConnections) and chain.serve.forward_proxy
 
 
-def _wire(request: Request, url: SplitResult, chain: FilterChain) -> Wire | None:
+def _wire(request: Request, url: SplitResult, chain: FilterChain, connection: Connection) -> Wire | None:
     """Through a forward proxy a URL goes as it is (all but http:// inside CONNECT); elsewhere as a path beside a Host header."""
     proxy = _proxies(chain)
     if url.scheme in BYTES and not proxy:
         return None
     edge = isinstance(chain.serve, HttpConnections) and chain.serve.edge
+    version = _version(request, chain, connection)
     authority = url.netloc.rpartition("@")[2]
     named = any(name.lower() == "host" for name, _ in request.headers)
     headers: Headers = request.headers if named else (("host", authority), *request.headers)
+    if version > 1:  # clients write them so, however their users do
+        headers = tuple((name.lower(), value) for name, value in headers)
+    wire = Wire(method=request.method, target="", headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None, version=version)
     if request.method == "CONNECT" or (url.scheme != "http" and proxy):
         target = authority if url.port else f"{authority}:{PORTS[url.scheme]}"
-        return Wire(method="CONNECT", target=target, headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None)
+        return replace(wire, method="CONNECT", target=target if version == 1 else "")
     path = (url.path or "/") + (f"?{url.query}" if url.query or request.url.endswith("?") else "")
-    target = f"{url.scheme}://{authority}{path}" if proxy else path
-    return Wire(method=request.method, target=target, headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None)
+    return replace(wire, target=f"{url.scheme}://{authority}{path}" if proxy and version == 1 else path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tulle.compile.explain import hosts, policies
+from tulle.compile.explain import framed, hosts, policies
 from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
@@ -69,8 +69,10 @@ def _address(host: str, port: int) -> str:
 
 def route(table: RouteTable, wire: Wire, backends: Backends, access: Access = OPEN, caller: Caller = NOBODY) -> Trace:
     """The explanation of a request against one route table, behind the policies that say who may call."""
-    seen = receive(wire)
+    seen = framed.receive(wire) if wire.version > 1 else receive(wire)
     trace = Trace(route_config=table.name)
+    if isinstance(seen, Refused) and not seen.status:
+        return replace(trace, closed=seen.why, steps=(Step(rule="HTTP", matched=False, why=f"{seen.why}: the connection is closed"),))
     if isinstance(seen, Refused):
         step = Step(rule="HTTP", matched=False, why=f"{seen.why}: answered {seen.status} before any route is tried")
         return replace(
@@ -124,6 +126,8 @@ def _skipped(host: VirtualHost) -> tuple[Step, ...]:
 
 def _to_tls(trace: Trace, host: VirtualHost, seen: Seen) -> Trace:
     rule_ = f"virtual host {host.name}"
+    if seen.refuses and seen.cut:
+        return _cut(trace, Step(rule=rule_, matched=True, why=f"{seen.refuses}: the connection is closed"), seen)
     if seen.refuses:
         return _end(trace, Step(rule=rule_, matched=True, why=seen.refuses), seen, 403)
     step = Step(rule=rule_, matched=True, why="it wants TLS, so plain requests are sent to https")
@@ -131,6 +135,8 @@ def _to_tls(trace: Trace, host: VirtualHost, seen: Seen) -> Trace:
 
 
 def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backends: Backends) -> Trace:
+    if seen.refuses and seen.cut:
+        return _cut(replace(trace, steps=steps), _because(chosen, f"{seen.refuses}: the connection is closed"), seen)
     if seen.refuses:
         return _end(replace(trace, steps=steps), _because(chosen, seen.refuses), seen, 403)
     trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=steps)
@@ -150,6 +156,10 @@ def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backe
 
 def _because(chosen: Route, why: str) -> Step:
     return Step(rule=rule(chosen.source, chosen.name), source=place(chosen.source), matched=True, why=why)
+
+
+def _cut(trace: Trace, step: Step, seen: Seen) -> Trace:
+    return replace(trace, closed=seen.refuses, steps=(*trace.steps, step))
 
 
 def _end(trace: Trace, step: Step, seen: Seen, status: int, body: str = "", grpc_status: int | None = None) -> Trace:

@@ -68,6 +68,8 @@ class Wire:
     """CONNECT is taken."""
     tls: bool = False
     """It came inside of TLS, which was ended."""
+    version: int = 1
+    """Of HTTP. From 2 on the target is a path, or empty for CONNECT; the authority stands as `host`, and an upgrade as in HTTP/1.1."""
 
 
 def joined(headers: Headers) -> dict[str, str]:
@@ -93,6 +95,8 @@ class Seen:
     """What the connection is to become."""
     refuses: str = ""
     """Why the upgrade is refused once a route is found."""
+    cut: bool = False
+    """It is refused by closing the connection."""
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of a header as matchers see them: each by itself, but joined where the proxy keeps one. Empty when absent."""
@@ -122,6 +126,7 @@ class Refused:
     """The proxy answers before it looks for a route. What its parser refuses has a body, and is plain HTTP for gRPC callers too."""
 
     status: int
+    """0: there is no answer, the connection is closed."""
     body: str
     why: str
 
@@ -145,21 +150,21 @@ def _connect(wire: Wire) -> Seen | Refused:
     match = _TUNNEL.fullmatch(wire.target)
     if not match or int(match[1]) > 65535:
         return _bad(f"CONNECT takes host:port, not {wire.target!r}")
-    seen = _seen(wire, wire.target, "", "http")
+    seen = seen_of(wire, wire.target, "", "http")
     return replace(seen, refuses=seen.refuses or ("" if wire.proxy else "this listener takes no CONNECT"))
 
 
 def _target(wire: Wire) -> Seen | Refused:
     host = ",".join(value for name, value in wire.headers if name.lower() == "host")
     if wire.method == "OPTIONS" and wire.target.startswith("*"):
-        return _seen(wire, host, wire.target, "")
+        return seen_of(wire, host, wire.target, "")
     if not _PRINTABLE.fullmatch(wire.target):
         return _bad(f"the path {wire.target!r} has a character that must be percent-encoded")
     if not wire.target.startswith("/"):
         return _absolute(wire)
     if not any(name.lower() == "host" for name, _ in wire.headers):
         return _bad("HTTP/1.1 needs a Host header", "")
-    return _seen(wire, host, wire.target, "")
+    return seen_of(wire, host, wire.target, "")
 
 
 def _absolute(wire: Wire) -> Seen | Refused:
@@ -169,10 +174,11 @@ def _absolute(wire: Wire) -> Seen | Refused:
     scheme = match[1].lower()
     if wire.edge and scheme == "https" and not wire.tls:
         return Refused(status=403, body="Forbidden", why="the URL says https, the connection is plain")
-    return _seen(wire, match[2], (match[4] or "/") + (match[5] or ""), scheme)
+    return seen_of(wire, match[2], (match[4] or "/") + (match[5] or ""), scheme)
 
 
-def _seen(wire: Wire, authority: str, path: str, scheme: str) -> Seen:
+def seen_of(wire: Wire, authority: str, path: str, scheme: str) -> Seen:
+    """A request that could be read. `scheme`: empty where the request does not say it."""
     headers = tuple((name.lower(), value.strip()) for name, value in wire.headers if name.lower() != "host")
     claimed = ",".join(value for name, value in headers if name == "x-forwarded-proto")
     own = "https" if wire.tls else "http"
