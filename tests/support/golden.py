@@ -142,7 +142,7 @@ def status_text(found: Read, built: Built) -> str:
         words["violations"] = [str(one) for one in found.violations]
     if found.warnings:
         words["warnings"] = [str(one) for one in found.warnings]
-    documents = {str(key): _status(status) for key, status in built.statuses.items()}
+    documents = {str(key): _status(status) for key, status in sorted(built.statuses.items())}
     return text(words | ({"documents": documents} if documents else {}))
 
 

@@ -6,24 +6,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tulle.compile import catalog, services
+from tulle.compile import catalog, services, tables
 from tulle.compile.catalog import Catalog, ServiceKey
 from tulle.compile.credentials import Credentials, of_config_maps
-from tulle.compile.groups import LABEL, completed, group_of, groups
+from tulle.compile.gatewayapi.documents import ROUTES
+from tulle.compile.groups import LABEL, Groups, completed, group_of, groups
+from tulle.compile.kinds import Kinds, sorted_out
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
-from tulle.compile.rules import Documents, arrange, of_kind
+from tulle.compile.rules import arrange
 from tulle.compile.scope import Structure
 from tulle.compile.services import Definition
 from tulle.compile.statuses import statuses
 from tulle.compile.virtual import allocated
 from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
-from tulle.model.resource import Key, Status
+from tulle.model.resource import Key, Resource, Status
 from tulle.resources.core import KubernetesService
 from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
+from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
 _ROOM = 64
@@ -37,6 +40,7 @@ class Built:
     mesh: Mesh
     statuses: Mapping[Key, Status]
     inputs: Inputs
+    kinds: Kinds
 
 
 def build(inputs: Inputs, previous: Built | None = None) -> Built:
@@ -48,63 +52,57 @@ def build(inputs: Inputs, previous: Built | None = None) -> Built:
         previous = None
     memo = previous.mesh.memo if previous else Memo()
     memo.age(_ROOM * (len(inputs.resources) + len(inputs.registrations)) + 65_536)
-    same = previous is not None and _same(previous.inputs, inputs)
-    found = _catalog(inputs, previous, memo, same_documents=same)
-    structure = _structure(inputs, previous, found, memo, same_documents=same)
+    kinds = sorted_out(inputs.resources, memo)
+    found = _catalog(inputs, kinds, previous, memo)
+    structure = _structure(inputs, kinds, previous, found, memo)
     mesh = Mesh(structure=structure, catalog=found, memo=memo)
     kept = previous is not None and structure is previous.mesh.structure
-    return Built(mesh=mesh, statuses=previous.statuses if previous and kept else statuses(structure, inputs, memo), inputs=inputs)
+    said = previous.statuses if previous and kept else statuses(structure, kinds, memo)
+    return Built(mesh=mesh, statuses=said, inputs=inputs, kinds=kinds)
 
 
-def _same(before: Inputs, after: Inputs) -> bool:
-    """Whether both hold the very same documents."""
-    if before.resources is after.resources:
-        return True
-    return len(before.resources) == len(after.resources) and all(before.resources.get(k) is r for k, r in after.resources.items())
-
-
-def _structure(inputs: Inputs, previous: Built | None, found: Catalog, memo: Memo, *, same_documents: bool) -> Structure:
+def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Catalog, memo: Memo) -> Structure:
     settings = inputs.settings
-    if previous and same_documents:
-        before = previous.mesh.structure
-        if before.backends is found.backends:
-            return before
-        rules = before.rules
-    else:
-        rules = arrange(inputs.resources, settings.domain, settings.root_namespace, memo)
-    return Structure(settings=settings, backends=found.backends, rules=rules, credentials=_credentials(inputs, previous, same_documents))
+    if previous and previous.kinds is kinds and previous.mesh.structure.backends is found.backends:
+        return previous.mesh.structure
+    others = kinds.but(VirtualService, *ROUTES)
+    return Structure(
+        settings=settings,
+        backends=found.backends,
+        rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings.domain, settings.root_namespace, memo)),
+        credentials=_credentials(kinds, memo),
+        ground=memo.get(("ground",), (settings, found.backends, others), object),
+    )
 
 
-def _credentials(inputs: Inputs, previous: Built | None, same_documents: bool) -> Credentials:
-    if previous and same_documents:
-        return previous.mesh.structure.credentials
-    authorities = of_config_maps(of_kind(inputs.resources, ConfigMap))
-    return {**dict(authorities), **{(r.key.namespace, r.key.name): r for r in of_kind(inputs.resources, Secret)}}
+def _credentials(kinds: Kinds, memo: Memo) -> Credentials:
+    maps, secrets = kinds.of(ConfigMap), kinds.of(Secret)
+    return memo.get(("credentials",), (maps, secrets), lambda: {**dict(of_config_maps(maps.values())), **_by_name(secrets.values())})
 
 
-def _catalog(inputs: Inputs, previous: Built | None, memo: Memo, *, same_documents: bool) -> Catalog:
+def _by_name(secrets: Iterable[Resource[Secret]]) -> Credentials:
+    return {(r.key.namespace, r.key.name): r for r in secrets}
+
+
+def _catalog(inputs: Inputs, kinds: Kinds, previous: Built | None, memo: Memo) -> Catalog:
     before = previous.mesh.catalog if previous else Catalog()
     domain = inputs.settings.domain
-    documents = before.documents if previous and same_documents else _definitions(inputs, domain, memo)
-    changes = _changed_registrations(previous.inputs if previous else Inputs(), inputs, same_documents=same_documents)
-    if not same_documents:
-        changes.update(_changed_entries(previous.inputs.resources if previous else {}, inputs.resources))
-    return catalog.update(before, changes, documents, domain, memo)
+    old = previous.kinds if previous else Kinds(by_type={})
+    changes = _changed_registrations(previous.inputs if previous else Inputs(), inputs, groups(old), groups(kinds))
+    changes.update(_changed_entries(old.of(WorkloadEntry), kinds.of(WorkloadEntry)))
+    return catalog.update(before, changes, _definitions(kinds, domain, memo), domain, memo)
 
 
-def _definitions(inputs: Inputs, domain: str, memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+def _definitions(kinds: Kinds, domain: str, memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
     """The same mapping as before if no document that declares a service changed."""
-    found: list[Definition] = []
-    cores = of_kind(inputs.resources, KubernetesService)
-    found += (memo.get(("core", core.key), (core,), partial(services.of_core, core, domain)) for core in cores)
-    for entry in of_kind(inputs.resources, ServiceEntry):
-        found += memo.get(("entry", entry.key), (entry,), partial(services.of_entry, entry, domain))
-    return memo.get(("definitions",), tuple(found), partial(_by_service, found, memo))
+    cores = tables.each(memo, "cores", kinds.of(KubernetesService), lambda _, core: (services.of_core(core, domain),), (domain,))
+    entries = tables.each(memo, "entries", kinds.of(ServiceEntry), lambda _, entry: services.of_entry(entry, domain), (domain,))
+    return memo.get(("definitions",), (cores, entries), partial(_by_service, memo, cores, entries))
 
 
-def _by_service(definitions: Iterable[Definition], memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:
+def _by_service(memo: Memo, *declared: Mapping[Key, tuple[Definition, ...]]) -> Mapping[ServiceKey, tuple[Definition, ...]]:
     found: dict[ServiceKey, list[Definition]] = {}
-    for definition in definitions:
+    for definition in (d for table in declared for group in table.values() for d in group):
         found.setdefault(ServiceKey(definition.service.host, definition.service.namespace), []).append(definition)
     return _addressed({key: tuple(sorted(group, key=lambda d: d.rank)) for key, group in sorted(found.items())}, memo)
 
@@ -125,15 +123,13 @@ def _with_address(key: ServiceKey, group: tuple[Definition, ...], address: str, 
     return memo.get(("addressed", key), (group, address), make)
 
 
-def _changed_registrations(before: Inputs, after: Inputs, *, same_documents: bool) -> dict[str, Workload | None]:
+def _changed_registrations(before: Inputs, after: Inputs, earlier: Groups, known: Groups) -> dict[str, Workload | None]:
     """Those that said something new, and those of whose group something new is said."""
     old, new = before.registrations, after.registrations
     changes: dict[str, Workload | None] = {services.registration_id(id_): None for id_ in old.keys() - new.keys()}
-    concerned = {id_ for id_, registration in new.items() if old.get(id_) is not registration}
-    grouped = [id_ for id_ in (concerned if same_documents else new) if LABEL in new[id_].labels]
-    known = groups(after.resources) if grouped else {}
-    if grouped and not same_documents:
-        earlier = groups(before.resources)
+    concerned = set(tables.changed(old, new))
+    if earlier is not known:
+        grouped = (id_ for id_, registration in new.items() if LABEL in registration.labels)
         concerned |= {id_ for id_ in grouped if group_of(new[id_], earlier) is not group_of(new[id_], known)}
     for id_ in sorted(concerned):
         registration = completed(new[id_], group_of(new[id_], known))
@@ -141,11 +137,12 @@ def _changed_registrations(before: Inputs, after: Inputs, *, same_documents: boo
     return changes
 
 
-def _changed_entries(before: Documents, after: Documents) -> dict[str, Workload | None]:
-    old = {r.key: r for r in of_kind(before, WorkloadEntry)}
-    new = {r.key: r for r in of_kind(after, WorkloadEntry)}
+Entries = Mapping[Key, Resource[WorkloadEntry]]
+
+
+def _changed_entries(old: Entries, new: Entries) -> dict[str, Workload | None]:
     changes: dict[str, Workload | None] = {str(key): None for key in old.keys() - new.keys()}
-    for key, entry in new.items():
-        if old.get(key) is not entry:
-            changes[str(key)] = services.workload_of_entry(str(key), key.name, key.namespace, entry.spec, entry.labels)
+    for key in tables.changed(old, new):
+        entry = new[key]
+        changes[str(key)] = services.workload_of_entry(str(key), key.name, key.namespace, entry.spec, entry.labels)
     return changes

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from tulle.compile import names, tls
+from tulle.compile import edge_tables, names, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.catalog import Backend
 from tulle.compile.gatewayapi import listener_tls
 from tulle.compile.gatewayapi.servers import ListenerServer
+from tulle.compile.memo import Memo
 from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
-from tulle.compile.steering import Steering
-from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, HttpConnections, TcpConnections
+from tulle.compile.served import Served, in_force
+from tulle.model.proxy import Cluster, EndpointGroup, FilterChain, TcpConnections
 from tulle.model.routing import DirectResponse, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Protocol
 from tulle.model.tls import DownstreamTls
-from tulle.resources.networking.gateway import Server
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
-
-if TYPE_CHECKING:
-    from tulle.compile.gateways import Served
 
 MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
 """What sidecars offer by ALPN to each other, as Istio's do: AUTO_PASSTHROUGH is for them alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Makers:
-    """How gateways make what TLS servers have in common with others."""
-
-    bound: Callable[[Scope, Served], Iterator[tuple[str, Steering]]]
-    """The VirtualServices in force at a server, with the hosts that both speak of."""
-    http: Callable[[str, list[Served]], HttpConnections]
-    """By the name of the route table."""
-    table: Callable[[Scope, str, int, list[Served]], RouteTable]
-    """By its name and the declared port."""
-
-
-def hosts(server: Server) -> frozenset[str]:
-    """Without the namespaces that they are for, which the first packet of TLS does not tell."""
-    return frozenset(written.rpartition("/")[2].lower() for written in server.hosts)
 
 
 Part = TypeVar("Part", Cluster, EndpointGroup)
@@ -66,7 +46,7 @@ class _Port:
         return bool(free)
 
 
-def chains(scope: Scope, group: Iterable[Served], makers: Makers) -> tuple[tuple[FilterChain, ...], tuple[RouteTable, ...]]:
+def chains(scope: Scope, group: Iterable[Served], memo: Memo) -> tuple[tuple[FilterChain, ...], tuple[RouteTable, ...]]:
     """What TLS servers on one address do. One that lacks its certificate is left out, and the others go on."""
     port, tables = _Port(), list[RouteTable]()
     for server in group:
@@ -74,12 +54,12 @@ def chains(scope: Scope, group: Iterable[Served], makers: Makers) -> tuple[tuple
         if spec is None:
             continue
         if spec.mode in tls.PASSING:
-            passed = _passed(scope, server, makers) if spec.mode is ServerTlsMode.PASSTHROUGH else _to_services(scope, server)
+            passed = _passed(scope, server, memo) if spec.mode is ServerTlsMode.PASSTHROUGH else _to_services(scope, server)
             for chain in passed:
                 port.add(chain)
         elif isinstance(ended := _ended(scope, server, spec), DownstreamTls):
-            made = _https_table(scope, server, makers) if server.protocol is Protocol.HTTPS else None
-            own = (_https(server, ended, made, makers),) if made else _tcp(scope, server, ended, makers)
+            made = _https_table(scope, server, memo) if server.protocol is Protocol.HTTPS else None
+            own = (_https(server, ended, made),) if made else _tcp(scope, server, ended, memo)
             added = [port.add(chain) for chain in own]
             if made and any(added):
                 tables.append(made)
@@ -112,9 +92,9 @@ def _server_names(hosts: Iterable[str]) -> tuple[str, ...]:
     return () if "*" in found else found
 
 
-def _https_table(scope: Scope, server: Served, makers: Makers) -> RouteTable:
+def _https_table(scope: Scope, server: Served, memo: Memo) -> RouteTable:
     name = f"https.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}"
-    table = makers.table(scope, name, server.declared_port, [server])
+    table = edge_tables.table(scope, name, server.declared_port, [server], memo)
     return _telling(table, server.spec.others, server) if isinstance(server.spec, ListenerServer) else table
 
 
@@ -129,20 +109,20 @@ def _telling(table: RouteTable, others: tuple[str, ...], server: Served) -> Rout
     return replace(table, virtual_hosts=(*kept, *found))
 
 
-def _https(server: Served, ended: DownstreamTls, table: RouteTable, makers: Makers) -> FilterChain:
+def _https(server: Served, ended: DownstreamTls, table: RouteTable) -> FilterChain:
     return FilterChain(
         name=table.name,
-        serve=makers.http(table.name, [server]),
+        serve=edge_tables.http(table.name, [server]),
         server_names=_server_names(host for _, host in server.hosts),
         tls=ended,
         source=server.source,
     )
 
 
-def _tcp(scope: Scope, server: Served, ended: DownstreamTls, makers: Makers) -> tuple[FilterChain, ...]:
+def _tcp(scope: Scope, server: Served, ended: DownstreamTls, memo: Memo) -> tuple[FilterChain, ...]:
     """For each pair of subnets the first TCP rule that holds takes all that comes out of TLS."""
     name = f"tls.{server.declared_port}.{server.spec.port.name}.{server.gateway.name}.{server.gateway.namespace}"
-    steerings = dict.fromkeys(steering for _, steering in makers.bound(scope, server))
+    steerings = in_force(scope, server, memo)
     base = FilterChain(
         name=name,
         serve=TcpConnections(stat_prefix=name, clusters=()),
@@ -152,10 +132,10 @@ def _tcp(scope: Scope, server: Served, ended: DownstreamTls, makers: Makers) -> 
     return tcp_routes.by_subnets(steerings, _place(scope, server), base)
 
 
-def _passed(scope: Scope, server: Served, makers: Makers) -> Iterator[FilterChain]:
+def _passed(scope: Scope, server: Served, memo: Memo) -> Iterator[FilterChain]:
     """Rules by server name, as far as the server offers the names."""
     place = _place(scope, server)
-    for steering in dict.fromkeys(steering for _, steering in makers.bound(scope, server)):
+    for steering in in_force(scope, server, memo):
         offered = tuple(pattern for ns, pattern in server.hosts if ns in ("*", steering.namespace))
         for rule, match in tcp_routes.tls_matches(steering, place):
             wanted = [common for sni in match.sni_hosts for p in offered if (common := names.overlap(p, sni.lower()))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tulle.compile.rules import Documents, of_kind
+from tulle.compile.kinds import Kinds
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Locality
 from tulle.model.resource import Key, Resource
@@ -17,8 +17,8 @@ LABEL = "tulle.dev/workload-group"
 Groups = Mapping[Key, Resource[WorkloadGroup]]
 
 
-def groups(documents: Documents) -> Groups:
-    return {r.key: r for r in of_kind(documents, WorkloadGroup)}
+def groups(kinds: Kinds) -> Groups:
+    return kinds.of(WorkloadGroup)
 
 
 def group_of(registration: Registration, known: Groups) -> Resource[WorkloadGroup] | None:

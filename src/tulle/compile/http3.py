@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from tulle.compile import names, protocols
 from tulle.compile.gatewayapi.servers import ListenerServer
+from tulle.compile.served import Served
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.resource import Resource, Source
 from tulle.model.service import Protocol
 from tulle.resources.annotations import HTTP3, Topology, http3, proxy_annotation
 from tulle.resources.networking.gateway import Gateway, Server
 from tulle.resources.networking.tls import ServerTlsMode, TlsVersion
-
-if TYPE_CHECKING:
-    from tulle.compile.gateways import Served
 
 PROTOCOLS = ("h3",)
 """Offered by ALPN over QUIC."""
@@ -41,7 +39,7 @@ def unfit(spec: Server, topology: Topology) -> str:
 
 def _asks_callers(spec: Server) -> bool:
     if isinstance(spec, ListenerServer):
-        return spec.ended is not None and spec.ended.authority is not None
+        return spec.ended is not None and bool(spec.ended.asks or spec.ended.authorities)
     return spec.tls is not None and spec.tls.mode in _ASKING
 
 

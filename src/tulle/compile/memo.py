@@ -36,3 +36,10 @@ class Memo:
             known = (made_from, make())
         self._fresh[name] = known
         return cast("T", known[1])
+
+    def renew(self, name: Hashable, start: T, update: Callable[[T], T]) -> T:
+        """What `update` makes of the last result of that name, or of `start` where none is known: for what is brought up to date."""
+        known = self._fresh.get(name) or self._older.pop(name, None)
+        made = update(known[1] if known else start)
+        self._fresh[name] = ((), made)
+        return made

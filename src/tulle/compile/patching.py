@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from tulle.compile.kinds import age
 from tulle.compile.memo import Memo
 from tulle.compile.rules import Rules
-from tulle.compile.steering import age
 from tulle.model.identity import selects
 from tulle.model.patches import Patch, PatchMatch, PatchSet
 from tulle.model.proxy import Node, Role

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar, cast
 
-from tulle.compile import names
+from tulle.compile import names, tables
 from tulle.compile.authorizers import authorizers
 from tulle.compile.gatewayapi import index as gateway_api
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.guards import NO_GUARDS, Guards, guards
+from tulle.compile.kinds import Kinds, age
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
-from tulle.compile.steering import Steering, age, delegates_of, steering
+from tulle.compile.steering import Steering, delegate_keys, steering
 from tulle.model.identity import selects
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources import mesh_config
+from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.networking.destination_rule import DestinationRule, Subset
 from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
@@ -26,9 +28,7 @@ from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.security import AuthorizationPolicy
 
-S = TypeVar("S")
 T = TypeVar("T")
-Documents = Mapping[Key, Resource[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,10 +56,11 @@ class Rules:
     """Equal by identity: the same object means that no rule changed."""
 
     root_namespace: str
-    steerings: tuple[Steering, ...]
-    """From the oldest."""
+    steerings: Mapping[Key, Steering]
+    """By VirtualService, from the oldest."""
     mesh: ByHost
-    by_gateway: Mapping[str, tuple[Steering, ...]]
+    by_gateway: Mapping[str, Mapping[Hashable, Steering]]
+    """By the name of a Gateway or the id of a listener, each under a name that no other has."""
     tunings: Mapping[str, tuple[Tuning, ...]]
     """By namespace; from the most specific host, with selectors first, then from the oldest."""
     tunings_by_host: Mapping[tuple[str, str], tuple[Tuning, ...]] = field(default_factory=dict)
@@ -115,25 +116,18 @@ def _picked(spec: Sidecar) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(spec.workload_selector.labels.items())) if spec.workload_selector else ()
 
 
-def of_kind(documents: Documents, spec: type[S]) -> list[Resource[S]]:
-    """The resources of one kind, from the oldest."""
-    return cast("list[Resource[S]]", sorted((r for r in documents.values() if isinstance(r.spec, spec)), key=age))
-
-
-def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) -> Rules:
-    virtual = of_kind(documents, VirtualService)
-    by_key = {r.key: r for r in virtual}
-    steerings = tuple(
-        memo.get(("steering", r.key), (r, delegates_of(r, by_key), domain), partial(steering, r, by_key, domain)) for r in virtual
-    )
-    tunings = _tunings(of_kind(documents, DestinationRule), domain, memo)
-    sidecars, gateways = of_kind(documents, Sidecar), of_kind(documents, Gateway)
-    index = gateway_api.arrange(documents, domain, memo)
+def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules:
+    virtual = kinds.of(VirtualService)
+    handed = tables.each(memo, "delegates", virtual, lambda _, r: delegate_keys(r))
+    steerings = _steerings(virtual, handed, domain, memo)
+    tunings = _tunings(list(kinds.of(DestinationRule).values()), domain, memo)
+    sidecars, gateways = tuple(kinds.of(Sidecar).values()), tuple(kinds.of(Gateway).values())
+    index = gateway_api.arrange(kinds, domain, memo)
     return Rules(
         root_namespace=root_namespace,
         steerings=steerings,
-        mesh=_by_host(s for s in steerings if names.MESH in s.gateways),
-        by_gateway={**index.by_gateway, **_grouped((g, s) for s in steerings for g in s.gateways if g != names.MESH)},
+        mesh=_by_host(steerings, memo),
+        by_gateway={**index.by_gateway, **tables.grouped(memo, "by gateway", cast("Mapping[Hashable, Steering]", steerings), _bound_to)},
         tunings=_grouped((t.key.namespace, t) for t in tunings),
         tunings_by_host=_grouped(((t.key.namespace, t.host), t) for t in tunings if not names.is_wildcard(t.host)),
         wild_tunings=_grouped((t.key.namespace, t) for t in tunings if names.is_wildcard(t.host)),
@@ -142,22 +136,47 @@ def arrange(documents: Documents, domain: str, root_namespace: str, memo: Memo) 
         gateways=tuple(sorted((*gateways, *index.gateways), key=age)),
         gateway_api=index,
         gateways_by_name={f"{g.key.namespace}/{g.key.name}": g for g in gateways},
-        delegates=frozenset(d.key for r in virtual for d in delegates_of(r, by_key) if d),
-        envoy_filters=tuple(of_kind(documents, EnvoyFilter)),
-        selectors=_selectors(steerings, tunings),
-        guards=_guards(documents, domain, root_namespace, memo),
+        delegates=frozenset(key for keys in handed.values() for key in keys if key in virtual),
+        envoy_filters=tuple(kinds.of(EnvoyFilter).values()),
+        selectors=_selectors(tables.each(memo, "selectors", steerings, lambda _, s: tuple(_asked(s))), tunings),
+        guards=_guards(kinds, domain, root_namespace, memo),
     )
 
 
-def _guards(documents: Documents, domain: str, root_namespace: str, memo: Memo) -> Guards:
+def _guards(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Guards:
     """The same object as before while no policy changes."""
-    policies = tuple(of_kind(documents, AuthorizationPolicy))
+    policies = tuple(kinds.of(AuthorizationPolicy).values())
     if not policies:
         return NO_GUARDS
-    config = documents.get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
+    config = kinds.of(ConfigMap).get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
     said = mesh_config.found_in("ConfigMap", config.key.name, config.spec) if config else mesh_config.NOTHING
     made_from = (policies, said, domain, root_namespace)
     return memo.get(("guards",), made_from, lambda: guards(policies, domain, root_namespace, authorizers(said, domain)))
+
+
+def _steerings(
+    virtual: Mapping[Key, Resource[VirtualService]], handed: Mapping[Key, tuple[Key, ...]], domain: str, memo: Memo
+) -> Mapping[Key, Steering]:
+    """Those that delegate are made of other documents, too."""
+    made_from: dict[Key, tuple[Resource[VirtualService] | None, ...]] = {}
+    for key, keys in handed.items():
+        if keys:
+            made_from[key] = (virtual[key], *(virtual.get(other) for other in keys))
+    alone = tables.each(
+        memo,
+        "steerings",
+        virtual if not made_from else {k: r for k, r in virtual.items() if k not in made_from},
+        lambda _, r: steering(r, {}, domain),
+        (domain,),
+    )
+    if not made_from:
+        return alone
+    united = tables.each(memo, "steerings that delegate", made_from, lambda key, _: steering(virtual[key], virtual, domain), (domain,))
+    return tables.union(memo, "steerings", {key: alone[key] if key in alone else united[key] for key in virtual})
+
+
+def _bound_to(made: Steering) -> Iterator[str]:
+    return (g for g in made.gateways if g != names.MESH)
 
 
 K = TypeVar("K")
@@ -170,10 +189,12 @@ def _grouped(pairs: Iterable[tuple[K, T]]) -> Mapping[K, tuple[T, ...]]:
     return {key: tuple(values) for key, values in found.items()}
 
 
-def _by_host(steerings: Iterable[Steering]) -> ByHost:
-    found = _grouped((host, s) for s in steerings for host in s.hosts)
+def _by_host(steerings: Mapping[Key, Steering], memo: Memo) -> ByHost:
+    groups = tables.grouped(memo, "by host", steerings, lambda s: s.hosts if names.MESH in s.gateways else ())
+    found = tables.values(memo, "by host", groups)
     wild = sorted((h for h in found if names.is_wildcard(h)), key=names.specificity)
-    return ByHost(exact={h: s for h, s in found.items() if not names.is_wildcard(h)}, wild=tuple((h, found[h]) for h in wild))
+    exact = {h: s for h, s in found.items() if not names.is_wildcard(h)} if wild else found
+    return ByHost(exact=exact, wild=tuple((h, found[h]) for h in wild))
 
 
 def _tunings(documents: list[Resource[DestinationRule]], domain: str, memo: Memo) -> list[Tuning]:
@@ -218,9 +239,14 @@ def _tuning(host: str, members: tuple[Resource[DestinationRule], ...]) -> Tuning
     )
 
 
-def _selectors(steerings: tuple[Steering, ...], tunings: list[Tuning]) -> tuple[Mapping[str, str], ...]:
-    conditions = [c.spec.source_labels for s in steerings for rule in s.http for c in rule.conditions if c.spec]
-    conditions += [m.source_labels for s in steerings for rule in s.tcp for m in rule.spec.match]
+def _asked(made: Steering) -> Iterator[Mapping[str, str]]:
+    """The labels of callers that a VirtualService's rules ask for."""
+    yield from (c.spec.source_labels for rule in made.http for c in rule.conditions if c.spec and c.spec.source_labels)
+    yield from (m.source_labels for rule in made.tcp for m in rule.spec.match if m.source_labels)
+
+
+def _selectors(asked: Mapping[Key, tuple[Mapping[str, str], ...]], tunings: list[Tuning]) -> tuple[Mapping[str, str], ...]:
+    conditions = [c for found in asked.values() for c in found]
     conditions += [t.selector for t in tunings if t.selector]
-    distinct = {tuple(sorted(c.items())): c for c in conditions if c}
+    distinct = {tuple(sorted(c.items())): c for c in conditions}
     return tuple(distinct[key] for key in sorted(distinct))

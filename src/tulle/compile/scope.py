@@ -29,6 +29,8 @@ class Structure:
     backends: Mapping[ServiceKey, Backend]
     rules: Rules
     credentials: Credentials = field(default_factory=dict)
+    ground: object = field(default_factory=object)
+    """Equal by identity: the same object as long as nothing but VirtualServices, routes of the Gateway API and endpoints change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import cast
 
-from tulle.compile import gateways, http3, names, protocols, tls
+from tulle.compile import http3, names, protocols, served, tables, tls
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
-from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
+from tulle.compile.gatewayapi.documents import ROUTES, Route
 from tulle.compile.guards import Policy, unused
+from tulle.compile.kinds import Kinds
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
 from tulle.compile.references import (
@@ -30,11 +31,11 @@ from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import selects
-from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Resource, Status, Violation
 from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
+from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import Secret
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
@@ -51,24 +52,61 @@ from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from tulle.resources.telemetry import Telemetry
 
-_KINDS = (VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, Sidecar, KubernetesService, Secret)
+_ACTIVE = (WorkloadEntry, Secret)
 _READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, PeerAuthentication, RequestAuthentication)
+_RULING = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, AuthorizationPolicy, EnvoyFilter, ConfigMap)
+_GROUNDED = (*_RULING, *_ACTIVE, *_READ_ONLY)
+"""Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed."""
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 
 
-def statuses(structure: Structure, inputs: Inputs, memo: Memo) -> Mapping[Key, Status]:
+def statuses(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Status]:
     """The status of each document, by its key."""
-    steerings = {s.key: s for s in structure.rules.steerings}
-    return {key: _status(structure, resource, steerings.get(key), memo) for key, resource in sorted(inputs.resources.items())}
+    made = [_grounded(structure, kinds, memo), _of_steerings(structure, memo), _of_routes(structure, memo)]
+    rest = kinds.but(VirtualService, *ROUTES, *_GROUNDED)
+    made.append({key: _status(structure, resource, memo) for group in rest for key, resource in group.items()})
+    return {key: status for table in made for key, status in table.items()}
 
 
-def _status(structure: Structure, resource: Resource[object], steering: Steering | None, memo: Memo) -> Status:
+def _grounded(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Status]:
+    """Of documents on which routes have no bearing."""
+    own: dict[Key, Resource[object]] = {}
+    for kind in _GROUNDED:
+        own.update(kinds.of(kind))
+    world = (structure.ground, structure.rules.gateways)
+    return tables.each(memo, "statuses", own, lambda _, resource: _status(structure, resource, memo), world)
+
+
+def _of_steerings(structure: Structure, memo: Memo) -> Mapping[Key, Status]:
+    """Those that share a host with others depend on them, so they are looked at every time."""
+    rules = structure.rules
+    groups = (*rules.mesh.exact.values(), *(found for _, found in rules.mesh.wild))
+    shared = {steering.key: steering for group in groups if len(group) > 1 for steering in group}
+    alone = {key: steering for key, steering in rules.steerings.items() if key not in shared} if shared else rules.steerings
+
+    def make(key: Key, steering: Steering) -> Status:
+        return _of_steering(_seen_from(structure, key.namespace, memo), steering, memo)
+
+    world = (structure.ground, rules.delegates, rules.gateway_api.by_service)
+    made = tables.each(memo, "statuses of steerings", alone, make, world)
+    return {**made, **{key: make(key, steering) for key, steering in shared.items()}}
+
+
+def _of_routes(structure: Structure, memo: Memo) -> Mapping[Key, Status]:
+    index = structure.rules.gateway_api
+    found = {key: (route, index.attachments.get(key, ())) for key, route in index.documents.routes.items()}
+
+    def make(key: Key, given: tuple[Resource[Route], tuple[Attachment, ...]]) -> Status:
+        return gateway_api.of_route(_seen_from(structure, key.namespace, memo), index, *given, memo)
+
+    return tables.each(memo, "statuses of routes", found, make, (structure.ground,))
+
+
+def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Status:
     spec, scope = resource.spec, _seen_from(structure, resource.key.namespace, memo)
-    if (said := gateway_api.status(scope, resource, memo)) is not None:
+    if (said := gateway_api.status(scope, resource)) is not None:
         return _with_http3(structure.rules, resource, said)
-    if steering is not None:
-        return _of_steering(scope, steering, memo)
     if isinstance(spec, DestinationRule):
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):
@@ -83,7 +121,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
     if isinstance(spec, ServiceEntry):
         return _of_entry(structure, resource, spec, memo)
     if isinstance(spec, KubernetesService):
-        return memo.get(("status", resource.key), (resource,), partial(_of_service, resource))
+        return _of_service(resource)
     if isinstance(spec, Sidecar):
         return _warned(resource, _sidecar_found(scope, resource, spec))
     if isinstance(spec, AuthorizationPolicy):
@@ -95,7 +133,7 @@ def _status(structure: Structure, resource: Resource[object], steering: Steering
             if (why := left_out(p))
         )
         return _warned(resource, found)
-    return _FINE if isinstance(spec, _KINDS + _READ_ONLY) else _useless(resource)
+    return _FINE if isinstance(spec, _ACTIVE + _READ_ONLY) else _useless(resource)
 
 
 def _of_policy(rules: Rules, policy: Policy) -> Iterator[Found]:
@@ -250,10 +288,10 @@ def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> I
     for index, server in enumerate(spec.servers):
         source = resource.at(f"spec.servers[{index}]")
         same = ((who, where, s) for who, where, s in earlier if (s.port.number, s.bind) == (server.port.number, server.bind))
-        clash = next((f"left out: {why}, as {who} ({where}) has it" for who, where, s in same if (why := gateways.clash(s, server))), "")
+        clash = next((f"left out: {why}, as {who} ({where}) has it" for who, where, s in same if (why := served.clash(s, server))), "")
         if clash:
             yield source, clash
-        elif not gateways.unsupported(server, protocols.named(server.port.protocol) or Protocol.HTTP):
+        elif not served.unsupported(server, protocols.named(server.port.protocol) or Protocol.HTTP):
             earlier.append(("this Gateway", str(source.origin), server))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tulle.compile import delegation, names
+from tulle.compile.kinds import Age, age
 from tulle.model.resource import Key, Resource, Source
 from tulle.model.routing import Route, Skipped
 from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute, TcpRoute, TlsRoute, VirtualService
@@ -14,14 +15,8 @@ from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute, Tcp
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
 
-Age = tuple[int, str, str]
 Parts = tuple[tuple[Route, ...], tuple[Skipped, ...]]
 """Routes, and the rules that are not among them."""
-
-
-def age(resource: Resource[object]) -> Age:
-    """Sorts resources from the oldest; equals by name, then namespace (BEHAVIOURS 6)."""
-    return (resource.created, resource.key.name, resource.key.namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +96,9 @@ class Steering:
 Documents = Mapping[Key, Resource[VirtualService]]
 
 
-def delegates_of(resource: Resource[VirtualService], documents: Documents) -> tuple[Resource[VirtualService] | None, ...]:
-    """The documents that this one hands requests to, None for one that does not exist."""
-    return tuple(documents.get(_delegate_key(resource, rule)) for rule in resource.spec.http if rule.delegate)
+def delegate_keys(resource: Resource[VirtualService]) -> tuple[Key, ...]:
+    """The documents that this one hands requests to."""
+    return tuple(_delegate_key(resource, rule) for rule in resource.spec.http if rule.delegate)
 
 
 def steering(resource: Resource[VirtualService], documents: Documents, domain: str) -> Steering:

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tulle.compile import clusters, edge_tls, gateways, inbound, upstreams
+from tulle.compile import clusters, edge_tls, gateways, inbound, served, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
+from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
 from tulle.compile.originate import endpoints_for, secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
@@ -34,9 +35,9 @@ def _sidecar(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     return ProxyView(layers=(_own(mesh, node, found), *forward, *shared, *_secrets(mesh, scope, shared)))
 
 
-def gateway_addresses(mesh: Mesh, node: Node) -> tuple[gateways.Served, ...]:
+def gateway_addresses(mesh: Mesh, node: Node) -> tuple[served.Served, ...]:
     """The servers of all Gateways that pick a gateway proxy: where each is served, or why it is not (`dropped`)."""
-    return gateways.servers(mesh.structure.rules, node.labels, node.bind, privileged=node.privileged_ports)
+    return served.servers(mesh.structure.rules, node.labels, node.bind, privileged=node.privileged_ports)
 
 
 def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
@@ -71,9 +72,8 @@ def _forward_listener(node: Node) -> tuple[Listener, ...]:
 def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, node: Node) -> Layer:
     """The endpoints of all clusters of a scope that do not hold their own, and the clusters that depend on the proxy's place."""
     caller = standpoint(node.locality, node.labels, node.ip, placed.labels) if placed.hosts else ANYWHERE
-    return mesh.memo.get(
-        ("endpoint layer", scope.id, caller), (scope, mesh.catalog), lambda: _gathered(mesh, scope, backends, placed, caller)
-    )
+    footing = (scope.structure.ground, scope.structure.rules.gateway_api.calls, backends, placed, mesh.catalog)
+    return mesh.memo.get(("endpoint layer", scope.id, caller), footing, lambda: _gathered(mesh, scope, backends, placed, caller))
 
 
 def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, caller: Standpoint) -> Layer:
@@ -122,8 +122,8 @@ def _named(mesh: Mesh, scope: Scope) -> tuple[Layer, ...]:
 
 def _askable(scope: Scope) -> tuple[Backend, ...]:
     which = scope.id
-    served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
-    return tuple(dict.fromkeys(b for server in served if not server.dropped for b in edge_tls.direct(scope, server)))
+    there = served.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
+    return tuple(dict.fromkeys(b for server in there if not server.dropped for b in edge_tls.direct(scope, server)))
 
 
 def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -141,16 +141,22 @@ def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | 
 
 def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Placed]:
     """A gateway has clusters only for what its rules send to."""
-    which = scope.id
-    served = gateways.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
-    listeners, tables = gateways.listeners(scope, served)
-    bound = {steering for server in served if not server.dropped for _, steering in gateways.bound(scope, server)}
-    deciding = {a.host for a in scope.structure.rules.guards.authorizers.values()}
-    hosts = sorted({t for t in (*(t for steering in bound for t in steering.targets), *deciding) if t in scope.backends})
+    which, memo = scope.id, mesh.memo
+    there = served.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
+    listeners, tables = gateways.listeners(scope, there, memo)
+    sent = {t for server in there if not server.dropped for t in served.targets(scope, server, memo)}
+    sent.update(a.host for a in scope.structure.rules.guards.authorizers.values())
+    hosts = tuple(sorted(t for t in sent if t in scope.backends))
+    footing = (scope.structure.ground, scope.structure.rules.gateway_api.calls, hosts)
+    backends, placed, made = memo.get(("gateway clusters", which), footing, lambda: _sent_to(scope, hosts, memo))
+    shared = layer(("gateway", which), memo, listeners=listeners, route_tables=tables, clusters=made)
+    return shared, backends, placed
+
+
+def _sent_to(scope: Scope, hosts: tuple[str, ...], memo: Memo) -> tuple[tuple[Backend, ...], Placed, tuple[Cluster, ...]]:
     backends = tuple(scope.backends[host] for host in hosts)
     placed = clusters.placed((b, scope.tuning(b.key.host)) for b in backends)
     made: list[Cluster] = [clusters.BLACK_HOLE_CLUSTER]
     for backend in (b for b in backends if b.key.host not in placed.inline):
-        made += secured(scope, backend, clusters.clusters(backend, scope.tuning(backend.key.host), mesh.memo, edge=True), mesh.memo)
-    shared = layer(("gateway", which), mesh.memo, listeners=listeners, route_tables=tables, clusters=tuple(made))
-    return shared, backends, placed
+        made += secured(scope, backend, clusters.clusters(backend, scope.tuning(backend.key.host), memo, edge=True), memo)
+    return backends, placed, tuple(made)

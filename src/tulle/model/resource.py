@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Labels
@@ -12,8 +12,7 @@ from tulle.model.identity import NO_LABELS, Labels
 SpecT = TypeVar("SpecT", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Key:
+class Key(NamedTuple):
     """Names one resource. `kind` is the plain kind (`VirtualService`), the same for all served API versions."""
 
     kind: str

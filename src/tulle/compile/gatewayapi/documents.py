@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from tulle.compile import tables
+from tulle.compile.kinds import Kinds
 from tulle.compile.memo import Memo
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Labels
@@ -36,6 +38,7 @@ _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 S = TypeVar("S")
 Route = HttpRoute | GrpcRoute | TlsRoute | TcpRoute | UdpRoute
 ROUTES = (HttpRoute, GrpcRoute, TlsRoute, TcpRoute, UdpRoute)
+_BESIDE = (GatewayClass, Gateway, ListenerSet, ReferenceGrant, BackendTlsPolicy, BackendTrafficPolicy, Namespace)
 Reference = tuple[str, str, str]
 """Group, kind and namespace."""
 
@@ -47,7 +50,7 @@ class Documents:
     classes: Mapping[str, Resource[GatewayClass]]
     gateways: tuple[Resource[Gateway], ...]
     sets: tuple[Resource[ListenerSet], ...]
-    routes: tuple[Resource[Route], ...]
+    routes: Mapping[Key, Resource[Route]]
     grants: Mapping[tuple[Reference, Reference], frozenset[str | None]]
     """From whom to what: the names that may be referred to; None stands for all."""
     namespaces: Mapping[str, Labels]
@@ -79,28 +82,28 @@ def is_controller(name: str) -> bool:
     return name in _CONTROLLERS
 
 
-def collect(resources: Mapping[Key, Resource[object]], memo: Memo) -> Documents:
+def collect(kinds: Kinds, memo: Memo) -> Documents:
     """The same object as before, if no document of the Gateway API changed."""
-    kinds = (GatewayClass, Gateway, ListenerSet, *ROUTES, ReferenceGrant, BackendTlsPolicy, BackendTrafficPolicy, Namespace)
-    own = tuple(sorted((r for r in resources.values() if type(r.spec) in kinds), key=seniority))
-    return memo.get(("gateway api documents",), own, lambda: _collected(own))
+    routes = tables.union(memo, "gateway api routes", *(cast("Mapping[Key, Resource[Route]]", kinds.of(kind)) for kind in ROUTES))
+    own = (*(kinds.of(kind) for kind in _BESIDE), routes)
+    return memo.get(("gateway api documents",), own, lambda: _collected(kinds, tables.ordered(memo, "routes", routes, seniority)))
 
 
-def _collected(own: tuple[Resource[object], ...]) -> Documents:
+def _collected(kinds: Kinds, routes: Mapping[Key, Resource[Route]]) -> Documents:
     return Documents(
-        classes={r.key.name: r for r in _of(own, GatewayClass)},
-        gateways=_of(own, Gateway),
-        sets=_of(own, ListenerSet),
-        routes=cast("tuple[Resource[Route], ...]", tuple(r for r in own if type(r.spec) in ROUTES)),
-        grants=_grants(_of(own, ReferenceGrant)),
-        namespaces={r.key.name: FrozenMap({**r.labels, _NAMESPACE_NAME: r.key.name}) for r in _of(own, Namespace)},
-        tls_policies=_of(own, BackendTlsPolicy),
-        traffic_policies=_of(own, BackendTrafficPolicy),
+        classes={r.key.name: r for r in _of(kinds, GatewayClass)},
+        gateways=_of(kinds, Gateway),
+        sets=_of(kinds, ListenerSet),
+        routes=routes,
+        grants=_grants(_of(kinds, ReferenceGrant)),
+        namespaces={r.key.name: FrozenMap({**r.labels, _NAMESPACE_NAME: r.key.name}) for r in _of(kinds, Namespace)},
+        tls_policies=_of(kinds, BackendTlsPolicy),
+        traffic_policies=_of(kinds, BackendTrafficPolicy),
     )
 
 
-def _of(own: tuple[Resource[object], ...], spec: type[S]) -> tuple[Resource[S], ...]:
-    return cast("tuple[Resource[S], ...]", tuple(r for r in own if type(r.spec) is spec))
+def _of(kinds: Kinds, spec: type[S]) -> tuple[Resource[S], ...]:
+    return tuple(sorted(kinds.of(spec).values(), key=seniority))
 
 
 def _grants(grants: tuple[Resource[ReferenceGrant], ...]) -> Mapping[tuple[Reference, Reference], frozenset[str | None]]:

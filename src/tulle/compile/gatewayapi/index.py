@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +15,7 @@ from tulle.compile.gatewayapi.documents import Documents, Route, collect
 from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, refusal, sections
 from tulle.compile.gatewayapi.servers import as_gateway
 from tulle.compile.gatewayapi.steerings import Maker
+from tulle.compile.kinds import Kinds
 from tulle.compile.memo import Memo
 from tulle.compile.steering import Steering
 from tulle.model.resource import Key, Resource
@@ -35,8 +36,8 @@ class Index:
     """By the id of a listener, the routes that it takes."""
     gateways: tuple[Resource[Servers], ...]
     """The Gateways, in the words of Istio's."""
-    by_gateway: Mapping[str, tuple[Steering, ...]]
-    """By the id of a listener."""
+    by_gateway: Mapping[str, Mapping[Hashable, Steering]]
+    """By the id of a listener, each under a name that no other has."""
     by_service: Mapping[str, Mapping[str, Steering]] = field(default_factory=dict)
     """By the full name of a service, and by audience: empty for all."""
     calls: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -54,9 +55,9 @@ class Index:
         return (found.get(namespace) or found.get("")) if found else None
 
 
-def arrange(resources: Mapping[Key, Resource[object]], domain: str, memo: Memo) -> Index:
+def arrange(kinds: Kinds, domain: str, memo: Memo) -> Index:
     """The same object as before, if no document of the Gateway API changed."""
-    documents = collect(resources, memo)
+    documents = collect(kinds, memo)
     return memo.get(("gateway api",), (documents, domain), lambda: _arranged(documents, domain, memo))
 
 
@@ -67,7 +68,7 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
     # What routes can be attached to changes seldom, and routes often.
     footing = (*served.values(), *documents.gateways, *documents.sets, *documents.namespaces.items(), domain)
     token = memo.get(("gateway api parents",), footing, object)
-    every = (memo.get(("attached", r.key), (r, token), partial(_attached, r, parents)) for r in documents.routes)
+    every = (memo.get(("attached", r.key), (r, token), partial(_attached, r, parents)) for r in documents.routes.values())
     found = one_kind_per_host(tuple(a for group in every for a in group))
     by_section = _by_section(found)
     shown = clients(documents)
@@ -126,18 +127,22 @@ def _calls(found: Iterable[Attachment], maker: Maker) -> Mapping[str, frozenset[
 
 def _bound(
     maker: Maker, section: Section, known: Sections, by_section: Mapping[str, tuple[Attachment, ...]]
-) -> Iterator[tuple[str, tuple[Steering, ...]]]:
+) -> Iterator[tuple[str, Mapping[Hashable, Steering]]]:
     """The rules of a listener, by the id of the server that they are bound to."""
     if not section.usable:
         return
     found = by_section.get(section.id, ())
     if section.ends_connections:
         for host, own in told_apart(section, found).items():
-            yield section.bound(host), tuple(maker.of_host(section, host, own))
+            yield section.bound(host), _named(maker.of_host(section, host, own))
         return
     siblings = [s for s in known.all if s is not section and s.usable and s.spec.port == section.spec.port]
     narrower = tuple(s.hostname for s in siblings if s.hostname != section.hostname and names.covers(section.hostname, s.hostname))
-    yield section.id, tuple(maker.of_section(section, found, narrower, shared=bool(siblings)))
+    yield section.id, _named(maker.of_section(section, found, narrower, shared=bool(siblings)))
+
+
+def _named(made: Iterable[Steering]) -> Mapping[Hashable, Steering]:
+    return {(steering.key, steering.hosts): steering for steering in made}
 
 
 def _by_service(maker: Maker, found: Iterable[Attachment]) -> Mapping[str, Mapping[str, Steering]]:

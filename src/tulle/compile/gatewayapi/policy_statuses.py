@@ -73,7 +73,7 @@ def _said(
             "conditions": as_json(*conditions),
         }
         for key, known in index.sections.items()
-        if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, ()))
+        if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, {}).values())
     ]
     return Status(conditions=conditions, warnings=warnings(policy, problems), details=FrozenMap({"ancestors": ancestors[:_MOST]}))
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tulle.compile.gatewayapi import clients, listener_statuses, policy_statuses
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
-from tulle.compile.gatewayapi.documents import CONTROLLER, ROUTES, Route, is_controller
+from tulle.compile.gatewayapi.documents import CONTROLLER, Route, is_controller
 from tulle.compile.gatewayapi.features import FEATURES
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listeners import FINE, Section, Sections, Verdict, parent_of, refusal, takes_set
@@ -40,11 +40,9 @@ _PASSIVE = (ReferenceGrant, Namespace, ConfigMap)
 """Kinds of which nothing more is said than that they are taken."""
 
 
-def status(scope: Scope, resource: Resource[object], memo: Memo) -> Status | None:
-    """None for documents of other APIs. `scope`: the mesh as the document's namespace knows it."""
+def status(scope: Scope, resource: Resource[object]) -> Status | None:
+    """Of all but routes; None for documents of other APIs. `scope`: the mesh as the document's namespace knows it."""
     index, spec = scope.structure.rules.gateway_api, resource.spec
-    if type(spec) in ROUTES:
-        return _of_route(scope, index, cast("Resource[Route]", resource), memo)
     if isinstance(spec, Gateway):
         return _of_gateway(scope, index, cast("Resource[Gateway]", resource))
     if isinstance(spec, ListenerSet):
@@ -183,10 +181,9 @@ def _set_refused(index: Index, gateway: Sections | None, resource: Resource[List
 # Routes
 
 
-def _of_route(scope: Scope, index: Index, route: Resource[Route], memo: Memo) -> Status:
-    found = index.attachments.get(route.key, ())
+def of_route(scope: Scope, index: Index, route: Resource[Route], attached: tuple[Attachment, ...], memo: Memo) -> Status:
     documents, domain = index.documents, scope.domain
-    found = tuple(_to_known(a, scope) for a in found)
+    found = tuple(_to_known(a, scope) for a in attached)
     rules = tuple(dict.fromkeys(e.rule for e in entries(route, documents, domain, memo)))
     refs = tuple(ref for rule in rules for ref in rule.refs()) or tuple(r for _, r, _ in connection_refs(route, documents, domain))
     seen = tuple(scope.backends.get(ref.host) for ref in refs)
