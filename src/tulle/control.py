@@ -15,8 +15,6 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.types import ASGIApp
-
 from tulle.agent import validation
 from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
@@ -36,6 +34,7 @@ from tulle.server.consul.api import consul_app
 from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
+from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
@@ -50,6 +49,9 @@ from tulle.translate.translator import Translator
 
 HISTORY = 4
 """So many earlier versions of a document are remembered, to fall back to."""
+BREATH = 3.0
+"""A rebuild is followed by a rest of so many times as long as it took, in which changes gather: a lone change never waits for one."""
+LONGEST_BREATH = 0.5
 PENDING_REFUSALS = 64
 """Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
 
@@ -125,7 +127,7 @@ class Control:
             for task in running:
                 task.cancel()
 
-    def _application(self, definitions: Definitions | None) -> ASGIApp:
+    def _application(self, definitions: Definitions | None) -> Guard:
         return application(
             self.documents,
             self.registrations,
@@ -191,12 +193,12 @@ class Control:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            begun = time.monotonic()
             try:
                 self._rebuild()
             except Exception:  # noqa: BLE001 - the pump: whatever is wrong, the mesh that was built last goes on
                 _log.exception("the mesh could not be built anew; the last one stays in force", revision=self.revision)
-            # Lets everything else have a turn, and further changes gather.
-            await asyncio.sleep(0)
+            await asyncio.sleep(min(BREATH * (time.monotonic() - begun), LONGEST_BREATH))
 
     def _rebuild(self) -> None:
         self.built = build(self.inputs, self.built)

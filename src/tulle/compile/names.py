@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 MESH = "mesh"
 """The gateway name that stands for all sidecars."""
@@ -49,6 +50,7 @@ def specificity(host: str) -> tuple[bool, int, str]:
     return (is_wildcard(host), -len(host), host)
 
 
+@lru_cache(maxsize=100_000)
 def is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

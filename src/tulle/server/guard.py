@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tulle.logs import Log
+from tulle.server.quick import Head, Question, Understand
 
 REQUESTS = Counter("tulle_http_requests", "Requests to the HTTP API.", ("method", "code"))
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -23,11 +24,18 @@ _log = Log("http")
 
 
 class Guard:
-    """Wraps the application."""
+    """Wraps the application, and the short way to a part of it."""
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, *, loopback: bool, understand: Understand | None = None) -> None:
         self._app = app
         self._loopback = loopback
+        self._understand = understand
+
+    def question(self, head: Head) -> Question | None:
+        """What a head asks on the short way; None for what must go the long way, or may not be asked."""
+        if self._understand is None or self._refusal("GET", Headers(raw=list(head.headers))):
+            return None
+        return self._understand(head)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -11,6 +11,8 @@ import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,10 +23,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tulle.registry.registrations import Registrations
+from tulle.server.consul.app import ConsulApp
 from tulle.server.documents_api import DocumentsApi
-from tulle.server.guard import Guard
+from tulle.server.guard import REQUESTS, Guard
 from tulle.server.live_api import LiveApi
 from tulle.server.ports import Live
+from tulle.server.quick import Connection, Lane
 from tulle.server.registry_api import RegistryApi
 from tulle.settings import Address
 from tulle.store.documents import Documents
@@ -44,9 +48,9 @@ def application(
     live: Live,
     *,
     loopback: bool,
-    consul: ASGIApp | None = None,
+    consul: ConsulApp | None = None,
     more: Sequence[Route] = (),
-) -> ASGIApp:
+) -> Guard:
     """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host.
 
     `consul` answers for all paths under `/v1/`; `more` are further routes of Tulle's own API.
@@ -60,7 +64,7 @@ def application(
     handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(_Beside(app, consul) if consul else app, loopback=loopback)
+    return Guard(_Beside(app, consul), loopback=loopback, understand=consul.question) if consul else Guard(app, loopback=loopback)
 
 
 class _Beside:
@@ -124,11 +128,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
+async def serve(app: Guard, listener: socket.socket) -> None:
     """Serves until it is cancelled; then requests under way have GRACE seconds to end."""
+    lane = Lane(b"/v1/", app.question, lambda status: REQUESTS.labels("GET", status).inc())
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(Connection, lane)),
         ws="none",
         lifespan="off",
         log_config=None,

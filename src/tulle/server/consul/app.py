@@ -7,8 +7,9 @@ answered before is answered from memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
@@ -18,14 +19,13 @@ from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
 from tulle.server.consul.acl import admission
 from tulle.server.consul.acl.visible import visible
-from tulle.server.consul.wire import Ask, Blocking, Found, Reply, query_of, secret_of
+from tulle.server.consul.reading import Answers, Reading, Telling, lines
+from tulle.server.consul.wire import Ask, Found, Reply, query_of, secret_of
+from tulle.server.quick import Head, Question
 from tulle.store.port import StoreError
 
 BODY_LIMIT = 2 * 1024 * 1024
 """Bytes of a body; a transaction of values is the largest."""
-REMEMBERED = 4096
-"""So many answers are kept, until what they tell of changes."""
-_NOT_IN_KEY = ("index", "wait", "stale", "consistent", "cached", "token", "max_stale", "leader")
 
 Handler = Callable[[Ask], Awaitable[Reply] | Reply | Found]
 
@@ -50,25 +50,24 @@ class ConsulApp:
         self._routes: dict[str, dict[str, Handler]] = {}
         for route in routes:
             self._routes.setdefault(route.path, {})[route.method] = route.handler
-        self._remembered: dict[tuple[object, ...], tuple[int, Reply, bytes]] = {}
+        self._answers = Answers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            path, handlers, rest = self._find(scope)
+            path, handlers, rest = self._find(scope.get("raw_path") or scope["path"].encode())
             method = scope["method"]
             handler = handlers.get("GET" if method == "HEAD" else method)
             if handler is None:
                 await _answer(send, _no_method(method, tuple(handlers)))
                 return
-            ask = self._admitted(path, await _read(scope, receive, rest))
-            if not path.startswith("/v1/agent/"):
-                self._check_datacenter(ask)
+            body = await _body(receive) if method in ("PUT", "POST", "DELETE") else b""
+            ask = self._ask(method, (path, rest), scope["query_string"], scope["headers"], body)
             result = handler(ask)
             if isinstance(result, Found):
-                await self._answer_found(send, receive, (path, rest), ask, result)
+                await self._answer_found(send, receive, self._reading(path, ask, result))
             else:
                 reply = result if isinstance(result, Reply) else await result
-                await _answer(send, visible(path, ask, reply), _indent(ask))
+                await _answer(send, visible(path, ask, reply), ask.indent)
         except Refused as refused:
             await _answer(send, text(refused.status, refused.message))
         except StoreError as error:
@@ -76,8 +75,30 @@ class ConsulApp:
         except _Gone:
             return
 
-    def _find(self, scope: Scope) -> tuple[str, Mapping[str, Handler], str]:
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    def question(self, head: Head) -> Question | None:
+        """What a GET asks that can be answered from memory; None for all else, and for what is refused."""
+        try:
+            path, handlers, rest = self._find(head.path)
+            handler = handlers.get("GET")
+            if handler is None or iscoroutinefunction(handler):
+                return None
+            ask = self._ask("GET", (path, rest), head.query, head.headers, b"")
+            result = handler(ask)
+            if isinstance(result, Found):
+                return self._reading(path, ask, result)
+            return Telling(visible(path, ask, result), ask.indent) if isinstance(result, Reply) else None
+        except Refused:
+            return None
+
+    def _ask(self, method: str, path: tuple[str, str], query: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Ask:
+        """The request, where it may be made at all. Raises Refused."""
+        named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        ask = self._admitted(path[0], Ask(method=method, rest=path[1], query=query_of(query), body=body, headers=named))
+        if not path[0].startswith("/v1/agent/"):
+            self._check_datacenter(ask)
+        return ask
+
+    def _find(self, raw: bytes) -> tuple[str, Mapping[str, Handler], str]:
         path = raw.partition(b"?")[0].decode("latin-1")
         if path in self._routes and not path.endswith("/"):
             return path, self._routes[path], ""
@@ -100,78 +121,52 @@ class ConsulApp:
         admission.admit(ask.method, path, known, self._registry.tables)
         return known
 
+    def _is_admitted(self, ask: Ask) -> bool:
+        """Whether who asks still has the rights that it had."""
+        try:
+            return self._authorities is None or self._authorities.of(ask.secret) is ask.authority
+        except Refused:
+            return False
+
     # === reading, and waiting
 
-    async def _answer_found(self, send: Send, receive: Receive, path: tuple[str, str], ask: Ask, found: Found) -> None:
-        blocking = Blocking.of(ask)
-        if blocking.index or found.until_hash:
-            await self._wait(found, blocking, receive)
-        index, reply, body = self._look(path, ask, found)
-        headers = {
-            "x-consul-index": str(index),
-            "x-consul-knownleader": "true",
-            "x-consul-lastcontact": "0",
-            "x-consul-effective-consistency": blocking.consistency,
-            **reply.headers,
-        }
-        if blocking.cached:
-            headers["x-cache"] = "MISS"
-        await _send(send, reply.status, reply.media, headers, body)
+    def _reading(self, path: str, ask: Ask, found: Found) -> Reading:
+        return Reading(self._registry, self._answers, path, ask, found, lambda: self._is_admitted(ask))
 
-    def _look(self, path: tuple[str, str], ask: Ask, found: Found) -> tuple[int, Reply, bytes]:
-        """The answer as it is now, remembered as long as its index stays."""
-        asked = tuple((name, values) for name, values in ask.query.items() if name not in _NOT_IN_KEY)
-        key = (*path, asked, None if ask.authority.is_free else ask.authority)
-        index = self._index(found)
-        known = self._remembered.get(key)
-        if known and known[0] == index:
-            return known
-        reply = visible(path[0], ask, found.look())
-        if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
-        answer = (index, reply, reply.bytes(_indent(ask)))
-        self._remembered[key] = answer
-        return answer
+    async def _answer_found(self, send: Send, receive: Receive, reading: Reading) -> None:
+        if not reading.has_news():
+            await self._wait(reading, receive)
+        answer = reading.answer()
+        await _send(send, answer.status, answer.lines, answer.body)
 
-    def _index(self, found: Found) -> int:
-        return found.index() if found.index else self._registry.waiting.index(found.topics)
-
-    async def _wait(self, found: Found, blocking: Blocking, receive: Receive) -> None:
-        """Until the index is above the one that the reader knows, its time is over, or it went away (raises _Gone)."""
-        if not self._is_known(found, blocking):
-            return
-        wait = blocking.wait + self._registry.dice.uniform(0, blocking.wait / 16)
-        end = asyncio.get_running_loop().time() + wait
+    async def _wait(self, reading: Reading, receive: Receive) -> None:
+        """Until there are news, the reader's time is over, or it went away (raises _Gone)."""
+        end = asyncio.get_running_loop().time() + reading.patience()
         async with asyncio.TaskGroup() as tasks:
             leaving = tasks.create_task(_until_gone(receive))
-            while self._is_known(found, blocking) and not leaving.done() and not self._registry.waiting.closed:
-                if not await self._wait_once(found, leaving, end):
+            while not (reading.has_news() or leaving.done()):
+                if not await _wait_once(reading, leaving, end):
                     break
             gone = leaving.done()
             leaving.cancel()
         if gone:
             raise _Gone
 
-    def _is_known(self, found: Found, blocking: Blocking) -> bool:
-        """Whether the reader has all that there is to tell."""
-        if found.until_hash:
-            return found.look().headers.get("x-consul-contenthash") == found.until_hash
-        return self._index(found) <= blocking.index
 
-    async def _wait_once(self, found: Found, leaving: asyncio.Task[None], end: float) -> bool:
-        """For the next change. Whether there is time left."""
-        loop = asyncio.get_running_loop()
-        waiter = self._registry.waiting.wait(found.topics)
-        stop = _stopping(waiter)
-        leaving.add_done_callback(stop)
-        timer = loop.call_at(end, stop)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            waiter.cancel()
-            leaving.remove_done_callback(stop)
-        return loop.time() < end
+async def _wait_once(reading: Reading, leaving: asyncio.Task[None], end: float) -> bool:
+    """For the next change. Whether there is time left."""
+    loop = asyncio.get_running_loop()
+    waiter = reading.change()
+    stop = _stopping(waiter)
+    leaving.add_done_callback(stop)
+    timer = loop.call_at(end, stop)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        waiter.cancel()
+        leaving.remove_done_callback(stop)
+    return loop.time() < end
 
 
 class _Gone(Exception):  # noqa: N818 - nothing is wrong
@@ -189,15 +184,6 @@ def _stopping(waiter: asyncio.Future[None]) -> Callable[..., None]:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
-
-
-async def _read(scope: Scope, receive: Receive, rest: str) -> Ask:
-    query = query_of(scope["query_string"])
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    body = b""
-    if scope["method"] in ("PUT", "POST", "DELETE"):
-        body = await _body(receive)
-    return Ask(method=scope["method"], rest=rest, query=query, body=body, headers=headers)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -221,10 +207,6 @@ def _plain(rest: str) -> str:
         raise Refused(400, "Invalid URL path: not UTF-8") from None
 
 
-def _indent(ask: Ask) -> int | None:
-    return 4 if ask.has("pretty") else None
-
-
 def text(status: int, message: str) -> Reply:
     return Reply(status=status, body=message.encode(errors="replace"), media="text/plain; charset=utf-8")
 
@@ -238,11 +220,11 @@ def _no_method(method: str, allowed: tuple[str, ...]) -> Reply:
 
 
 async def _answer(send: Send, reply: Reply, indent: int | None = None) -> None:
-    await _send(send, reply.status, reply.media, reply.headers, reply.bytes(indent))
+    body = reply.bytes(indent)
+    await _send(send, reply.status, lines(reply.headers, reply.media, len(body)), body)
 
 
-async def _send(send: Send, status: int, media: str, headers: Mapping[str, str], body: bytes) -> None:
-    given = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    given += [(b"content-type", media.encode()), (b"content-length", str(len(body)).encode()), (b"vary", b"Accept-Encoding")]
+async def _send(send: Send, status: int, header: bytes, body: bytes) -> None:
+    given = [tuple(line.split(b": ", 1)) for line in header.split(b"\r\n")[:-1]]
     await send({"type": "http.response.start", "status": status, "headers": given})
     await send({"type": "http.response.body", "body": body})

@@ -54,6 +54,10 @@ class Ask:
             return value in TRUE
         raise Refused(400, f"Invalid value for ?{name}")
 
+    @property
+    def indent(self) -> int | None:
+        return 4 if self.has("pretty") else None
+
     def number(self, name: str) -> int | None:
         """A parameter that is a number of 64 bits; None where it was not given. Raises Refused."""
         text = self.get(name)
@@ -98,7 +102,10 @@ TRUE_REPLY = Reply(value=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A question to the registry whose answer may change: what to watch, and how to answer now."""
+    """A question to the registry whose answer may change: what to watch, and how to answer now.
+
+    What a handler decides on must stand for as long as the topics and the asker's rights do: until then it is not asked again.
+    """
 
     topics: tuple[Topic, ...]
     look: Callable[[], Reply]

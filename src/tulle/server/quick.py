@@ -1,0 +1,269 @@
+"""The short way for GET requests whose answer is in memory: from the bytes of a request to those of its answer, without a task.
+
+In front stands a cache of questions by the whole head of a request, byte for byte: so host, token and every parameter tell questions apart.
+Those who wait for the same change are woken together, and share what they are told. Whatever is out of the ordinary (bodies,
+pipelining, HTTP/1.0, `Connection: close`, clients that do not read what they asked for) goes the long way, through uvicorn and ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import islice
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+REMEMBERED = 4096
+"""So many questions are known by their heads."""
+LONGEST = 8192
+"""Bytes of a head that is worth to be remembered."""
+LARGEST_HEAD = 64 * 1024
+"""Bytes of any head; a longer one is refused."""
+TOGETHER = 128
+"""So many who wait are told in one go, before everybody else has a turn."""
+_END = b"\r\n\r\n"
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Of a GET request without a body. Names of headers are in lower case."""
+
+    path: bytes
+    query: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    status: int
+    lines: bytes
+    """All header lines but the date, each with its end."""
+    body: bytes
+
+
+class Question(ABC):
+    """What is asked with one head, by however many."""
+
+    @abstractmethod
+    def stands(self) -> bool:
+        """Whether it would be understood the same if it came now. Otherwise it is to be read anew."""
+
+    @abstractmethod
+    def has_news(self) -> bool:
+        """Whether there is something to tell at once."""
+
+    @abstractmethod
+    def patience(self) -> float:
+        """Seconds that one who asks now will wait for news."""
+
+    @abstractmethod
+    def change(self) -> asyncio.Future[None]:
+        """Done when there may be news; to be cancelled when nobody wants to know any more."""
+
+    @abstractmethod
+    def answer(self) -> Answer: ...
+
+
+Understand = Callable[[Head], Question | None]
+
+
+class Lane:
+    """What all connections share. `understand` says what a head asks; None sends it the long way."""
+
+    def __init__(self, prefix: bytes, understand: Understand, told: Callable[[int], None]) -> None:
+        """`prefix`: of the paths that may go this way. `told` hears the status of each answer."""
+        self.told = told
+        self._begin = b"GET " + prefix
+        self._understand = understand
+        self._rooms: dict[bytes, Room] = {}
+
+    def room(self, data: bytes) -> Room | None:
+        """Where to ask what these bytes ask; None if they are anything but one plain question."""
+        room = self._rooms.get(data)
+        if room is None or not room.question.stands():
+            head = self._read(data)
+            question = self._understand(head) if head else None
+            if question is None:
+                return None
+            room = Room(question)
+            if len(self._rooms) >= REMEMBERED:
+                self._rooms.clear()
+            self._rooms[data] = room
+        return room
+
+    def _read(self, data: bytes) -> Head | None:
+        if not data.startswith(self._begin) or len(data) > LONGEST or data.find(_END) != len(data) - len(_END):
+            return None
+        return _Reader().read(data)
+
+
+class _Reader:
+    """Reads one head."""
+
+    def __init__(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+
+    def read(self, data: bytes) -> Head | None:
+        parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+            url = httptools.parse_url(self._url)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return None
+        usual = self._complete and parser.get_http_version() == "1.1" and parser.should_keep_alive()
+        if not usual or any(name == b"expect" for name, _ in self._headers):
+            return None
+        return Head(path=url.path, query=url.query or b"", headers=self._headers)
+
+
+class Room:
+    """Those who wait for news on one question."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self._waiters: dict[Connection, None] = {}
+        self._change: asyncio.Future[None] | None = None
+
+    def enter(self, connection: Connection) -> None:
+        self._waiters[connection] = None
+        if self._change is None:
+            self._listen()
+
+    def leave(self, connection: Connection) -> None:
+        self._waiters.pop(connection, None)
+        if not self._waiters and self._change is not None:
+            self._change.cancel()
+            self._change = None
+
+    def _listen(self) -> None:
+        self._change = self.question.change()
+        self._change.add_done_callback(self._on_change)
+
+    def _on_change(self, change: asyncio.Future[None]) -> None:
+        if change is not self._change:
+            return
+        self._change = None
+        if self.question.has_news():
+            self._tell()
+        else:
+            self._listen()
+
+    def _tell(self) -> None:
+        for connection in list(islice(self._waiters, TOGETHER)):
+            connection.tell()
+        if self._waiters:
+            asyncio.get_running_loop().call_soon(self._tell)
+
+
+class Connection(HttpToolsProtocol):
+    """One client. On the short way it holds at most one question, and what came after it waits."""
+
+    def __init__(self, lane: Lane, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lane = lane
+        self._room: Room | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._early = b""
+        self._head = 0
+        self._arriving = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._room is not None:
+            self._early += data
+            self.flow.pause_reading()
+        elif self._is_idle() and (room := self._lane.room(data)):
+            self._ask(room)
+        else:
+            super().data_received(data)
+            self._limit_head(len(data))
+
+    def _is_idle(self) -> bool:
+        """Nothing is under way on the long way, and what was told so far is being read."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        ended = cycle is None or cycle.response_complete
+        return ended and not (self._arriving or self.pipeline or self.flow.write_paused or self.transport.is_closing())
+
+    # === the short way
+
+    def _ask(self, room: Room) -> None:
+        if room.question.has_news():
+            self._say(room.question)
+            return
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+        self._room = room
+        self._timer = self.loop.call_later(room.question.patience(), self.tell)
+        room.enter(self)
+
+    def tell(self) -> None:
+        """Answers what is waited for, whether there are news or not."""
+        if room := self._leave():
+            self._say(room.question)
+            if early := self._early:
+                self._early = b""
+                self.data_received(early)
+
+    def _leave(self) -> Room | None:
+        room, self._room = self._room, None
+        if room is not None and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            room.leave(self)
+        return room
+
+    def _say(self, question: Question) -> None:
+        answer = question.answer()
+        self._lane.told(answer.status)
+        dated = b"".join(b"%b: %b\r\n" % line for line in self.server_state.default_headers)
+        self.transport.write(b"".join((_LINES[answer.status], dated, answer.lines, b"\r\n", answer.body)))
+        self.on_response_complete()
+
+    # === the long way
+
+    def on_message_begin(self) -> None:
+        self._arriving, self._head = True, 1
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._arriving = False
+        super().on_message_complete()
+
+    def _limit_head(self, received: int) -> None:
+        if self._head and not self.transport.is_closing():
+            self._head += received
+            if self._head > LARGEST_HEAD:
+                self.transport.write(_LINES[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+
+    # === the end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self.tell()
+        super().shutdown()
