@@ -18,6 +18,8 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from tulle.logs import Log
+
 REMEMBERED = 4096
 """So many questions are known by their heads."""
 LONGEST = 8192
@@ -29,6 +31,7 @@ TOGETHER = 128
 _END = b"\r\n\r\n"
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
+_log = Log("http")
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -72,6 +75,7 @@ class Question(ABC):
     def answer(self) -> Answer: ...
 
 
+_DEFECT = Answer(status=500, lines=b"content-length: 0\r\n", body=b"")
 Understand = Callable[[Head], Question | None]
 
 
@@ -89,8 +93,7 @@ class Lane:
         """Where to ask what these bytes ask; None if they are anything but one plain question."""
         room = self._rooms.get(data)
         if room is None or not room.question.stands():
-            head = self._read(data)
-            question = self._understand(head) if head else None
+            question = self._question(data)
             if question is None:
                 return None
             room = Room(question)
@@ -99,10 +102,14 @@ class Lane:
             self._rooms[data] = room
         return room
 
-    def _read(self, data: bytes) -> Head | None:
+    def _question(self, data: bytes) -> Question | None:
         if not data.startswith(self._begin) or len(data) > LONGEST or data.find(_END) != len(data) - len(_END):
             return None
-        return _Reader().read(data)
+        head = _Reader().read(data)
+        try:
+            return self._understand(head) if head else None
+        except Exception:  # noqa: BLE001 - on the long way the same is met again, told to the log, and answered
+            return None
 
 
 class _Reader:
@@ -111,7 +118,8 @@ class _Reader:
     def __init__(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._complete = False
+        self._complete = self._usual = False
+        self._parser = httptools.HttpRequestParser(self)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -119,18 +127,22 @@ class _Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
 
+    def on_headers_complete(self) -> None:
+        self._usual = self._parser.get_http_version() == "1.1" and self._parser.should_keep_alive()
+
     def on_message_complete(self) -> None:
         self._complete = True
 
     def read(self, data: bytes) -> Head | None:
-        parser = httptools.HttpRequestParser(self)
+        """None unless it is a whole request, after which the connection stays open."""
         try:
-            parser.feed_data(data)
+            self._parser.feed_data(data)
             url = httptools.parse_url(self._url)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return None
-        usual = self._complete and parser.get_http_version() == "1.1" and parser.should_keep_alive()
-        if not usual or any(name == b"expect" for name, _ in self._headers):
+        finally:
+            del self._parser  # which refers to this reader
+        if not (self._complete and self._usual) or any(name == b"expect" for name, _ in self._headers):
             return None
         return Head(path=url.path, query=url.query or b"", headers=self._headers)
 
@@ -231,11 +243,18 @@ class Connection(HttpToolsProtocol):
         return room
 
     def _say(self, question: Question) -> None:
-        answer = question.answer()
+        answer = self._answer(question)
         self._lane.told(answer.status)
         dated = b"".join(b"%b: %b\r\n" % line for line in self.server_state.default_headers)
         self.transport.write(b"".join((_LINES[answer.status], dated, answer.lines, b"\r\n", answer.body)))
         self.on_response_complete()
+
+    def _answer(self, question: Question) -> Answer:
+        try:
+            return question.answer()
+        except Exception:  # noqa: BLE001 - whatever one question brings about, its asker is told that there is no answer
+            _log.exception("a question could not be answered")
+            return _DEFECT
 
     # === the long way
 

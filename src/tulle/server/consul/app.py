@@ -20,7 +20,7 @@ from tulle.registry.transitions import Refused
 from tulle.server.consul.acl import admission
 from tulle.server.consul.acl.visible import visible
 from tulle.server.consul.reading import Answers, Reading, Telling, lines
-from tulle.server.consul.wire import Ask, Found, Reply, query_of, secret_of
+from tulle.server.consul.wire import Ask, Found, Reply, query_of, secret_of, text
 from tulle.server.quick import Head, Question
 from tulle.store.port import StoreError
 
@@ -205,10 +205,6 @@ def _plain(rest: str) -> str:
         return unquote_to_bytes(rest.encode("latin-1")).decode()
     except UnicodeDecodeError:
         raise Refused(400, "Invalid URL path: not UTF-8") from None
-
-
-def text(status: int, message: str) -> Reply:
-    return Reply(status=status, body=message.encode(errors="replace"), media="text/plain; charset=utf-8")
 
 
 def _no_method(method: str, allowed: tuple[str, ...]) -> Reply:

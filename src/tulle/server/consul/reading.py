@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from tulle.registry.registry import Registry
+from tulle.registry.transitions import Refused
 from tulle.server.consul.acl.visible import visible
-from tulle.server.consul.wire import Ask, Blocking, Found, Reply
+from tulle.server.consul.wire import Ask, Blocking, Found, Reply, text
 from tulle.server.quick import Answer, Question
 
 REMEMBERED = 4096
@@ -55,7 +57,7 @@ class Reading(Question):
         self._registry = registry
         self._answers = answers
         self._found = found
-        self._look = lambda: visible(path, ask, found.look())
+        self._show = partial(visible, path, ask)
         self._admitted = admitted
         self._indent = ask.indent
         self._blocking = Blocking.of(ask)
@@ -88,6 +90,12 @@ class Reading(Question):
         if self._lines[0] != index:
             self._lines = (index, self._header(index, rendered))
         return Answer(status=rendered.reply.status, lines=self._lines[1], body=rendered.body)
+
+    def _look(self) -> Reply:
+        try:
+            return self._show(self._found.look())
+        except Refused as refused:
+            return text(refused.status, refused.message)
 
     def _index(self) -> int:
         return self._found.index() if self._found.index else self._registry.waiting.index(self._found.topics)

@@ -95,6 +95,10 @@ class Reply:
         return json.dumps(self.value, indent=indent, separators=(",", ": " if indent else ":")).encode()
 
 
+def text(status: int, message: str) -> Reply:
+    return Reply(status=status, body=message.encode(errors="replace"), media="text/plain; charset=utf-8")
+
+
 DONE = Reply(body=b"")
 """What was asked was done, and there is nothing to say."""
 TRUE_REPLY = Reply(value=True)
