@@ -306,11 +306,6 @@ def test_traffic_policies() -> None:
                 "spec.infrastructure: has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`",
             ],
         ),
-        (
-            "HTTPRoute",
-            "rules: [{sessionPersistence: {sessionName: x, idleTimeout: 1h}}]",
-            ["spec.rules[0].sessionPersistence.idleTimeout: not in force: a session ends with its cookie"],
-        ),
     ],
 )
 def test_what_is_not_in_force_is_said(kind: str, spec: str, said: list[str]) -> None:

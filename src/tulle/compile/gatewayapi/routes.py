@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tulle.compile import actions, names
-from tulle.compile.gatewayapi import filters
+from tulle.compile.gatewayapi import filters, sessions
 from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.gatewayapi.references import Ref, judged
 from tulle.compile.gatewayapi.rules import Entry, Rule, Share
@@ -20,19 +20,16 @@ from tulle.model.routing import (
     Mirror,
     RetryPolicy,
     Route,
-    Session,
     Skipped,
     WeightedCluster,
 )
 from tulle.model.traffic import HashPolicy
 from tulle.resources.gatewayapi.http_route import HttpRetry, Timeouts
-from tulle.resources.gatewayapi.session import Lifetime, SessionPersistence, SessionType
+from tulle.resources.gatewayapi.session import SessionPersistence
 
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
 
-_SESSION_COOKIE, _SESSION_HEADER = "tulle-session", "x-tulle-session"
-"""Names for sessions that are given none."""
 _TRIES = 2
 """Retries, where a rule asks for some without a number."""
 
@@ -59,7 +56,7 @@ def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False, client:
             why = f"never reached: {final.source} ({final.source.origin}) takes every request"
             skipped.append(Skipped(source=entry.source, why=why))
             continue
-        found.append(_route(entry, at))
+        found += _with_session(_route(entry, at), entry.rule, at)
         if entry.match.catches_all:
             final = entry
     return tuple(found), tuple(skipped)
@@ -74,21 +71,20 @@ def _route(entry: Entry, at: _At) -> Route:
         request_headers=rule.request,
         response_headers=rule.response,
         cors=filters.cors(rule.cors),
-        session=_session(rule.session) if rule.session and rule.keeps_sessions else None,
         source=entry.source,
     )
 
 
-def _session(rule: SessionPersistence) -> Session:
-    cookie = rule.cookie or rule.cookie_config
-    header = rule.type is SessionType.HEADER
-    lasting = cookie is not None and cookie.lifetime_type is Lifetime.PERMANENT
-    return Session(
-        name=rule.name or (_SESSION_HEADER if header else _SESSION_COOKIE),
-        header=header,
-        path=cookie.path if cookie else "/",
-        ttl=rule.absolute_timeout or None if lasting else None,
-    )
+def _with_session(route: Route, rule: Rule, at: _At) -> Iterable[Route]:
+    spec = rule.session or _of_backends(rule, at)
+    return sessions.kept(route, spec) if spec else (route,)
+
+
+def _of_backends(rule: Rule, at: _At) -> SessionPersistence | None:
+    """What XBackendTrafficPolicies say of sessions, where they say the same of all backends."""
+    policies = at.place.scope.structure.rules.gateway_api.budgets
+    said = [p.spec.session_persistence if (p := policies.get(share.ref.host)) else None for share in rule.shares if share.weight]
+    return said[0] if said and all(one == said[0] for one in said) else None
 
 
 def _action(entry: Entry, at: _At) -> Action:

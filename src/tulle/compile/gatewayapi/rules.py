@@ -19,7 +19,7 @@ from tulle.resources.gatewayapi.connection_routes import ConnectionRule
 from tulle.resources.gatewayapi.filters import Cors, GrpcFilter, HttpFilter, RequestRedirect, UrlRewrite
 from tulle.resources.gatewayapi.grpc_route import GrpcBackend, GrpcRouteMatch, GrpcRule
 from tulle.resources.gatewayapi.http_route import HttpBackend, HttpRetry, HttpRouteMatch, HttpRule, PathMatchType, Timeouts
-from tulle.resources.gatewayapi.session import SessionPersistence
+from tulle.resources.gatewayapi.session import SessionPersistence, SessionType
 from tulle.resources.gatewayapi.types import BackendReference
 
 Filters = Sequence[HttpFilter | GrpcFilter]
@@ -73,8 +73,10 @@ class Rule:
 
     @property
     def keeps_sessions(self) -> bool:
-        """Among several backends the share decides anew for each request."""
-        return self.session is not None and sum(share.weight > 0 for share in self.shares) == 1
+        """A header tells the instance alone: among several backends the share decides anew for each request."""
+        if self.session is None or self.session.type is not SessionType.HEADER:
+            return self.session is not None
+        return sum(share.weight > 0 for share in self.shares) == 1
 
     def refs(self) -> Iterator[Ref]:
         yield from (share.ref for share in self.shares)

@@ -219,7 +219,7 @@ def _route_status(
             resolved = resolved if resolved[0] else rule.unresolved
         problems += ((rule.source, v[1]) for v in (rule.unresolved, rule.unsupported) if v[0])
         if rule.session and not rule.keeps_sessions:
-            why = "sessionPersistence is not in force: among several backends the weights decide for each request"
+            why = "sessionPersistence is not in force: a header keeps no session among several backends; let it be a cookie"
             problems.append((rule.source, why))
     broken = [rule for rule in rules if rule.unsupported[0]]
     invalid = broken[0].unsupported if broken and len(broken) == len(rules) else FINE

@@ -81,7 +81,8 @@ class Maker:
         """The same routes as before, if nothing changed of what they lead to."""
         scope = place.scope
         claims = scope.structure.rules.gateway_api.tls_claims if client else {}
-        leads = tuple((scope.backends.get(host), scope.tuning(host), claims.get(host)) for host in _targets(ordered))
+        policies = scope.structure.rules.gateway_api.budgets
+        leads = tuple((scope.backends.get(host), scope.tuning(host), claims.get(host), policies.get(host)) for host in _targets(ordered))
         made_from = (ordered, leads, tls, client)
         return self._memo.get((*name, scope.id, place.port), made_from, lambda: routes(ordered, place, tls=tls, client=client))
 

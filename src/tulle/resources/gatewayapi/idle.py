@@ -40,11 +40,13 @@ def _endless(session: Any) -> bool:
 
 
 _KUBERNETES = "has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`"
+_NO_IDLE = "not in force: a session ends with its cookie; set absoluteTimeout, and lifetimeType Permanent"
+_ENDLESS = "absoluteTimeout is not in force: a cookie of lifetimeType Session lasts as long as the caller's program runs"
 _SESSIONS: tuple[Entry, ...] = (
-    ("rules[].sessionPersistence.idleTimeout", "not in force: a session ends with its cookie", _set),
+    ("rules[].sessionPersistence.idleTimeout", _NO_IDLE, _set),
     (
         "rules[].sessionPersistence",
-        "absoluteTimeout is not in force: a cookie of lifetimeType Session lasts as long as the caller's program runs",
+        _ENDLESS,
         _endless,
     ),
 )
@@ -77,7 +79,8 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
     ),
     "XBackendTrafficPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
-        ("sessionPersistence", "not in force: set it in the rules of routes", _set),
+        ("sessionPersistence.idleTimeout", _NO_IDLE, _set),
+        ("sessionPersistence", _ENDLESS, _endless),
     ),
 }
 """By the kind's name in keys."""
