@@ -138,9 +138,13 @@ class RetryConstraint(Spec):
 
 
 class BackendTrafficPolicy(Spec):
-    target_refs: Annotated[tuple[PolicyTarget, ...], items(16, 1)]
+    target_refs: Annotated[tuple[LocalReference, ...], items(16, 1)]
+    """Whole services, not single ports of them."""
     retry_constraint: RetryConstraint | None = None
     session_persistence: SessionPersistence | None = None
 
     def check(self) -> Iterable[Problem]:
-        return target_problems(self.target_refs)
+        things = [(target.group, target.kind, target.name) for target in self.target_refs]
+        for index, thing in enumerate(things):
+            if thing in things[:index]:
+                yield ("target_refs", index), "names the same as an earlier one"
