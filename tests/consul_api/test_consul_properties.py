@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.consul import Consul, running_consul
-from tulle.registry import bexpr, durations
+from tulle.registry import durations
 from tulle.registry.waiting import Topic, Waiting
+from tulle.resources import bexpr
 from tulle.server.consul.filters import ENTRY
 
 

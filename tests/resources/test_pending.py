@@ -113,6 +113,9 @@ def test_every_entry_names_a_field_of_its_kind() -> None:
             assert _has(schema, schema, path, known.spec.tolerated), entry.path
 
 
+_INSIDE = {"[]": "items", "*": "additionalProperties"}
+
+
 def _has(root: dict, schema: dict, path: list[str], tolerated: frozenset[str]) -> bool:
     choices = [schema, *schema.get("anyOf", [])]
     choices = [root["$defs"][c["$ref"].rpartition("/")[2]] if "$ref" in c else c for c in choices]
@@ -120,7 +123,7 @@ def _has(root: dict, schema: dict, path: list[str], tolerated: frozenset[str]) -
         return True
     head, *rest = path
     for choice in choices:
-        inner = choice.get("items") if head == "[]" else choice.get("properties", {}).get(head)
+        inner = choice.get(_INSIDE[head]) if head in _INSIDE else choice.get("properties", {}).get(head)
         if inner is not None and _has(root, inner, rest, tolerated):
             return True
     return head in tolerated or (head, *rest) == ("nodePort",)

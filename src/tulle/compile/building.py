@@ -8,6 +8,7 @@ from functools import partial
 
 from tulle.compile import catalog, services, tables
 from tulle.compile.catalog import Catalog, ServiceKey
+from tulle.compile.consul.protocols import Spoken, changed, speaking, spoken
 from tulle.compile.credentials import Credentials, of_config_maps
 from tulle.compile.gatewayapi.documents import ROUTES
 from tulle.compile.groups import LABEL, Groups, completed, group_of, groups
@@ -88,7 +89,9 @@ def _catalog(inputs: Inputs, kinds: Kinds, previous: Built | None, memo: Memo) -
     before = previous.mesh.catalog if previous else Catalog()
     domain = inputs.settings.domain
     old = previous.kinds if previous else Kinds(by_type={})
-    changes = _changed_registrations(previous.inputs if previous else Inputs(), inputs, groups(old), groups(kinds))
+    changes = _changed_registrations(
+        previous.inputs if previous else Inputs(), inputs, (groups(old), spoken(old, memo)), (groups(kinds), spoken(kinds, memo))
+    )
     changes.update(_changed_entries(old.of(WorkloadEntry), kinds.of(WorkloadEntry)))
     return catalog.update(before, changes, _definitions(kinds, domain, memo), domain, memo)
 
@@ -123,16 +126,21 @@ def _with_address(key: ServiceKey, group: tuple[Definition, ...], address: str, 
     return memo.get(("addressed", key), (group, address), make)
 
 
-def _changed_registrations(before: Inputs, after: Inputs, earlier: Groups, known: Groups) -> dict[str, Workload | None]:
-    """Those that said something new, and those of whose group something new is said."""
+def _changed_registrations(
+    before: Inputs, after: Inputs, past: tuple[Groups, Spoken], present: tuple[Groups, Spoken]
+) -> dict[str, Workload | None]:
+    """Those that said something new, and those of whose group or service something new is said."""
     old, new = before.registrations, after.registrations
+    (earlier, spoken_before), (known, spoken_now) = past, present
     changes: dict[str, Workload | None] = {services.registration_id(id_): None for id_ in old.keys() - new.keys()}
     concerned = set(tables.changed(old, new))
     if earlier is not known:
         grouped = (id_ for id_, registration in new.items() if LABEL in registration.labels)
         concerned |= {id_ for id_ in grouped if group_of(new[id_], earlier) is not group_of(new[id_], known)}
+    if spoken_before != spoken_now:
+        concerned |= {id_ for id_, registration in new.items() if changed(registration, spoken_before, spoken_now)}
     for id_ in sorted(concerned):
-        registration = completed(new[id_], group_of(new[id_], known))
+        registration = speaking(completed(new[id_], group_of(new[id_], known)), spoken_now)
         changes[services.registration_id(id_)] = services.workload_of_registration(id_, registration)
     return changes
 

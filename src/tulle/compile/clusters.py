@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from tulle.compile import names
 from tulle.compile.catalog import Backend, EndpointSet
-from tulle.compile.locality import ANYWHERE, Standpoint, asked_labels, grouped, in_force
+from tulle.compile.locality import ANYWHERE, Standpoint, asked_labels, grouped, in_force, stood_in
 from tulle.compile.memo import Memo
 from tulle.compile.policies import DEFAULT, Tuning
 from tulle.compile.routes import BLACK_HOLE
-from tulle.model.identity import selects
 from tulle.model.proxy import Cluster, EndpointGroup
 from tulle.model.resource import Source
 from tulle.model.service import Endpoint, Port, Protocol, Resolution
@@ -20,6 +20,8 @@ from tulle.model.traffic import Algorithm, LocalityRules, TrafficPolicy
 ALLOW_ANY = "AllowAnyDynamicDNSCluster"
 CONNECT = "connect_http"
 """The internal listener, and the cluster that leads to it, for HTTP inside of CONNECT."""
+
+_WEB = 80
 
 BLACK_HOLE_CLUSTER = Cluster(name=BLACK_HOLE, policy=DEFAULT, endpoints=())
 ALLOW_ANY_CLUSTER = Cluster(name=ALLOW_ANY, policy=DEFAULT, resolution=Resolution.DYNAMIC_DNS, http=True)
@@ -63,14 +65,33 @@ def clusters(
     return memo.get(name, (backend, tuning), lambda: tuple(_clusters(backend, tuning, edge, caller)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """A service whose endpoints are asked when another has none left."""
+
+    endpoints: EndpointSet
+    tuning: Tuning | None = None
+
+
+StandIns = Mapping[str, StandIn]
+"""By host."""
+
+
 def endpoint_groups(
-    backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, memo: Memo, caller: Standpoint = ANYWHERE
+    backend: Backend,
+    endpoints: EndpointSet,
+    tuning: Tuning | None,
+    memo: Memo,
+    caller: Standpoint = ANYWHERE,
+    stand_ins: StandIns = MappingProxyType({}),
 ) -> tuple[EndpointGroup, ...]:
     """Empty where the endpoints are part of the clusters."""
     if backend.resolution is not Resolution.STATIC:
         return ()
     name = ("endpoints", backend.key, tuning.key if tuning else None, caller)
-    return memo.get(name, (backend, endpoints, tuning), lambda: tuple(_groups(backend, endpoints, tuning, caller)))
+    others = tuple(part for host in sorted(stand_ins) for part in (stand_ins[host].endpoints, stand_ins[host].tuning))
+    made_from = (backend, endpoints, tuning, *others)
+    return memo.get(name, made_from, lambda: tuple(_groups(backend, endpoints, tuning, caller, stand_ins)))
 
 
 def _variants(backend: Backend, tuning: Tuning | None) -> Iterator[tuple[Port, str]]:
@@ -135,11 +156,15 @@ def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[S
         yield tuning.source(subset)
 
 
-def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, caller: Standpoint) -> Iterator[EndpointGroup]:
+def _groups(
+    backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, caller: Standpoint, stand_ins: StandIns
+) -> Iterator[EndpointGroup]:
     for port, subset in _variants(backend, tuning):
         policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
         picked = _picked(endpoints.by_port.get(port.key, ()), tuning, subset)
         localities = grouped(picked, in_force(policy, backend.service), caller)
+        if tuning and (behind := tuning.stand_ins(subset)):
+            localities = stood_in(picked, localities, (_standing_in(stand_ins.get(h), s, port) for h, s in behind))
         yield EndpointGroup(
             name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
             endpoints=tuple(e for group in localities for e in group.endpoints) or picked,
@@ -151,5 +176,13 @@ def _groups(backend: Backend, endpoints: EndpointSet, tuning: Tuning | None, cal
 def _picked(endpoints: tuple[Endpoint, ...], tuning: Tuning | None, subset: str) -> tuple[Endpoint, ...]:
     if not subset or tuning is None:
         return endpoints
-    wanted = tuning.labels(subset)
-    return tuple(e for e in endpoints if selects(wanted, e.labels))
+    return tuple(e for e in endpoints if tuning.holds(subset, e))
+
+
+def _standing_in(found: StandIn | None, subset: str, port: Port) -> tuple[Endpoint, ...]:
+    """On the same port, else on 80, else on the first that it has; nobody where it lacks the subset."""
+    if found is None or (subset and not (found.tuning and subset in found.tuning.subsets)):
+        return ()
+    ports = found.endpoints.by_port
+    number = next((n for n in (port.key, _WEB, *ports) if n in ports), port.key)
+    return _picked(ports.get(number, ()), found.tuning, subset)

@@ -89,6 +89,22 @@ def grouped(endpoints: tuple[Endpoint, ...], rules: LocalityRules | None, caller
     )
 
 
+def stood_in(
+    own: tuple[Endpoint, ...], near: tuple[LocalityGroup, ...], others: Iterable[tuple[Endpoint, ...]]
+) -> tuple[LocalityGroup, ...]:
+    """The endpoints of a service (`near`: as a caller sees them), and behind them those that stand in, each group after the one before.
+
+    Empty where nobody stands in.
+    """
+    behind = [found for found in others if found]
+    if not behind:
+        return near
+    first = near or ((LocalityGroup(locality=Locality(), endpoints=own),) if own else ())
+    last = max((group.priority for group in first), default=-1)
+    groups = (LocalityGroup(locality=Locality(), endpoints=found, priority=last + n) for n, found in enumerate(behind, 1))
+    return (*first, *groups)
+
+
 def _rank(rules: LocalityRules, caller: Standpoint) -> Callable[[Endpoint], int]:
     """How far an endpoint is; labels weigh more than places, where rules speak of both."""
     by_place = bool(rules.failover) or not rules.failover_priority

@@ -106,14 +106,17 @@ def _reached(scope: Scope, listed: Iterable[Backend], steerings: Iterable[Steeri
 
 
 def _hosts_without_service(scope: Scope) -> Iterator[tuple[str, Steering]]:
-    """Hosts of VirtualServices that stand for no service: they are served on port 80 (BEHAVIOURS 15)."""
-    mesh = scope.structure.rules.mesh
+    """Hosts of VirtualServices that stand for no service: they are served on port 80 (BEHAVIOURS 15). So are those of Consul's entries."""
+    rules = scope.structure.rules
+    mesh = rules.mesh
     for host, found in (*mesh.exact.items(), *mesh.wild):
         if host in scope.backends or (names.is_wildcard(host) and any(names.covers(host, known) for known in scope.backends)):
             continue
         first = next((s for s in found if scope.sees(s)), None)
         if first is not None:
             yield host, first
+    alone = (host for host in rules.chains if host not in scope.backends)
+    yield from ((host, rules.chains[host]) for host in alone if not any(scope.sees(s) for _, s in mesh.candidates(host)))
 
 
 def _hosts_on(scope: Scope, memo: Memo, listed: Iterable[Backend], number: int) -> tuple[VirtualHost, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from tulle.model.identity import selects
 from tulle.model.resource import Key, Source
+from tulle.model.service import Endpoint
 from tulle.model.traffic import (
     Algorithm,
     ConnectionPool,
@@ -68,6 +70,10 @@ class Tuning:
     export_to: tuple[str, ...] = ()
     selector: Mapping[str, str] | None = None
     """In force only for clients with these labels, in its own namespace."""
+    choosers: Mapping[str, Callable[[Endpoint], bool]] = field(default_factory=dict)
+    """By subset, what tells its instances, where labels do not."""
+    standing_in: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """By subset (`*` for all), the hosts and subsets whose endpoints are asked when none of its own are left."""
 
     def traffic_policy(self, port: int, subset: str = "") -> TrafficPolicy:
         return compiled(self._blocks(port, subset))
@@ -95,8 +101,14 @@ class Tuning:
         known = self.subsets.get(subset)
         return _for_port(blocks, known[0].traffic_policy, port) if known else blocks
 
-    def labels(self, subset: str) -> Mapping[str, str]:
-        return self.subsets[subset][0].labels
+    def holds(self, subset: str, endpoint: Endpoint) -> bool:
+        """Whether an instance is one of a subset."""
+        if chooser := self.choosers.get(subset):
+            return chooser(endpoint)
+        return selects(self.subsets[subset][0].labels, endpoint.labels)
+
+    def stand_ins(self, subset: str) -> tuple[tuple[str, str], ...]:
+        return self.standing_in.get(subset) or self.standing_in.get("*", ())
 
     def source(self, subset: str) -> Source:
         return self.subsets[subset][1] if subset in self.subsets else self.policy_source

@@ -10,6 +10,10 @@ from typing import TypeVar, cast
 
 from tulle.compile import names, tables
 from tulle.compile.authorizers import authorizers
+from tulle.compile.consul import entries as consul
+from tulle.compile.consul.entries import NO_ENTRIES, Entries
+from tulle.compile.consul.routing import steerings as consul_steerings
+from tulle.compile.consul.tunings import tunings as consul_tunings
 from tulle.compile.gatewayapi import index as gateway_api
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.guards import NO_GUARDS, Guards, guards
@@ -79,6 +83,10 @@ class Rules:
     """All label selectors on which a proxy's rules depend."""
     gateway_api: Index
     guards: Guards = NO_GUARDS
+    entries: Entries = NO_ENTRIES
+    """Consul's."""
+    chains: Mapping[str, Steering] = field(default_factory=dict)
+    """What they come to, by the full name of a service."""
 
     def first_sidecar(self, namespace: str, spec: Sidecar) -> Resource[Sidecar] | None:
         """The oldest Sidecar of a namespace with the same selector."""
@@ -123,6 +131,8 @@ def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules
     tunings = _tunings(list(kinds.of(DestinationRule).values()), domain, memo)
     sidecars, gateways = tuple(kinds.of(Sidecar).values()), tuple(kinds.of(Gateway).values())
     index = gateway_api.arrange(kinds, domain, memo)
+    entries = consul.collect(kinds, domain, memo)
+    tunings = sorted([*tunings, *consul_tunings(entries, memo)], key=lambda t: (names.specificity(t.host), t.selector is None))
     return Rules(
         root_namespace=root_namespace,
         steerings=steerings,
@@ -140,6 +150,8 @@ def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules
         envoy_filters=tuple(kinds.of(EnvoyFilter).values()),
         selectors=_selectors(tables.each(memo, "selectors", steerings, lambda _, s: tuple(_asked(s))), tunings),
         guards=_guards(kinds, domain, root_namespace, memo),
+        entries=entries,
+        chains=consul_steerings(entries, memo),
     )
 
 

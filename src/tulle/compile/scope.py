@@ -120,11 +120,15 @@ class Scope:
         return self.egress is None or any(self.egress.touches(steering.namespace, host) for host in steering.hosts)
 
     def steering(self, host: str) -> Steering | None:
-        """What has a host of the mesh to itself: routes of the Gateway API that are for the service, else one VirtualService."""
+        """What has a host of the mesh to itself: routes of the Gateway API that are for the service, else one VirtualService.
+
+        Where there is neither, Consul's entries speak.
+        """
         routed = self.structure.rules.gateway_api.for_service(host, self.namespace)
         if routed is not None and self.sees(routed):
             return routed
-        return next((s for _, s in self.structure.rules.mesh.candidates(host) if self.sees(s)), None)
+        rules = self.structure.rules
+        return next((s for _, s in rules.mesh.candidates(host) if self.sees(s)), rules.chains.get(host))
 
     def footing(self, steering: Steering | None) -> tuple[object, ...]:
         """All that routes made from a VirtualService depend on, by identity."""

@@ -49,6 +49,7 @@ def workload_of_registration(id_: str, registration: Registration) -> Workload:
         health=registration.health,
         service_account=registration.service_account,
         workload=registration.id,
+        tags=registration.tags,
     )
     return Workload(
         id=registration_id(id_),

@@ -8,6 +8,8 @@ from typing import cast
 
 from tulle.compile import http3, names, protocols, served, tables, tls
 from tulle.compile.catalog import ServiceKey
+from tulle.compile.consul import entries as consul_entries
+from tulle.compile.consul import statuses as consul
 from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
@@ -107,6 +109,8 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
     spec, scope = resource.spec, _seen_from(structure, resource.key.namespace, memo)
     if (said := gateway_api.status(scope, resource)) is not None:
         return _with_http3(structure.rules, resource, said)
+    if isinstance(spec, consul_entries.KINDS):
+        return _warned(resource, consul.found(scope, resource))
     if isinstance(spec, DestinationRule):
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):

@@ -15,6 +15,7 @@ from tulle.compile.mesh import Mesh
 from tulle.compile.originate import endpoints_for, secured
 from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.patching import patch_set
+from tulle.compile.policies import Tuning
 from tulle.compile.scope import Scope, scope_of
 from tulle.model.proxy import Cluster, Direction, EndpointGroup, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
 from tulle.model.tls import DownstreamTls, UpstreamTls
@@ -84,9 +85,11 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
         return caller if backend.key.host in placed.hosts else ANYWHERE
 
     parts = tuple(
-        endpoints_for(scope, backend, clusters.endpoint_groups(backend, found, scope.tuning(backend.key.host), memo, place(backend)), memo)
+        endpoints_for(scope, backend, groups, memo)
         for backend in backends
         if (found := mesh.endpoint_set(backend.key))
+        for tuning in (scope.tuning(backend.key.host),)
+        for groups in (clusters.endpoint_groups(backend, found, tuning, memo, place(backend), _stand_ins(mesh, scope, tuning)),)
     )
     inline = tuple(
         secured(scope, b, clusters.clusters(b, scope.tuning(b.key.host), memo, edge=edge, caller=caller), memo, caller)
@@ -97,6 +100,17 @@ def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: P
     return memo.get(
         ("endpoints of", scope.id, caller), (parts, inline), lambda: Layer(endpoints=tuple(flat(parts)), clusters=tuple(flat(inline)))
     )
+
+
+def _stand_ins(mesh: Mesh, scope: Scope, tuning: Tuning | None) -> dict[str, clusters.StandIn]:
+    """The services that stand in for one, as far as they are known."""
+    hosts = {host for legs in tuning.standing_in.values() for host, _ in legs} if tuning else set()
+    known = {host: backend for host in hosts if (backend := scope.backends.get(host))}
+    return {
+        host: clusters.StandIn(endpoints=endpoints, tuning=scope.tuning(host))
+        for host, backend in known.items()
+        if (endpoints := mesh.endpoint_set(backend.key))
+    }
 
 
 def _gateway(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:

@@ -137,6 +137,8 @@ class Endpoint:
     workload: str = ""
     """Name of the workload instance, for people: a registration's id or a WorkloadEntry's name."""
     network: str = ""
+    tags: tuple[str, ...] = ()
+    """Those of an instance of Consul's catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,3 +168,5 @@ class Registration:
     proxy: str = ""
     """Node id of the sidecar in front of it; empty without one."""
     meta: FrozenMap[str, str] = FrozenMap()
+    tags: tuple[str, ...] = ()
+    """Those of an instance of Consul's catalog."""

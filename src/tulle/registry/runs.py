@@ -102,6 +102,7 @@ def _registration(service: Service, address: str, health: Health) -> Registratio
         weight=max(1, service.warning_weight if health is Health.WARNING else service.passing_weight),
         health=health,
         meta=service.meta,
+        tags=service.tags,
     )
 
 

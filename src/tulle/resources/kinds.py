@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tulle.model.resource import Key
+from tulle.resources import consul
 from tulle.resources import gatewayapi as api
 from tulle.resources.core import KubernetesService, Namespace
 from tulle.resources.core_config_map import FIELDS as CONFIG_MAP_FIELDS
@@ -59,7 +61,7 @@ class Kind:
 
     def names(self) -> tuple[str, ...]:
         """All that a user may call the kind, in lower case."""
-        return (self.kind.lower(), self.plural, *self.short)
+        return tuple(dict.fromkeys((self.kind.lower(), self.plural, *self.short)))
 
     def key(self, namespace: str, name: str) -> Key:
         return Key(kind=self.name, namespace="" if self.cluster else namespace, name=name)
@@ -70,6 +72,24 @@ _VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _GATEWAY, _GATEWAY_X = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io"
 _NOW = ("v1", "v1beta1")
 _SECURITY = "security.istio.io"
+_CONSUL = "consul.hashicorp.com"
+
+
+def _of_consul() -> Iterable[Kind]:
+    """Also found by the names that Consul's API has for them: `service-router`."""
+    specs: tuple[type[Spec], ...] = (
+        consul.ServiceDefaults,
+        consul.ServiceRouter,
+        consul.ServiceSplitter,
+        consul.ServiceResolver,
+        consul.ServiceIntentions,
+        consul.ProxyDefaults,
+    )
+    for spec in specs:
+        name = spec.__name__
+        plural = name.lower() if name.endswith("s") else f"{name.lower()}s"
+        yield Kind(name=name, plural=plural, short=(consul.api_name(name),), group=_CONSUL, versions=("v1alpha1",), spec=spec)
+
 
 KINDS = (
     Kind(name="VirtualService", plural="virtualservices", short=("vs",), group=_ISTIO, versions=_VERSIONS, spec=VirtualService),
@@ -122,6 +142,7 @@ KINDS = (
         versions=("v1alpha1",),
         spec=api.BackendTrafficPolicy,
     ),
+    *_of_consul(),
     Kind(name="Secret", plural="secrets", versions=("v1",), spec=Secret, body=SECRET_FIELDS),
 )
 """What may be applied."""

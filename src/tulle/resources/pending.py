@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tulle.model.resource import Resource, Violation
+from tulle.resources.consul.idle import IDLE as CONSUL_IDLE
 from tulle.resources.core import CLUSTER_FIELDS
 from tulle.resources.gatewayapi.idle import IDLE
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
@@ -68,7 +69,7 @@ def _not_opened(item: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A field of `spec` (`http[].fault.abort`; empty for all of it), what to say after its path, and for which values."""
+    """A field of `spec` (`http[].fault.abort`; empty for all of it; `*` for any key), what to say after its path, and for which values."""
 
     path: str
     message: str
@@ -203,7 +204,10 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             when=lambda value: value in ("NodePort", "LoadBalancer"),
         ),
     ),
-    **{kind: tuple(Pending(path=path, message=message, when=when) for path, message, when in idle) for kind, idle in IDLE.items()},
+    **{
+        kind: tuple(Pending(path=path, message=message, when=when) for path, message, when in idle)
+        for kind, idle in {**IDLE, **CONSUL_IDLE}.items()
+    },
 }
 """Kind to what is not in force of it."""
 
@@ -253,7 +257,7 @@ def _walk(node: _Node, value: Any, place: Place) -> Iterator[tuple[Place, str]]:
         return
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if child := node.below.get(folded(key)):
+            if child := node.below.get(folded(key)) or node.below.get("*"):
                 yield from _walk(child, inner, (*place, key))
     elif isinstance(value, list) and (child := node.below.get("[]")):
         for index, inner in enumerate(value):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tulle.registry.bexpr import FilterError, Schema, Test, compiled
 from tulle.registry.transitions import Refused
+from tulle.resources.bexpr import FilterError, Schema, Test, compiled
 from tulle.server.consul.wire import Ask
 
 _WEIGHTS: Schema = {"Passing": "number", "Warning": "number"}

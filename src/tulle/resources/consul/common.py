@@ -1,0 +1,51 @@
+"""Parts that several entries share."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
+
+from tulle.resources.names import HeaderName, Label
+from tulle.resources.networking.http_actions import HeaderValues
+from tulle.resources.scalars import NO_TEXTS, TextMap, text_that
+from tulle.resources.spec import Spec, shown
+
+SAME = ("", "default")
+"""How the one partition and namespace that there is may be named."""
+
+
+def _same(value: str) -> str | None:
+    return None if value in SAME else f'must be "default" where it is given at all, not {shown(value)}'
+
+
+def _anything(value: object) -> Any:
+    return value
+
+
+Only = Annotated[str, text_that(_same)]
+Free = Annotated[Any, PlainValidator(_anything)]
+"""Kept as it is, and not looked at."""
+
+
+class Entry(Spec):
+    """What every entry may say of itself."""
+
+    meta: TextMap = NO_TEXTS
+    namespace: Only | None = None
+    partition: Only | None = None
+
+
+class HttpHeaderModifiers(Spec):
+    add: HeaderValues = NO_TEXTS
+    set: HeaderValues = NO_TEXTS
+    remove: tuple[HeaderName, ...] = ()
+
+
+ServiceName = Label
+
+
+def api_name(kind: str) -> str:
+    """The name of a kind in Consul's API: `service-router` for ServiceRouter."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()

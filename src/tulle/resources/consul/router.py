@@ -1,0 +1,101 @@
+"""service-router: where the requests for a service go, by path, header, parameter and method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tulle.resources.consul.common import Entry, HttpHeaderModifiers, Only, ServiceName
+from tulle.resources.names import HeaderName, Label
+from tulle.resources.networking.http_actions import RETRY_POLICIES
+from tulle.resources.scalars import AnyDuration, Flag, Regex, Status, Text, UInt
+from tulle.resources.spec import Problem, Spec, shown
+
+
+class HeaderMatch(Spec):
+    one_of = (("present", "exact", "prefix", "suffix", "contains", "regex"),)
+
+    name: HeaderName
+    present: Flag | None = None
+    exact: Text | None = None
+    prefix: Text | None = None
+    suffix: Text | None = None
+    contains: Text | None = None
+    regex: Regex | None = None
+    ignore_case: Flag = False
+    invert: Flag = False
+
+
+class QueryMatch(Spec):
+    one_of = (("present", "exact", "regex"),)
+
+    name: Text
+    present: Flag | None = None
+    exact: Text | None = None
+    regex: Regex | None = None
+
+
+class HttpMatch(Spec):
+    """All that is given must hold; without a path, any."""
+
+    at_most_one_of = (("path_exact", "path_prefix", "path_regex"),)
+
+    path_exact: Text | None = None
+    path_prefix: Text | None = None
+    path_regex: Regex | None = None
+    case_insensitive: Flag = False
+    header: tuple[HeaderMatch, ...] = ()
+    query_param: tuple[QueryMatch, ...] = ()
+    methods: tuple[Text, ...] = ()
+
+    def check(self) -> Iterable[Problem]:
+        for name in ("path_exact", "path_prefix"):
+            value = getattr(self, name)
+            if value is not None and not value.startswith("/"):
+                yield (name,), f"must begin with /, not {shown(value)}"
+        for index, method in enumerate(self.methods):
+            if not method.isascii() or not method.isalpha():
+                yield ("methods", index), f"must be a method such as GET, not {shown(method)}"
+
+
+class Match(Spec):
+    http: HttpMatch | None = None
+
+
+class Destination(Spec):
+    """Where the requests go, and what is done to them."""
+
+    service: ServiceName | None = None
+    """The router's own, where none is named."""
+    service_subset: Label | None = None
+    namespace: Only | None = None
+    partition: Only | None = None
+    prefix_rewrite: Text | None = None
+    request_timeout: AnyDuration | None = None
+    idle_timeout: AnyDuration | None = None
+    num_retries: UInt | None = None
+    retry_on_connect_failure: Flag = False
+    retry_on: tuple[Text, ...] = ()
+    retry_on_status_codes: tuple[Status, ...] = ()
+    request_headers: HttpHeaderModifiers | None = None
+    response_headers: HttpHeaderModifiers | None = None
+
+    def check(self) -> Iterable[Problem]:
+        for index, word in enumerate(self.retry_on):
+            if word not in RETRY_POLICIES:
+                yield ("retry_on", index), f"must be one of {', '.join(sorted(RETRY_POLICIES))}, not {shown(word)}"
+
+
+class Route(Spec):
+    match: Match | None = None
+    destination: Destination | None = None
+
+    def check(self) -> Iterable[Problem]:
+        http = self.match.http if self.match else None
+        if self.destination and self.destination.prefix_rewrite and not (http and (http.path_prefix or http.path_exact)):
+            yield ("destination", "prefix_rewrite"), "needs a match on pathPrefix or pathExact"
+
+
+class ServiceRouter(Entry):
+    """Requests that no route is for go to the service itself."""
+
+    routes: tuple[Route, ...] = ()
