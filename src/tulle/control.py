@@ -24,10 +24,13 @@ from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
+from tulle.registry.agents import Agents
 from tulle.registry.checking import Checking
+from tulle.registry.liveness import Limits
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.ads import Ads
+from tulle.server.agents_api import AgentsApi
 from tulle.server.catalog_names import CatalogNames
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
@@ -80,6 +83,7 @@ class Control:
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
         self._ads: Ads
         self.registry: Registry
+        self.agents: Agents
         self._directory: CatalogNames
         self._registered: Mapping[str, Registration] = {}
         self._catalog: Mapping[str, Registration] = {}
@@ -94,6 +98,7 @@ class Control:
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
+            self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
             self._directory = CatalogNames(self.registry)
             definitions = definitions_of(self.registry, self.settings)
             listener = listen(self.settings.api)
@@ -115,6 +120,7 @@ class Control:
             running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
             may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
             running.append(tasks.create_task(Checking(self.registry, **may).run()))
+            running.append(tasks.create_task(self.agents.run()))
             if definitions:
                 running.append(tasks.create_task(definitions.run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
@@ -134,7 +140,8 @@ class Control:
             self.live,
             loopback=self.settings.api.is_loopback,
             consul=consul_app(self.registry, place_of(self.settings, definitions)),
-            more=ChecksApi(self.registry).routes(),
+            more=[*ChecksApi(self.registry).routes(), *AgentsApi(self.agents, self.registry).routes()],
+            there=self.agents.there,
         )
 
     def _addresses(self) -> tuple[str, ...]:

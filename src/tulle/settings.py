@@ -75,6 +75,10 @@ class Settings:
     """Whether checks that are registered over the API may run programs on this machine."""
     enable_local_script_checks: bool = False
     """Whether checks in definition files may."""
+    node_timeout: float = 10.0
+    """Seconds without a report after which an agent, and a machine with no other, counts as failed."""
+    node_reap: float = 72 * 3600.0
+    """Seconds without a report after which a failed machine leaves the catalog."""
     config_dir: str = ""
     """Directory of definition files; empty for none."""
     acl: str = "allow"
@@ -173,6 +177,16 @@ def _datacenter(text: str) -> str:
     return text.lower()
 
 
+def _seconds(text: str) -> float:
+    """`10s`, `5m`, `72h`, `500ms`."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    number = text.rstrip("smh")
+    unit = units.get(text[len(number) :])
+    if unit is None or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) * unit < 1e9:
+        raise ValueError(f"{text!r} is not a duration: write for example 10s, 5m or 72h")
+    return float(number) * unit
+
+
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{text!r} is neither true nor false")
@@ -198,6 +212,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "node": _name,
     "enable_script_checks": _flag,
     "enable_local_script_checks": _flag,
+    "node_timeout": _seconds,
+    "node_reap": _seconds,
     "config_dir": str,
     "acl": _one_of("off", "allow", "deny"),
     "domain": _name,

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from support.api import QuietMesh, running_api
 from tulle.registry import form
+from tulle.server.agents_api import AgentsApi
 from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
 from tulle.server.forms import ApplyForm
@@ -25,7 +26,7 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE
 def test_the_page_lists_the_routes() -> None:
     unused: Any = None
     mesh = QuietMesh()
-    apis = (DocumentsApi(unused, mesh), RegistryApi(unused, mesh), LiveApi(mesh), ChecksApi(unused))
+    apis = (DocumentsApi(unused, mesh), RegistryApi(unused, mesh), LiveApi(mesh), ChecksApi(unused), AgentsApi(unused, unused))
     routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}
     assert set(re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)) == found

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from tulle.agent.http import Response, request
@@ -48,6 +49,11 @@ class Admin:
     async def memory(self) -> dict[str, int]:
         """Bytes by kind (`allocated`, `heap_size`, ...)."""
         return {name: int(value) for name, value in (await self._get("/memory")).json().items()}
+
+    async def clusters(self) -> dict[str, Any]:
+        """All clusters with their hosts and what is thought of each."""
+        answer: dict[str, Any] = (await self._get("/clusters?format=json", timeout=20)).json()
+        return answer
 
     async def config(self) -> dict[str, object]:
         """The configuration in force, with secrets redacted by Envoy."""

@@ -89,6 +89,8 @@ class BootstrapSettings:
     """How long a start waits for each kind of resource before going on without."""
     max_connections: int = 100_000
     """Callers connected at once, over all listeners. More are refused, so that a flood cannot take all memory."""
+    ejection_log: str = ""
+    """Where the proxy tells of instances that it ejects; empty for nowhere."""
     roots: str = ""
     """PEM file of the authorities that this machine trusts; empty where it has none."""
     max_heap_bytes: int = 0
@@ -102,6 +104,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "node": _node(node, metadata),
         "admin": {"address": {"pipe": {"path": settings.admin, "mode": 0o600}}},
         "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
+        **({"cluster_manager": {"outlier_detection": {"event_log_path": settings.ejection_log}}} if settings.ejection_log else {}),
         "static_resources": {"clusters": [_xds_cluster(settings.xds)], **_secrets(settings)},
         "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
         "layered_runtime": RUNTIME,

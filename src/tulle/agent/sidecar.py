@@ -25,6 +25,7 @@ from tulle.agent.guard import Guard
 from tulle.agent.ports import Ports, application_port, is_local
 from tulle.agent.process import Program, Unit, launch
 from tulle.agent.registry_client import Registrar
+from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings, WorkloadPort, WorkloadSpec
 from tulle.agent.supervise import Policy
 from tulle.model.proxy import InboundPort, Node, Role
@@ -170,6 +171,12 @@ class Sidecar:
             dice=self._dice,
         )
 
+    def reporter(self, envoy: Envoy) -> Reporter:
+        at = self.settings
+        return Reporter(
+            api=at.api, id=self.spec.id, node=at.node, address=self.spec.address, admin=envoy.admin, log=envoy.ejection_log, dice=self._dice
+        )
+
     def registrar(self) -> Registrar | None:
         if not self.spec.service:
             return None
@@ -188,6 +195,7 @@ class _Life:
         self.report = sidecar.say("[tulle] ")
         self.app = sidecar.application(chosen, guard)
         self.registrar = sidecar.registrar()
+        self.reporter = sidecar.reporter(envoy)
         self.proxy_up = asyncio.Event()
         self.announced = False
         self.app.changed = self.changed
@@ -203,13 +211,14 @@ class _Life:
             await first(self.leave(ended=ended), hurry.wait())
             for task in telling:
                 task.cancel()
+            await first(self.reporter.leave(), hurry.wait())
             code = await end(self.app, app, hurry)
             await end(self.envoy, proxy, hurry)
             return code if ended else 0
 
     def telling(self) -> tuple[Coroutine[Any, Any, None], ...]:
         registrar = self.registrar
-        return (self.watch_silence(), *((registrar.run(), self.until_passing(registrar)) if registrar else ()))
+        return (self.watch_silence(), self.reporter.run(), *((registrar.run(), self.until_passing(registrar)) if registrar else ()))
 
     async def work(self, stop: asyncio.Event) -> int:
         # An application that calls others as soon as it starts needs its proxy for that.
@@ -228,7 +237,7 @@ class _Life:
     def announce(self, health: Health) -> None:
         self.announced = True
         if self.registrar:
-            self.registrar.announce(replace(self.plan.registration, health=health))
+            self.registrar.announce(replace(self.plan.registration, health=health, node=self.settings.node))
 
     async def until_passing(self, registrar: Registrar) -> None:
         await registrar.until(lambda taken: taken.health is Health.PASSING)

@@ -47,6 +47,8 @@ class AgentSettings:
     ttl: float = 30.0
     """Registrations that are not renewed for this long disappear."""
     renew: float = 10.0
+    node: str = ""
+    """The name of this machine; empty for the control plane's own."""
     log_level: str = "warning"
     """Of the proxies: trace, debug, info, warning, error, critical, off."""
     sink: Sink = plain_sink

@@ -25,6 +25,7 @@ def agent(
     address: Annotated[str, typer.Option(help="Address at which other machines reach the workloads.")] = "127.0.0.1",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
+    node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
 ) -> None:
     """Run the workloads of a mesh file on this machine, for a control plane that runs elsewhere.
@@ -35,6 +36,7 @@ def agent(
     \b
       tulle agent mesh.yaml --control 10.0.0.1:8500 --xds 10.0.0.1:15010 --address 10.0.0.7
     """
+    from tulle.agent import options
     from tulle.agent.logs import Prefixed
     from tulle.agent.sidecar import Sidecar
     from tulle.agent.spec import AgentSettings
@@ -48,7 +50,7 @@ def agent(
         read(str(path), lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     sink = Prefixed(sys.stdout, width=max(len(spec.name) for spec in specs))
-    settings = AgentSettings(xds=xds, api=control, run_dir=run_dir, sink=sink)
+    settings = AgentSettings(xds=xds, api=control, node=options.machine(node, control), run_dir=run_dir, sink=sink)
     sys.exit(started(lambda stop, hurry: together([Sidecar(spec, settings) for spec in specs], stop, hurry)))
 
 

@@ -19,7 +19,9 @@ def gateway(
     ] = None,
     bind: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to other machines.")] = "127.0.0.1",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one per core.")] = 0,
+    control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
+    node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     drain: Annotated[float, typer.Option(min=0, help="Seconds in which callers still connected are served at the end.")] = 2.0,
 ) -> None:
@@ -38,7 +40,15 @@ def gateway(
 
     labels = read("--label", options.labels, label) if label else DEFAULT_LABELS
     spec = GatewaySpec(name=name, namespace=namespace, labels=labels, bind=bind)
-    settings = AgentSettings(xds=xds, run_dir=run_dir, concurrency=concurrency, drain=drain, sink=Prefixed(sys.stdout))
+    settings = AgentSettings(
+        xds=xds,
+        api=control,
+        node=options.machine(node, control),
+        run_dir=run_dir,
+        concurrency=concurrency,
+        drain=drain,
+        sink=Prefixed(sys.stdout),
+    )
     proxy = GatewayProxy(spec, settings)
     warn_beyond_loopback(bind)
     if not proxy.node.privileged_ports:

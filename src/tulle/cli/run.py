@@ -36,6 +36,7 @@ def run(
     hold: Annotated[float, typer.Option(min=0, help="Seconds that the application waits for its proxy at most.")] = 5.0,
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
+    node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
 ) -> None:
     """Run an application in the mesh, with a sidecar.
@@ -72,6 +73,7 @@ def run(
     )
     read("tulle run", lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
-    settings = AgentSettings(xds=xds, api=control, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
+    machine = options.machine(node, control)
+    settings = AgentSettings(xds=xds, api=control, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
     sidecar = Sidecar(spec, settings)
     sys.exit(started(lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")))

@@ -167,6 +167,8 @@ class Registration:
     health: Health = Health.PASSING
     proxy: str = ""
     """Node id of the sidecar in front of it; empty without one."""
+    node: str = ""
+    """The machine that it runs on; empty for the control plane's own."""
     meta: FrozenMap[str, str] = FrozenMap()
     tags: tuple[str, ...] = ()
     """Those of an instance of Consul's catalog."""

@@ -23,6 +23,8 @@ Json = str
 
 SERF_HEALTH = "serfHealth"
 """The check by which a node is known to be there."""
+AGENT_HEALTH = "_agent_health:"
+"""Begins the id of the check on an instance whose agent is not heard of."""
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 NO_WORDS: FrozenMap[str, str] = FrozenMap()

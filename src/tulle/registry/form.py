@@ -3,10 +3,11 @@
     {"service": "reviews", "namespace": "default", "address": "127.0.0.1",
      "ports": [{"number": 9080, "target": 31412, "name": "http", "protocol": "HTTP"}],
      "labels": {"version": "v1"}, "serviceAccount": "default", "locality": "region/zone/subzone",
-     "weight": 1, "health": "passing", "proxy": "sidecar~reviews-1", "meta": {}}
+     "weight": 1, "health": "passing", "proxy": "sidecar~reviews-1", "node": "", "meta": {}}
 
 Only `service` must be given. `number` is the port that callers dial, `target` (the same, unless given) where the instance's sidecar
-listens at `address`. `proxy` is the id of that sidecar. `id` may be repeated; it is part of the address of the request.
+listens at `address`. `proxy` is the id of that sidecar. `node` is the machine, the control plane's own where none is said. `id` may be
+repeated; it is part of the address of the request.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class _Registration(_Form):
     weight: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 1
     health: Health = Health.PASSING
     proxy: Annotated[str, Field(max_length=300)] = ""
+    node: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     meta: Words = Field(default_factory=dict)
 
 
@@ -150,6 +152,7 @@ def _registration(identifier: str, form: _Registration) -> Registration:
         weight=form.weight,
         health=form.health,
         proxy=form.proxy,
+        node=form.node,
         meta=FrozenMap(form.meta),
     )
 
@@ -169,6 +172,7 @@ def to_json(registration: Registration) -> Mapping[str, Any]:
         "weight": r.weight,
         "health": r.health.value,
         "proxy": r.proxy,
+        "node": r.node,
         "meta": dict(sorted(r.meta.items())),
     }
 

@@ -87,6 +87,7 @@ def _overridden(own: Registration, health: Health) -> tuple[str, Registration | 
         weight=own.weight,
         health=health,
         proxy=own.proxy,
+        node=own.node,
         meta=own.meta,
     )
 

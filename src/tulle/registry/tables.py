@@ -223,20 +223,26 @@ class Tables:
     # === what `tulle run` registers
 
     def _take_run(self, identifier: str, row: Row | None) -> Iterable[Topic]:
+        before = self.runs.get(identifier)
         registration = form.parse(identifier, row.value.partition(b"\n")[2]) if row else None
         _put(self.runs, identifier, registration)
-        key = (self.local, identifier)
-        own = self.services.get(key)
+        if before and not (registration and registration.node == before.node):
+            yield from self._take_run_on(before.node or self.local, identifier, None, None)
+        if registration:
+            yield from self._take_run_on(registration.node or self.local, identifier, registration, row)
+
+    def _take_run_on(self, node: NodeName, identifier: str, registration: Registration | None, row: Row | None) -> Iterable[Topic]:
+        own = self.services.get((node, identifier))
         if own is None or own.value.of_run:
-            service = service_of_run(self.local, registration) if registration else None
-            yield from self._take_service(key, _kept_as(row, service))
-            check = check_of_run(self.local, registration) if registration else None
-            yield from self._take_check((self.local, f"service:{identifier}"), _kept_as(row, check))
+            service = service_of_run(node, registration) if registration else None
+            yield from self._take_service((node, identifier), _kept_as(row, service))
+            check = check_of_run(node, registration) if registration else None
+            yield from self._take_check((node, f"service:{identifier}"), _kept_as(row, check))
 
     def _run_service(self, key: ServiceKey) -> Kept[Service] | None:
         """The `tulle run` registration that a service of the same id hid, until that went away."""
-        registration = self.runs.get(key[1]) if key[0] == self.local else None
-        service = service_of_run(self.local, registration) if registration else None
+        registration = self.runs.get(key[1])
+        service = service_of_run(key[0], registration) if registration and key[0] == (registration.node or self.local) else None
         return Kept(value=service, created=self.revision, modified=self.revision) if service else None
 
     def _is_of_run(self, check: Check) -> bool:

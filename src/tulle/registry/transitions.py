@@ -129,10 +129,11 @@ def leave_node(tables: Tables, name: str) -> list[Write]:
         return []
     writes: list[Write] = [("delete", rows.key_of(kept.value), b"", kept.modified)]
     for service in tables.services_on(name):
-        writes += [("delete", rows.key_of(service.value), b"", service.modified)]
+        writes += leave_service(tables, service.value.key)
     for identifier in sorted(tables.checks_of_node.get(name, ())):
         check = tables.checks[name, identifier]
-        writes += [("delete", rows.key_of(check.value), b"", check.modified)]
+        if (name, check.value.service_id) not in tables.services:
+            writes += [("delete", rows.key_of(check.value), b"", check.modified)]
     for session in sorted(tables.sessions):
         if tables.sessions[session].value.node == name:
             writes += end_session(tables, session)

@@ -29,7 +29,7 @@ from tulle.server.guard import REQUESTS, Guard
 from tulle.server.live_api import LiveApi
 from tulle.server.ports import Live
 from tulle.server.quick import Connection, Lane
-from tulle.server.registry_api import RegistryApi
+from tulle.server.registry_api import RegistryApi, There
 from tulle.settings import Address
 from tulle.store.documents import Documents
 from tulle.store.port import StoreError
@@ -50,14 +50,16 @@ def application(
     loopback: bool,
     consul: ConsulApp | None = None,
     more: Sequence[Route] = (),
+    there: There | None = None,
 ) -> Guard:
     """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host.
 
-    `consul` answers for all paths under `/v1/`; `more` are further routes of Tulle's own API.
+    `consul` answers for all paths under `/v1/`; `more` are further routes of Tulle's own API. `there` makes sure that the
+    machine of a registration is known.
     """
     routes: list[Route] = [
         *DocumentsApi(documents, live).routes(),
-        *RegistryApi(registrations, live).routes(),
+        *RegistryApi(registrations, live, there).routes(),
         *LiveApi(live).routes(),
         *more,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -18,11 +19,16 @@ BODY_LIMIT = 256 * 1024
 TTL = "30s"
 """Of a registration that does not say."""
 
+There = Callable[[str, str], Awaitable[None]]
+"""Takes the name of a machine and an address of it."""
+
 
 class RegistryApi:
-    def __init__(self, registrations: Registrations, live: Live) -> None:
+    def __init__(self, registrations: Registrations, live: Live, there: There | None = None) -> None:
+        """`there` makes sure that the machine of a registration is known."""
         self._registrations = registrations
         self._live = live
+        self._there = there
 
     def routes(self) -> list[Route]:
         one = "/api/v1/registrations/{id:path}"
@@ -56,6 +62,8 @@ class RegistryApi:
                 Violation(origin=Origin(), resource=f"registration/{identifier}", field=m.field, message=m.message) for m in error.mistakes
             ]
             raise problem(400, f"registration {identifier!r} cannot be used: {error}", violations) from None
+        if self._there:
+            await self._there(registration.node, registration.address)
         return await self._done(identifier, await self._registrations.register(registration, ttl), wait)
 
     async def delete(self, request: Request) -> Response:

@@ -1,0 +1,99 @@
+"""Tells the control plane that an agent lives, and what its proxy has ejected: as often as the control plane wants to hear it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import quote
+
+from tulle.agent.admin import Admin
+from tulle.agent.ejections import Ejections, ejected_hosts
+from tulle.agent.http import request
+from tulle.agent.supervise import Policy
+
+EVERY = 3.0
+"""Seconds between reports, until the control plane says."""
+CONFIRM = 10
+"""So many reports lie between two looks at whether what was ejected still is."""
+LARGEST_LOG = 4 * 1024 * 1024
+
+
+@dataclass(kw_only=True)
+class Reporter:
+    """`run` reports until it is cancelled; `leave` says goodbye."""
+
+    api: str
+    """`host:port` or the absolute path of a Unix socket."""
+    id: str
+    node: str
+    address: str
+    admin: Admin
+    log: Path
+    """Where the proxy writes of ejections."""
+    dice: Random
+
+    def __post_init__(self) -> None:
+        self._ejections = Ejections()
+        self._read = 0
+        self._turn = 0
+        self._back_off = Policy(first_delay=0.1, max_delay=EVERY)
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            self._follow()
+            await self._confirm()
+            try:
+                pause = await self._report()
+                failures = 0
+            except (OSError, ValueError):  # whoever registers here says what is wrong
+                pause = self._back_off.delay(failures, self.dice.random())
+                failures += 1
+            await asyncio.sleep(pause)
+
+    async def _report(self) -> float:
+        """Seconds until the next report. Raises OSError, ValueError."""
+        answer = await request(self.api, "PUT", self._path, body=self._body())
+        if answer.status != 200:
+            raise ConnectionError(f"it answered {answer.status}")
+        said = answer.json()
+        every = float(said.get("every", EVERY)) if isinstance(said, dict) else EVERY
+        return min(60.0, max(0.1, every)) * self.dice.uniform(0.9, 1.0)
+
+    async def leave(self) -> None:
+        with contextlib.suppress(OSError):
+            await request(self.api, "DELETE", self._path, timeout=1.0)
+
+    @property
+    def _path(self) -> str:
+        return f"/api/v1/agents/{quote(self.id, safe='')}"
+
+    def _body(self) -> bytes:
+        ejected = [asdict(ejected) for ejected in self._ejections.current.values()]
+        return json.dumps({"node": self.node, "address": self.address, "ejected": ejected}).encode()
+
+    def _follow(self) -> None:
+        """Reads what the proxy has written since, line by line; a log that has grown large begins anew."""
+        try:
+            with self.log.open("r+b") as file:
+                file.seek(self._read)
+                lines = file.read().rpartition(b"\n")[0]
+                self._read += len(lines) + (1 if lines else 0)
+                if self._read > LARGEST_LOG:
+                    file.truncate(0)
+                    self._read = 0
+        except OSError:
+            return
+        for line in lines.decode(errors="replace").splitlines():
+            self._ejections.take(line)
+
+    async def _confirm(self) -> None:
+        """Instances that went while they were ejected, and a proxy that was started again, leave no line in the log."""
+        self._turn += 1
+        if self._ejections.current and self._turn % CONFIRM == 0:
+            with contextlib.suppress(OSError, ValueError):
+                self._ejections.keep(ejected_hosts(await self.admin.clusters()))

@@ -1,0 +1,103 @@
+"""`/api/v1/agents`: agents say that they live, and what their proxies have ejected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tulle.registry.agents import Agent, Agents, Ejection, Report
+from tulle.registry.form import RegistrationError, check_id
+from tulle.registry.registry import Registry
+from tulle.server.forms import answer, body_of, problem
+
+BODY_LIMIT = 1024 * 1024
+Text = Annotated[str, Field(max_length=300)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Ejection(_Form):
+    cluster: Text
+    address: Text
+    port: Annotated[int, Field(ge=0, le=65535)]
+    reason: Text = ""
+    since: Text = ""
+
+
+class _Report(_Form):
+    node: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    address: Text = "127.0.0.1"
+    ejected: Annotated[tuple[_Ejection, ...], Field(max_length=10_000)] = ()
+
+
+class AgentsApi:
+    def __init__(self, agents: Agents, registry: Registry) -> None:
+        self._agents = agents
+        self._registry = registry
+
+    def routes(self) -> list[Route]:
+        one = "/api/v1/agents/{id:path}"
+        return [
+            Route("/api/v1/agents", self.list, methods=["GET"]),
+            Route(one, self.put, methods=["PUT"]),
+            Route(one, self.delete, methods=["DELETE"]),
+        ]
+
+    async def list(self, _: Request) -> Response:
+        known = self._agents.known
+        return answer({"agents": [self._shown(known[identifier]) for identifier in sorted(known)]})
+
+    def _shown(self, agent: Agent) -> dict[str, Any]:
+        quiet = self._registry.clock() - agent.life.heard
+        heard = datetime.fromtimestamp(self._registry.now() - quiet, UTC)
+        return {
+            "id": agent.report.id,
+            "node": agent.node,
+            "address": agent.report.address,
+            "state": agent.life.state.value,
+            "heard": heard.isoformat(timespec="seconds"),
+            "ejected": [ejection_json(ejection) for ejection in agent.report.ejected],
+        }
+
+    async def put(self, request: Request) -> Response:
+        """A report, to be repeated after so many seconds as the answer says. An agent of which nothing is heard for a while has failed."""
+        identifier = request.path_params["id"]
+        try:
+            check_id(identifier)
+            form = _Report.model_validate_json(await body_of(request, BODY_LIMIT))
+        except (ValidationError, RegistrationError) as error:
+            raise problem(400, f"the report of {identifier[:60]!r} cannot be used: {_said(error)}") from None
+        ejected = tuple(Ejection(**ejection.model_dump()) for ejection in form.ejected)
+        await self._agents.heard(Report(id=identifier, node=form.node, address=form.address, ejected=ejected))
+        return answer({"id": identifier, "every": self._agents.every})
+
+    async def delete(self, request: Request) -> Response:
+        """An agent ends in order. With the last one of a machine, its node goes."""
+        identifier = request.path_params["id"]
+        if not await self._agents.left(identifier):
+            raise problem(404, f"there is no agent {identifier!r}")
+        return answer({"id": identifier})
+
+
+def _said(error: ValidationError | RegistrationError) -> str:
+    if isinstance(error, RegistrationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def ejection_json(ejection: Ejection) -> dict[str, Any]:
+    return {
+        "cluster": ejection.cluster,
+        "address": ejection.address,
+        "port": ejection.port,
+        "reason": ejection.reason,
+        "since": ejection.since,
+    }
