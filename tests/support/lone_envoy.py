@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tulle.agent.validation import TRIES
+from tulle.agent.validation import complete
 from tulle.protos import envoy_path
 
 _PATIENCE = 30.0
@@ -92,19 +92,11 @@ def _wait_until_live(envoy: LoneEnvoy, process: subprocess.Popen[bytes], log: Pa
     raise AssertionError(f"Envoy was not ready in {_PATIENCE} s: {log.read_text()}")
 
 
-_DIED = "[critical][backtrace]"
-"""Of a thread that lost a race while all is taken down; the exit code may be that of the verdict all the same."""
-
-
 def validate(config: dict[str, Any], folder: Path) -> str:
     """What `envoy --mode validate` has against a configuration, warnings included; empty when it is content."""
     file = folder / "validate.json"
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(complete(config)))
     program = [envoy_path(), "--mode", "validate", "-c", file, "-l", "warning"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    for _ in range(TRIES - 1):
-        if done.returncode >= 0 and _DIED not in done.stderr:
-            break
-        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line and _DIED not in line)
+    kept = "".join(line for line in done.stderr.splitlines(keepends=True) if _UNFINISHED not in line)
     return done.stderr if kept or done.returncode else ""

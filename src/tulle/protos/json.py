@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 from google.protobuf import json_format
 
 from tulle.protos.library import library
 from tulle.protos.names import NAMES
+
+_FIELD = re.compile(r"@?[a-z][a-z0-9_]*")
 
 
 def to_dict(message: Any) -> dict[str, Any]:
@@ -26,9 +29,11 @@ def from_dict(name: str, fields: dict[str, Any]) -> Any:
 
 
 def _plain(value: object) -> object:
-    """Without the mapping types of their own that the library makes of what is packed."""
+    """Without the mapping types of their own that the library makes of what is packed, and with the keys of maps in order."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        # The fields of a message come in the order of their numbers, the keys of a map in an order that changes from run to run.
+        items = value.items() if all(_FIELD.fullmatch(name) for name in value) else sorted(value.items())
+        return {name: _plain(item) for name, item in items}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
