@@ -250,7 +250,8 @@ def _common_http(pool: ConnectionPool) -> Fields:
 
 
 def _version(of: Cluster, pool: ConnectionPool) -> Fields:
-    http2: Fields = {"max_concurrent_streams": number(pool.max_concurrent_streams or _MAX_STREAMS)}
+    # Or WebSockets would not get through.
+    http2: Fields = {"max_concurrent_streams": number(pool.max_concurrent_streams or _MAX_STREAMS), "allow_connect": True}
     if pool.pings and pool.pings.interval:
         http2["connection_keepalive"] = {"interval": duration(pool.pings.interval), "timeout": duration(pool.pings.timeout or _PONG)}
     if pool.use_client_protocol:

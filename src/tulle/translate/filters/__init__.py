@@ -12,7 +12,17 @@ from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
 from tulle.translate import access
-from tulle.translate.filters import alternative, cors, dynamic_forward_proxy, fault, grpc_web, own_address, router, stateful_session
+from tulle.translate.filters import (
+    alternative,
+    cors,
+    dynamic_forward_proxy,
+    fault,
+    grpc_web,
+    own_address,
+    router,
+    stateful_session,
+    websocket_key,
+)
 from tulle.translate.values import Fields
 
 
@@ -31,7 +41,17 @@ class Filter(Protocol):
         """The message that the route adds; None when it does not use the filter."""
 
 
-FILTERS: tuple[Filter, ...] = (own_address, alternative, grpc_web, cors, fault, stateful_session, dynamic_forward_proxy, router)
+FILTERS: tuple[Filter, ...] = (
+    own_address,
+    alternative,
+    grpc_web,
+    cors,
+    fault,
+    stateful_session,
+    dynamic_forward_proxy,
+    websocket_key,
+    router,
+)
 
 
 def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
