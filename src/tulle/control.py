@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tulle.agent import validation
 from tulle.compile import Built, build, view
@@ -50,6 +51,10 @@ from tulle.store.sqlite import open_sqlite
 from tulle.translate.snapshot import Snapshot
 from tulle.translate.translator import Translator
 
+if TYPE_CHECKING:
+    from tulle.ca.authority import Authority
+    from tulle.ca.delivery import Deliveries
+
 HISTORY = 4
 """So many earlier versions of a document are remembered, to fall back to."""
 BREATH = 3.0
@@ -82,6 +87,8 @@ class Control:
         self._earlier: dict[Key, deque[Resource[Any]]] = {}
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
         self._ads: Ads
+        self.authority: Authority
+        self.deliveries: Deliveries
         self.registry: Registry
         self.agents: Agents
         self._directory: CatalogNames
@@ -91,9 +98,14 @@ class Control:
         self._names = Names(settings, lambda: Known(self.built.mesh, self._directory, self._directory.server))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Raises StoreError when the database cannot be used, OSError when an address cannot be listened on."""
+        """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
+        from tulle.ca.delivery import Deliveries  # noqa: PLC0415 - slow to load
+        from tulle.ca.start import open_authority  # noqa: PLC0415 - slow to load
+
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic))
+            self.authority = open_authority(self.settings, self._database)
+            self.deliveries = Deliveries(self.authority)
             self.store = store
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
@@ -124,6 +136,7 @@ class Control:
             if definitions:
                 running.append(tasks.create_task(definitions.run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
+            running.append(tasks.create_task(self.deliveries.run(self._changed.set)))
             if questions:
                 running += [tasks.create_task(self._names.serve(questions)), tasks.create_task(self._directory.follow(self._names.changed))]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
@@ -219,7 +232,8 @@ class Control:
         self.fleet.notify()
 
     def _snapshot(self, node: Node) -> Snapshot:
-        return self._translator.snapshot(view(self.built.mesh, node))
+        seen = view(self.built.mesh, node)
+        return self._translator.snapshot(replace(seen, layers=(*seen.layers, *self.deliveries.layers(node))))
 
     # What proxies say
 
@@ -237,6 +251,7 @@ class Control:
 
     def disconnected(self, node_id: str) -> None:
         self.fleet.members.pop(node_id, None)
+        self.deliveries.forget(node_id)
         self.fleet.notify()
         _log.debug("proxy disconnected", proxy=node_id)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -84,6 +85,14 @@ class Settings:
     acl: str = "allow"
     """What clients of Consul's API may do that no rule speaks of: `allow` or `deny`; `off` to control no access at all."""
     domain: str = "cluster.local"
+    trust_domain: str = ""
+    """Of the identities of workloads; empty for `domain`."""
+    trust_domain_aliases: tuple[str, ...] = ()
+    """Trust domains that count as this one; the same authority stands behind them."""
+    ca_dir: str = ""
+    """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
+    certificate_life: timedelta = timedelta(hours=24)
+    """How long a workload's certificate holds; it is renewed at half of that."""
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
     """`ALLOW_ANY` or `REGISTRY_ONLY`: whether workloads may call hosts that the mesh does not know."""
@@ -93,7 +102,13 @@ class Settings:
 
     @property
     def mesh(self) -> MeshSettings:
-        return MeshSettings(domain=self.domain, root_namespace=self.root_namespace, allow_any=self.outbound == "ALLOW_ANY")
+        return MeshSettings(
+            domain=self.domain,
+            trust_domain=self.trust_domain,
+            trust_domain_aliases=self.trust_domain_aliases,
+            root_namespace=self.root_namespace,
+            allow_any=self.outbound == "ALLOW_ANY",
+        )
 
     def database(self, environment: Mapping[str, str]) -> str:
         """The path of the SQLite database."""
@@ -187,6 +202,28 @@ def _seconds(text: str) -> float:
     return float(number) * unit
 
 
+def _trust_domain(text: str) -> str:
+    """As SPIFFE has it: lower-case letters, digits, '.', '-' and '_'."""
+    if not text or not all(c.isascii() and (c.islower() or c.isdigit() or c in ".-_") for c in text):
+        raise ValueError(f"{text!r} is not a trust domain: lower-case letters, digits, '.', '-' and '_'")
+    return text
+
+
+def _trust_domains(text: str) -> tuple[str, ...]:
+    return tuple(_trust_domain(word.strip()) for word in text.split(",") if word.strip())
+
+
+_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=90)
+
+
+def _life(text: str) -> timedelta:
+    """`24h`, `30m`, `168h`."""
+    life = timedelta(seconds=_seconds(text))
+    if not _SHORTEST <= life <= _LONGEST:
+        raise ValueError(f"{text!r} is not a life for certificates: from 1m to 2160h, such as 24h")
+    return life
+
+
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{text!r} is neither true nor false")
@@ -217,6 +254,10 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "config_dir": str,
     "acl": _one_of("off", "allow", "deny"),
     "domain": _name,
+    "trust_domain": _trust_domain,
+    "trust_domain_aliases": _trust_domains,
+    "ca_dir": str,
+    "certificate_life": _life,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),
     "log_level": _one_of("debug", "info", "warning", "error"),

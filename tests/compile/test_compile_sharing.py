@@ -8,6 +8,7 @@ from support.compiled import documents, endpoints, gateway, inputs, instance, pl
 from tulle import compile as compiler
 from tulle.compile import Built, view
 from tulle.compile.memo import Memo
+from tulle.model.frozen import FrozenMap
 from tulle.model.mesh import Inputs, MeshSettings
 from tulle.model.proxy import Layer, Node
 from tulle.model.service import Health, RegisteredPort, Registration
@@ -90,7 +91,7 @@ def test_a_changed_endpoint_makes_one_new_layer_where_it_can_be_seen() -> None:
 def test_what_does_not_concern_endpoints_changes_nothing() -> None:
     before = compiler.build(START)
     view(before.mesh, WIDE)
-    after = compiler.build(registered(START, replace(instance("b"), proxy="sidecar~b")), before)
+    after = compiler.build(registered(START, replace(instance("b"), meta=FrozenMap({"a": "b"}))), before)
     assert changed(before, after, WIDE) == []
 
 

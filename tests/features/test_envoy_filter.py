@@ -52,9 +52,14 @@ def message(found: Snapshot, type_url: str, name: str) -> dict[str, Any]:
     return to_dict(decode(entry))
 
 
+def each(found: Snapshot, listener: str) -> list[list[str]]:
+    """The HTTP filters of each chain: on a workload's port that for mutual TLS, then that for plain text."""
+    chains = message(found, LISTENER, listener)["filter_chains"]
+    return [[f["name"] for f in chain["filters"][0]["typed_config"]["http_filters"]] for chain in chains]
+
+
 def filters(found: Snapshot, listener: str) -> list[str]:
-    (chain,) = message(found, LISTENER, listener)["filter_chains"]
-    return [f["name"] for f in chain["filters"][0]["typed_config"]["http_filters"]]
+    return each(found, listener)[-1]
 
 
 INBOUND, OUTBOUND, PROXY = "127.0.0.1_20001", "127.0.0.1_19080", "127.0.0.1_15001"
@@ -73,7 +78,7 @@ INBOUND, OUTBOUND, PROXY = "127.0.0.1_20001", "127.0.0.1_19080", "127.0.0.1_1500
         ("{listener: {name: virtualInbound}}", {INBOUND}),
         ("{listener: {filterChain: {name: nothing}}}", set()),
         ("{listener: {filterChain: {sni: a.com}}}", set()),
-        ("{listener: {filterChain: {transportProtocol: tls}}}", set()),
+        ("{listener: {filterChain: {transportProtocol: tls}}}", {INBOUND}),
         ("{listener: {filterChain: {applicationProtocols: 'h2,http/1.1'}}}", set()),
         ("{listener: {filterChain: {destinationPort: 9080}}}", {INBOUND}),
         ("{listener: {filterChain: {filter: {name: envoy.tcp_proxy}}}}", set()),
@@ -85,7 +90,7 @@ INBOUND, OUTBOUND, PROXY = "127.0.0.1_20001", "127.0.0.1_19080", "127.0.0.1_1500
 )
 def test_which_listeners_an_http_filter_is_for(match: str, expected: set[str]) -> None:
     found = seen(rule(f"{{applyTo: HTTP_FILTER, match: {match}, patch: {{operation: INSERT_FIRST, value: {BUFFER}}}}}"))
-    assert {name for name in (INBOUND, OUTBOUND, PROXY) if filters(found, name)[0] == "buffer"} == expected
+    assert {name for name in (INBOUND, OUTBOUND, PROXY) if any(chain[0] == "buffer" for chain in each(found, name))} == expected
 
 
 PLAIN = ["envoy.filters.http.cors", FAULT, "envoy.filters.http.router"]

@@ -29,6 +29,16 @@ def name(body: bytes) -> str:
     return str(json.loads(body)["name"])
 
 
+PLAIN = """
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain, namespace: istio-system}
+spec: {mtls: {mode: DISABLE}}
+"""
+"""For a proxy that nobody gives certificates to."""
+
+
 @pytest.mark.envoy
 def test_ingress_leads_to_the_endpoint_that_it_names(tmp_path: Path) -> None:
     registered, other = free_port(), free_port()
@@ -39,7 +49,7 @@ def test_ingress_leads_to_the_endpoint_that_it_names(tmp_path: Path) -> None:
   - {{port: {{number: 80, protocol: HTTP, name: http}}, defaultEndpoint: "127.0.0.1:{app.port}"}}
   - {{port: {{number: {other}, protocol: HTTP, name: admin}}, bind: 127.0.0.1, defaultEndpoint: "127.0.0.1:{admin.port}"}}"""
         node = sidecar(app="web", inbound=(InboundPort(service_port=80, listen=registered, target=1),))
-        stack.enter_context(carried(SIDECAR.format(spec=spec), node, tmp_path))
+        stack.enter_context(carried(SIDECAR.format(spec=spec) + PLAIN, node, tmp_path))
         assert [name(ask(p)[2]) for p in (registered, other)] == ["app", "admin"]
 
 

@@ -25,10 +25,6 @@ ROUTE = "route: [{destination: {host: a}}]"
          "spec.http[0].fault.delay: sets no percentage: nothing is delayed"),
         ("VirtualService", "hosts: [a]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {exact: x}}}], " + ROUTE + "}]",
          "spec.http[0].match[0].headers: not in force: tokens are not looked at, so claims of theirs never match"),
-        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL}}",
-         "spec.trafficPolicy.tls.mode: not in force: there is no authority yet, so it is plain text"),
-        ("DestinationRule", "host: a\nsubsets: [{name: b, trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: 3}}]}}]",
-         "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode: not in force: there is no authority yet, so it is plain text"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}",
          "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting: not in force: endpoints are not chosen by zone"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {}}}",
@@ -43,8 +39,6 @@ ROUTE = "route: [{destination: {host: a}}]"
          "spec.http[0].match[0]: ignoreUriCase has no effect on a regex; begin it with (?i)"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}}",
          "spec.trafficPolicy.loadBalancer: warms nothing up: only ROUND_ROBIN and LEAST_REQUEST do"),
-        ("WorkloadEntry", "address: 1.1.1.1\nserviceAccount: n",
-         "spec.serviceAccount: not in force: nobody looks at the identity of a workload"),
         ("ServiceEntry", "hosts: [a]\nports: [{number: 1, name: a, protocol: GRPC-WEB}]\nresolution: DNS",
          "spec.ports[0].protocol: not in force: it is passed on as it comes, not turned into gRPC"),
         ("WorkloadEntry", "network: n", "spec.network: not in force: the workload is dialled directly"),
@@ -68,9 +62,7 @@ def test_services_of_kubernetes() -> None:
 def test_a_gateway_that_serves_tls() -> None:
     server = "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {%s}}]"
     assert warned("Gateway", server % "mode: SIMPLE, credentialName: c") == []
-    assert warned("Gateway", server % "mode: ISTIO_MUTUAL") == [
-        "spec.servers[0].tls.mode: not in force: the server is left out until the mesh has an authority of its own"
-    ]
+    assert warned("Gateway", server % "mode: ISTIO_MUTUAL") == []
     assert warned("Gateway", server % "mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA, ROT13], ecdhCurves: [P-1, X25519]") == [
         "spec.servers[0].tls.cipherSuites[1]: not in force: the proxy knows no cipher suite of this name",
         "spec.servers[0].tls.ecdhCurves[0]: not in force: the proxy knows no curve of this name",
@@ -82,6 +74,8 @@ def test_a_gateway_that_serves_tls() -> None:
     [
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: DISABLE}}"),
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: 0}}"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL}}"),
+        ("WorkloadEntry", "address: 1.1.1.1\nserviceAccount: n"),
         ("Gateway", "servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}]"),
         ("Sidecar", "egress: [{hosts: [./*], captureMode: DEFAULT}]"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {fixedDelay: 1s, percent: 1}}}]"),

@@ -140,9 +140,7 @@ def test_an_unknown_attribute_is_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "spec", "places"),
     [
-        ("PeerAuthentication", "{}", []),
-        ("PeerAuthentication", "selector: {matchLabels: {a: b}}\nmtls: {mode: STRICT}\nportLevelMtls: {1: {}}",
-         ["spec.mtls.mode", "spec.portLevelMtls"]),
+        ("PeerAuthentication", "selector: {matchLabels: {a: b}}\nmtls: {mode: STRICT}\nportLevelMtls: {1: {}}", []),
         ("AuthorizationPolicy", "{}", []),
         ("RequestAuthentication", "{}", ["spec"]),
     ],

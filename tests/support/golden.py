@@ -3,7 +3,8 @@
 A case is a folder:
 
     in.yaml               documents as users write them
-    registrations.yaml    a list of registrations: {id, service, namespace, address, version, labels, ports: {9080: 20001}}
+    registrations.yaml    a list of registrations: {id, service, namespace, address, version, labels, ports: {9080: 20001}}; with
+                          `sidecar: true` one whose proxy takes the mesh's mutual TLS, as `serviceAccount`
     nodes.yaml            name: {type: sidecar | gateway, service, namespace, labels, http_proxy, inbound, upstreams, ...}
     settings.yaml         fields of MeshSettings
     status.yaml           violations, and what became of each document
@@ -55,7 +56,8 @@ def registration(id_: str, fields: Mapping[str, Any]) -> Registration:
             RegisteredPort(number=number, target=port["target"], name=port.get("name", ""), protocol=Protocol(port.get("protocol", "HTTP")))
             for number, port in ports
         ),
-        proxy=f"sidecar~{id_}",
+        proxy=f"sidecar~{id_}" if fields.get("sidecar") else "",
+        service_account=fields.get("serviceAccount", "default"),
     )
 
 

@@ -23,7 +23,7 @@ from tulle.model.tls import Hidden
 ROOT, ROOT_KEY, SIGNER, SIGNER_KEY, CHAIN = "root-cert.pem", "root-key.pem", "ca-cert.pem", "ca-key.pem", "cert-chain.pem"
 
 
-class AuthorityError(Exception):
+class AuthorityError(OSError):
     """The authority's files cannot be used. The message says which, and why."""
 
 
@@ -63,8 +63,7 @@ def write(directory: Path, root: Signer, signer: Signer) -> None:
 
 
 def _put(path: Path, content: bytes | Hidden) -> None:
-    secret = isinstance(content, Hidden)
-    target = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o600 if secret else 0o644)
+    target = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(target, "wb") as file:
         file.write(content.reveal() if isinstance(content, Hidden) else content)
         file.flush()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tulle.compile import catalog, services, tables
+from tulle.compile import catalog, peers, services, tables
 from tulle.compile.catalog import Catalog, ServiceKey
 from tulle.compile.consul.protocols import Spoken, changed, speaking, spoken
 from tulle.compile.credentials import Credentials, of_config_maps
@@ -15,6 +15,7 @@ from tulle.compile.groups import LABEL, Groups, completed, group_of, groups
 from tulle.compile.kinds import Kinds, sorted_out
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
+from tulle.compile.peers import Peers
 from tulle.compile.rules import arrange
 from tulle.compile.scope import Structure
 from tulle.compile.services import Definition
@@ -29,6 +30,7 @@ from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
+from tulle.resources.security import PeerAuthentication
 
 _ROOM = 64
 """Results kept for each document and registration before the least used are dropped."""
@@ -72,6 +74,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
         backends=found.backends,
         rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings.domain, settings.root_namespace, memo)),
         credentials=_credentials(kinds, memo),
+        peers=found.peers,
         ground=memo.get(("ground",), (settings, found.backends, others), object),
     )
 
@@ -85,6 +88,12 @@ def _by_name(secrets: Iterable[Resource[Secret]]) -> Credentials:
     return {(r.key.namespace, r.key.name): r for r in secrets}
 
 
+def _peers(inputs: Inputs, kinds: Kinds, memo: Memo) -> Peers:
+    """The same object as before if no PeerAuthentication changed."""
+    policies = kinds.of(PeerAuthentication)
+    return memo.get(("peers",), (policies,), lambda: peers.arrange(policies.values(), inputs.settings))
+
+
 def _catalog(inputs: Inputs, kinds: Kinds, previous: Built | None, memo: Memo) -> Catalog:
     before = previous.mesh.catalog if previous else Catalog()
     domain = inputs.settings.domain
@@ -93,7 +102,7 @@ def _catalog(inputs: Inputs, kinds: Kinds, previous: Built | None, memo: Memo) -
         previous.inputs if previous else Inputs(), inputs, (groups(old), spoken(old, memo)), (groups(kinds), spoken(kinds, memo))
     )
     changes.update(_changed_entries(old.of(WorkloadEntry), kinds.of(WorkloadEntry)))
-    return catalog.update(before, changes, _definitions(kinds, domain, memo), domain, memo)
+    return catalog.update(before, changes, _definitions(kinds, domain, memo), domain, _peers(inputs, kinds, memo), memo)
 
 
 def _definitions(kinds: Kinds, domain: str, memo: Memo) -> Mapping[ServiceKey, tuple[Definition, ...]]:

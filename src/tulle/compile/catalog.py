@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from tulle.compile import names
 from tulle.compile.memo import Memo
+from tulle.compile.peers import Peers
 from tulle.compile.services import Definition, of_registrations
 from tulle.compile.workloads import NO_WORKLOADS, Workload, Workloads, chosen_by
 from tulle.model.service import Endpoint, Port, Protocol, Resolution, Service
@@ -35,6 +36,10 @@ class Backend:
     inline: ByPort | None = None
     """Endpoints by port of the service, where they are part of the cluster (names to look up)."""
     rank: tuple[int, int, str] = (0, 0, "")
+    identities: tuple[str, ...] = ()
+    """Those of its instances that have a sidecar, as SPIFFE writes them; empty where none takes mutual TLS."""
+    trust_domains: tuple[str, ...] = ()
+    """Of the mesh."""
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -53,6 +58,9 @@ class EndpointSet:
     by_port: ByPort
 
 
+NO_PEERS = Peers()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Catalog:
     workloads: Workloads = NO_WORKLOADS
@@ -60,6 +68,7 @@ class Catalog:
     backends: Mapping[ServiceKey, Backend] = field(default_factory=dict)
     """The same mapping as in the mesh before, if only endpoints changed."""
     endpoints: Mapping[ServiceKey, EndpointSet] = field(default_factory=dict)
+    peers: Peers = NO_PEERS
 
 
 def update(
@@ -67,27 +76,32 @@ def update(
     changes: Mapping[str, Workload | None],
     documents: Mapping[ServiceKey, tuple[Definition, ...]],
     domain: str,
+    peers: Peers,
     memo: Memo,
 ) -> Catalog:
-    """The catalog after workloads changed (None: went away). `documents` must be the same object as before if no definition changed."""
+    """The catalog after workloads changed (None: went away).
+
+    `documents` and `peers` must be the same objects as before if nothing in them changed.
+    """
     found, touched = before.workloads.updated(changes)
-    if not touched and documents is before.documents:
+    everything = documents is not before.documents or peers is not before.peers
+    if not touched and not everything:
         return before
     registered = {ServiceKey(names.resolve(name, ns, domain), ns): name for ns, name in found.registered_services()}
-    everything = documents is not before.documents
     keys = {*documents, *registered, *before.backends} if everything else _touched_keys(touched, documents, domain)
     backends: dict[ServiceKey, Backend | None] = {}
     endpoints: dict[ServiceKey, EndpointSet | None] = {}
     for key in keys:
         declared = _definitions(key, documents.get(key, ()), registered.get(key), found, domain)
         matched = tuple(found.matching(key.namespace, d.selector) for d in declared)
-        made = memo.get(("service", key), (declared, matched), partial(_compiled, key, declared, matched, memo))
+        made = memo.get(("service", key), (declared, matched, peers), partial(_compiled, key, declared, matched, peers, memo))
         backends[key], endpoints[key] = made
     return Catalog(
         workloads=found,
         documents=documents,
         backends=_merged(before.backends, backends),
         endpoints=_merged(before.endpoints, endpoints),
+        peers=peers,
     )
 
 
@@ -121,18 +135,27 @@ def _definitions(
 
 
 def _compiled(
-    key: ServiceKey, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...], memo: Memo
+    key: ServiceKey, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...], peers: Peers, memo: Memo
 ) -> tuple[Backend | None, EndpointSet | None]:
     if not declared:
         return None, None
     service = _united([d.service for d in declared])
-    answers = {port.key: _answers(port, declared, matched) for port in service.ports}
+    answers = {port.key: _answers(port, declared, matched, peers) for port in service.ports}
+    identities = () if service.external else _identities(service, declared, matched, peers)
     resolution, by_port = _dialled(service, answers)
     inline = None if resolution is Resolution.STATIC else by_port
     backend = memo.get(
         ("backend", key),
-        (service, resolution, inline, declared[0].rank),
-        lambda: Backend(key=key, service=service, resolution=resolution, inline=inline, rank=declared[0].rank),
+        (service, resolution, inline, declared[0].rank, identities),
+        lambda: Backend(
+            key=key,
+            service=service,
+            resolution=resolution,
+            inline=inline,
+            rank=declared[0].rank,
+            identities=identities,
+            trust_domains=peers.trust_domains,
+        ),
     )
     return backend, memo.get(("endpoint set", key), (by_port,), lambda: EndpointSet(by_port=by_port))
 
@@ -146,7 +169,22 @@ def _united(services: list[Service]) -> Service:
     return replace(first, ports=tuple(ports[n] for n in sorted(ports)))
 
 
-def _answers(port: Port, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...]) -> tuple[Endpoint, ...]:
+def _identities(
+    service: Service, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...], peers: Peers
+) -> tuple[str, ...]:
+    """Of all instances, well or not: a proxy need not be told anew each time one comes and goes."""
+    ports = tuple(p for p in service.ports if p.protocol is not Protocol.UDP)
+    everybody = (w for definition, found in zip(declared, matched, strict=True) for w in (*definition.fixed, *found))
+    meshed = (w for w in everybody if any(_takes_mtls(w, port, peers) for port in ports))
+    return peers.uris((w.namespace, w.endpoint.service_account or "default") for w in meshed)
+
+
+def _takes_mtls(workload: Workload, port: Port, peers: Peers) -> bool:
+    own = workload.own_port(port) if workload.endpoint.mtls and port.protocol is not Protocol.UDP else None
+    return own is not None and peers.takes_mtls(workload.namespace, workload.labels, own)
+
+
+def _answers(port: Port, declared: tuple[Definition, ...], matched: tuple[tuple[Workload, ...], ...], peers: Peers) -> tuple[Endpoint, ...]:
     found: dict[tuple[str, int], Endpoint] = {}
     for definition, workloads in zip(declared, matched, strict=True):
         own = definition.service.port(port.key)
@@ -154,6 +192,8 @@ def _answers(port: Port, declared: tuple[Definition, ...], matched: tuple[tuple[
             continue
         for workload in (*definition.fixed, *workloads):
             endpoint = workload.answer(own)
+            if endpoint is not None and endpoint.mtls and (definition.service.external or not _takes_mtls(workload, own, peers)):
+                endpoint = replace(endpoint, mtls=False)
             if endpoint is not None:
                 found.setdefault((endpoint.address, endpoint.port), endpoint)
     return tuple(sorted(found.values(), key=lambda e: (e.address, e.port, e.workload)))

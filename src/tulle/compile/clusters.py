@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from tulle.compile import names
+from tulle.compile import names, tls
 from tulle.compile.catalog import Backend, EndpointSet
 from tulle.compile.locality import ANYWHERE, Standpoint, asked_labels, grouped, in_force, stood_in
 from tulle.compile.memo import Memo
@@ -15,7 +15,9 @@ from tulle.compile.routes import BLACK_HOLE
 from tulle.model.proxy import Cluster, EndpointGroup
 from tulle.model.resource import Source
 from tulle.model.service import Endpoint, Port, Protocol, Resolution
+from tulle.model.tls import UpstreamTls
 from tulle.model.traffic import Algorithm, LocalityRules, TrafficPolicy
+from tulle.resources.networking.tls import ClientTlsMode
 
 ALLOW_ANY = "AllowAnyDynamicDNSCluster"
 CONNECT = "connect_http"
@@ -106,8 +108,11 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
         policy = policy if edge else _suited(policy, port)
         resolution, endpoints = _found(backend, policy, port, tuning, subset)
         rules = in_force(policy, backend.service)
+        forced, automatic = _mutual(backend, tuning, port, subset)
         yield Cluster(
             name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
+            tls=forced,
+            mesh_tls=automatic,
             policy=_balanced(policy, rules),
             resolution=resolution,
             endpoints=endpoints,
@@ -116,6 +121,21 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
             http2=port.protocol.is_http2 or policy.connection_pool.upgrade_to_http2,
             sources=tuple(_sources(backend, tuning, subset)),
         )
+
+
+def _mutual(backend: Backend, tuning: Tuning | None, port: Port, subset: str) -> tuple[UpstreamTls | None, UpstreamTls | None]:
+    """The mesh's mutual TLS: towards all endpoints where a DestinationRule says so; where none speaks of TLS, to those that take it."""
+    if port.protocol is Protocol.UDP:
+        return None, None
+    rule = tuning.client_tls(port.number, subset) if tuning else None
+    wanted = rule is not None and rule.mode is ClientTlsMode.ISTIO_MUTUAL
+    if not wanted and (rule is not None or not backend.identities):
+        return None, None
+    http2 = port.protocol.is_http2 or (tuning is not None and tuning.traffic_policy(port.number, subset).connection_pool.upgrade_to_http2)
+    named = (rule.subject_alt_names if rule else ()) or backend.identities
+    sni = (rule.sni if rule else "") or names.sni_name(backend.key.host, port.number, subset)
+    made = tls.mesh_client(named, backend.trust_domains, sni, http2=http2)
+    return (made, None) if wanted else (None, made)
 
 
 def _suited(policy: TrafficPolicy, port: Port) -> TrafficPolicy:

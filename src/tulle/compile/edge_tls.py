@@ -21,10 +21,6 @@ from tulle.model.service import Protocol
 from tulle.model.tls import DownstreamTls
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 
-MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
-"""What sidecars offer by ALPN to each other, as Istio's do: AUTO_PASSTHROUGH is for them alone."""
-
-
 Part = TypeVar("Part", Cluster, EndpointGroup)
 
 
@@ -83,6 +79,8 @@ def _completed(port: _Port) -> Iterator[FilterChain]:
 def _ended(scope: Scope, server: Served, spec: ServerTls) -> DownstreamTls | tls.Missing:
     if isinstance(server.spec, ListenerServer):
         return listener_tls.downstream(server.spec.ended, scope.keyring, http=server.protocol is Protocol.HTTPS)
+    if spec.mode is ServerTlsMode.ISTIO_MUTUAL:
+        return tls.gateway_of_the_mesh(spec, scope.structure.settings.trust_domains, http=server.protocol is Protocol.HTTPS)
     return tls.downstream(spec, scope.keyring, server.gateway.namespace, http=server.protocol is Protocol.HTTPS)
 
 
@@ -161,6 +159,11 @@ def direct(scope: Scope, server: Served) -> Iterator[Backend]:
         yield from (b for h, b in scope.backends.items() if any(names.covers(p, h) for p in patterns))
 
 
+def passing(made: Iterable[Cluster]) -> Iterator[Cluster]:
+    """Without TLS of this proxy's own: callers speak it with the endpoints."""
+    return (replace(cluster, tls=None, mesh_tls=None) for cluster in made)
+
+
 def by_sni(made: Iterable[Part]) -> Iterator[Part]:
     """Clusters or endpoints under the names that sidecars ask for."""
     for part in made:
@@ -177,4 +180,6 @@ def _to_services(scope: Scope, server: Served) -> Iterator[FilterChain]:
             for subset in ("", *(tuning.subsets if tuning else ())):
                 name = names.sni_name(backend.key.host, port.number, subset)
                 serve = tcp_routes.connections((WeightedCluster(cluster=name),), _place(scope, server))
-                yield FilterChain(name=name, serve=serve, server_names=(name,), application_protocols=MESH_PROTOCOLS, source=server.source)
+                yield FilterChain(
+                    name=name, serve=serve, server_names=(name,), application_protocols=tls.MESH_PROTOCOLS, source=server.source
+                )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from tulle.compile import actions, names, protocols
+from tulle.compile import actions, names, protocols, tls
 from tulle.compile.guards import NO_GUARDS, Guards, Policy
+from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
 from tulle.model.access import OPEN, Access
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
@@ -15,6 +17,10 @@ from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualH
 from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
 from tulle.resources.networking.sidecar import Sidecar
+from tulle.resources.security.peer_authentication import MtlsMode
+
+PATIENCE = timedelta(seconds=1)
+"""So long a caller may be silent before it counts as one that waits for the workload to speak first, in plain text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +30,20 @@ class Served:
     port: InboundPort
     endpoint: Endpoint
     pool: ConnectionPool
+    ruled: Ruled
+    trust_domains: tuple[str, ...]
     source: Source | None = None
 
 
 def inbound(
-    node: Node, sidecar: Resource[Sidecar] | None = None, guards: Guards = NO_GUARDS
+    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, guards: Guards = NO_GUARDS
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
     policies = guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    served = [_served(port, node, sidecar) for port in chosen]
+    served = [_served(port, node, sidecar, posture) for port in chosen]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
     return tuple(_listener(s, _access(s.port, guards, policies)) for s in served), tuple(map(_cluster, in_order))
 
@@ -58,16 +66,24 @@ def _more_ports(node: Node, sidecar: Resource[Sidecar] | None) -> Iterator[Inbou
             yield InboundPort(service_port=number, listen=number, target=number, protocol=protocol, listen_address=bind)
 
 
-def _served(port: InboundPort, node: Node, sidecar: Resource[Sidecar] | None) -> Served:
+def _served(port: InboundPort, node: Node, sidecar: Resource[Sidecar] | None, posture: Posture) -> Served:
     endpoint = Endpoint(address=port.target_address, port=port.target)
+    plain = Served(
+        port=port,
+        endpoint=endpoint,
+        pool=ConnectionPool(),
+        ruled=posture.port(port.service_port),
+        trust_domains=posture.trust_domains,
+    )
     if sidecar is None or port.protocol is Protocol.UDP:
-        return Served(port=port, endpoint=endpoint, pool=ConnectionPool())
+        return plain
     spec = sidecar.spec
     found = next(((i, item) for i, item in enumerate(spec.ingress) if item.port.number == port.service_port), None)
     if found is None:
-        return Served(port=port, endpoint=endpoint, pool=connection_pool(spec.inbound_connection_pool))
+        return replace(plain, pool=connection_pool(spec.inbound_connection_pool))
     index, item = found
-    return Served(
+    return replace(
+        plain,
         port=replace(port, protocol=protocols.named(item.port.protocol or "") or port.protocol),
         endpoint=_default_endpoint(item.default_endpoint, node) or endpoint,
         pool=connection_pool(item.connection_pool or spec.inbound_connection_pool),
@@ -96,19 +112,48 @@ def cluster_name(port: InboundPort) -> str:
 
 def _listener(of: Served, access: Access) -> Listener:
     port = of.port
-    name = cluster_name(port)
-    http = HttpConnections(stat_prefix=name, routes=_table(port, of.source), access=access)
-    tcp = TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=access)
     udp = port.protocol is Protocol.UDP
+    slow_start = of.ruled.mode is MtlsMode.PERMISSIVE and not (port.protocol.is_http or udp)
     return Listener(
         name=names.listener_name(port.listen_address, port.listen, udp=udp),
         address=port.listen_address,
         port=port.listen,
         direction=Direction.INBOUND,
-        chains=(FilterChain(name=name, serve=http if port.protocol.is_http else tcp, source=of.source),),
-        sources=(of.source,) if of.source else (),
+        chains=tuple(_chains(of, access)),
+        sources=tuple(source for source in (of.source, of.ruled.source) if source),
         udp=udp,
+        patience=PATIENCE if slow_start else None,
     )
+
+
+def _chains(of: Served, access: Access) -> Iterator[FilterChain]:
+    """Mutual TLS is told by its ALPN from TLS of the workload's own, which a port that is not HTTP passes on (BEHAVIOURS 16)."""
+    mode = of.ruled.mode
+    plain = FilterChain(name=cluster_name(of.port), serve=_serve(of, access), source=of.source)
+    if mode is MtlsMode.DISABLE or of.port.protocol is Protocol.UDP:
+        yield plain
+        return
+    strict = mode is MtlsMode.STRICT
+    yield FilterChain(
+        name=f"{plain.name}mtls",
+        serve=_serve(of, access, forward_client_cert="APPEND_FORWARD"),
+        transport_protocol="tls",
+        application_protocols=() if strict else tls.MESH_PROTOCOLS,
+        tls=tls.mesh_server(of.trust_domains, http=of.port.protocol.is_http),
+        source=of.ruled.source or of.source,
+    )
+    if not strict:
+        yield replace(plain, transport_protocol="raw_buffer")
+        if not of.port.protocol.is_http:
+            yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls")
+
+
+def _serve(of: Served, access: Access, *, forward_client_cert: str = "") -> HttpConnections | TcpConnections:
+    name = cluster_name(of.port)
+    if of.port.protocol.is_http:
+        routes = _table(of.port, of.source)
+        return HttpConnections(stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=access)
+    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=access)
 
 
 def _table(port: InboundPort, source: Source | None) -> RouteTable:

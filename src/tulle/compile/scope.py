@@ -10,6 +10,7 @@ from tulle.compile import names
 from tulle.compile.catalog import Backend, ServiceKey
 from tulle.compile.credentials import Credentials, Keyring
 from tulle.compile.memo import Memo
+from tulle.compile.peers import Peers
 from tulle.compile.policies import Tuning
 from tulle.compile.rules import Rules
 from tulle.compile.steering import Steering
@@ -31,6 +32,7 @@ class Structure:
     credentials: Credentials = field(default_factory=dict)
     ground: object = field(default_factory=object)
     """Equal by identity: the same object as long as nothing but VirtualServices, routes of the Gateway API and endpoints change."""
+    peers: Peers = field(default_factory=Peers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ from tulle.resources.networking.service_entry import Location, ServiceEntry, Ser
 from tulle.resources.networking.service_entry import Resolution as EntryResolution
 from tulle.resources.networking.workload_entry import WorkloadEntry
 
+TLS_MODE = "security.istio.io/tlsMode"
+"""The label of a WorkloadEntry that says, with `istio`, that there is a sidecar."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
@@ -50,6 +53,7 @@ def workload_of_registration(id_: str, registration: Registration) -> Workload:
         service_account=registration.service_account,
         workload=registration.id,
         tags=registration.tags,
+        mtls=bool(registration.proxy),
     )
     return Workload(
         id=registration_id(id_),
@@ -72,6 +76,7 @@ def workload_of_entry(id_: str, name: str, namespace: str, spec: WorkloadEntry, 
         service_account=spec.service_account or "",
         workload=name,
         network=spec.network or "",
+        mtls=bool(spec.service_account) or labels.get(TLS_MODE) == "istio",
     )
     return Workload(id=id_, namespace=namespace, labels=labels, endpoint=endpoint, named=FrozenMap(spec.ports))
 

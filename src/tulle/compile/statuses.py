@@ -55,8 +55,9 @@ from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, Re
 from tulle.resources.telemetry import Telemetry
 
 _ACTIVE = (WorkloadEntry, Secret)
-_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, PeerAuthentication, RequestAuthentication)
-_RULING = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, AuthorizationPolicy, EnvoyFilter, ConfigMap)
+_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, RequestAuthentication)
+_RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, AuthorizationPolicy, PeerAuthentication, EnvoyFilter)
+_RULING = (*_RULES, ConfigMap)
 _GROUNDED = (*_RULING, *_ACTIVE, *_READ_ONLY)
 """Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed."""
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
@@ -130,6 +131,8 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
         return _warned(resource, _sidecar_found(scope, resource, spec))
     if isinstance(spec, AuthorizationPolicy):
         return _warned(resource, _of_policy(structure.rules, cast("Policy", resource)))
+    if isinstance(spec, PeerAuthentication):
+        return _warned(resource, _peers_found(structure, cast("Resource[PeerAuthentication]", resource)))
     if isinstance(spec, EnvoyFilter):
         found = (
             (resource.at(f"spec.configPatches[{i}]"), f"not in force: {why}")
@@ -349,6 +352,18 @@ def _of_service(resource: Resource[object]) -> Status:
             if p.protocol is Transport.SCTP
         )
     return _warned(resource, found)
+
+
+def _peers_found(structure: Structure, resource: Resource[PeerAuthentication]) -> Iterator[Found]:
+    selector = resource.spec.selector
+    if selector and selector.match_labels and resource.key.namespace == structure.rules.root_namespace:
+        why = "not in force: in the root namespace a policy is for the whole mesh, and one with a selector is ignored"
+        yield resource.at("spec.selector"), why
+    elif first := structure.peers.overruled(resource):
+        yield (
+            resource.at("spec"),
+            f"not in force: PeerAuthentication {first.key.name} ({first.origin}) is for the same workloads, and older",
+        )
 
 
 def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tulle.compile.credentials import Keyring, files, root_file
-from tulle.model.tls import DownstreamTls, TlsVersion, Trust, UpstreamTls
+from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode
 from tulle.resources.networking.tls import TlsVersion as Version
 
@@ -13,6 +13,9 @@ HTTP = ("h2", "http/1.1")
 """What is offered by ALPN where HTTP is spoken (BEHAVIOURS 16)."""
 PASSING = frozenset({ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH})
 ENDING = frozenset({ServerTlsMode.SIMPLE, ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
+MESH_PROTOCOL = "istio"
+MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""What sidecars offer by ALPN to each other, Tulle's `istio`, Istio's any of them: so their TLS is told from that of workloads."""
 _MUTUAL = frozenset({ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
 _VERSIONS = {
     Version.TLSV1_0: TlsVersion.V1_0,
@@ -33,9 +36,29 @@ def not_in_force(spec: ServerTls | None) -> str:
     """Why a TLS server with these settings is not served at all; empty where it is."""
     if spec is None:
         return "it has no tls settings"
-    if spec.mode is ServerTlsMode.ISTIO_MUTUAL:
-        return "tls.mode ISTIO_MUTUAL is not in force until the mesh has an authority of its own"
     return ""
+
+
+def mesh_server(trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:
+    """The mesh's mutual TLS, for callers of one of these trust domains."""
+    trust = Trust(authority=MESH_ROOTS, domains=trust_domains)
+    return DownstreamTls(certificates=(MESH_CERTIFICATE,), trust=trust, require_certificate=True, protocols=HTTP if http else ())
+
+
+def mesh_client(names: tuple[str, ...], trust_domains: tuple[str, ...], sni: str, *, http2: bool) -> UpstreamTls:
+    """The mesh's mutual TLS towards workloads with one of these identities; without any, of one of these trust domains.
+
+    `http/1.1` is never offered: the caller's version may be spoken, and the server then tells it from the first bytes.
+    """
+    trust = Trust(authority=MESH_ROOTS, names=names, domains=() if names else trust_domains)
+    protocols = (MESH_PROTOCOL, "h2") if http2 else (MESH_PROTOCOL,)
+    return UpstreamTls(certificate=MESH_CERTIFICATE, trust=trust, sni=sni, protocols=protocols)
+
+
+def gateway_of_the_mesh(spec: ServerTls, trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:
+    """ISTIO_MUTUAL at a gateway."""
+    minimum, maximum = _VERSIONS.get(spec.min_protocol_version, TlsVersion.V1_2), _VERSIONS.get(spec.max_protocol_version)
+    return replace(mesh_server(trust_domains, http=http), minimum=minimum, maximum=maximum)
 
 
 def downstream(spec: ServerTls, keyring: Keyring, home: str, *, http: bool) -> DownstreamTls | Missing:

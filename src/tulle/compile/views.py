@@ -46,8 +46,9 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     memo = mesh.memo
     sidecar = found.scope.sidecar
     guards = mesh.structure.rules.guards.seen_from(found.by_host)
-    made_from = (node, sidecar, mesh.structure.rules.guards, tuple(guards.authorizers))
-    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, guards))
+    posture = mesh.catalog.peers.posture(node.namespace, node.labels)
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers))
+    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}
@@ -128,7 +129,7 @@ def _named(mesh: Mesh, scope: Scope) -> tuple[Layer, ...]:
     made, found = list[Cluster](), list[EndpointGroup]()
     for backend in backends:
         tuning, endpoints = scope.tuning(backend.key.host), mesh.endpoint_set(backend.key)
-        made += edge_tls.by_sni(clusters.clusters(backend, tuning, memo, edge=True))
+        made += edge_tls.by_sni(edge_tls.passing(clusters.clusters(backend, tuning, memo, edge=True)))
         found += edge_tls.by_sni(clusters.endpoint_groups(backend, endpoints, tuning, memo) if endpoints else ())
     parts = (tuple(made), tuple(found))
     return (memo.get(("named layer", scope.id), parts, lambda: Layer(clusters=parts[0], endpoints=parts[1])),)

@@ -35,11 +35,19 @@ class Workload:
         if self.service:
             yield (self.namespace, SERVICE, self.service)
 
+    def own_port(self, port: Port) -> int | None:
+        """The instance's own number for a service's port, which for a registered one is not where its sidecar listens."""
+        if self.registered is None:
+            return _entry_port(self.named, port)
+        found = _registered_port(self.registered, port)
+        return found.number if found else None
+
     def port_for(self, port: Port) -> int | None:
         """Where this instance answers for a service's port; None where it does not."""
         if self.registered is None:
             return _entry_port(self.named, port)
-        return _registered_port(self.registered, port)
+        found = _registered_port(self.registered, port)
+        return found.target if found else None
 
     def answer(self, port: Port) -> Endpoint | None:
         if self.endpoint.health is Health.CRITICAL:
@@ -58,12 +66,12 @@ def _entry_port(named: Mapping[str, int], port: Port) -> int:
     return port.target or port.number
 
 
-def _registered_port(ports: tuple[RegisteredPort, ...], port: Port) -> int | None:
+def _registered_port(ports: tuple[RegisteredPort, ...], port: Port) -> RegisteredPort | None:
     """By the service's targetPort, else by its number, else by its name."""
     udp = port.protocol is Protocol.UDP
     alike = [p for p in reversed(ports) if (p.protocol is Protocol.UDP) == udp]
-    by_number = {p.number: p.target for p in alike}
-    by_name = {p.name: p.target for p in alike if p.name}
+    by_number = {p.number: p for p in alike}
+    by_name = {p.name: p for p in alike if p.name}
     target = by_name.get(port.target) if isinstance(port.target, str) else by_number.get(port.target or 0)
     if target is None:
         target = by_number.get(port.number)

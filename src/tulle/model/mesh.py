@@ -14,10 +14,19 @@ class MeshSettings:
     """Names that hold for the whole mesh."""
 
     domain: str = "cluster.local"
-    """Suffix of service names, and the trust domain."""
+    """Suffix of service names."""
+    trust_domain: str = ""
+    """Of the identities that the mesh's authority gives out; empty for `domain`."""
+    trust_domain_aliases: tuple[str, ...] = ()
+    """Names of the same trust domain from before, or from other meshes with the same root."""
     root_namespace: str = "istio-system"
     allow_any: bool = True
     """Whether workloads may call hosts that the mesh does not know (Istio's outboundTrafficPolicy ALLOW_ANY)."""
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The trust domain, then its aliases."""
+        return tuple(dict.fromkeys((self.trust_domain or self.domain, *self.trust_domain_aliases)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

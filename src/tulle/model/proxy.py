@@ -148,6 +148,8 @@ class Listener:
     """The datagrams are those of QUIC, which has connections again: HTTP/3."""
     http3_port: int = 0
     """Of what callers are told who may come by HTTP/3, too."""
+    patience: timedelta | None = None
+    """After so long a silent caller counts as one in plain text; None: it is cut off after a while, where its first words matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,8 @@ class Cluster:
     """Dials this listener of the same proxy instead of an address."""
     tls: UpstreamTls | None = None
     """None: in plain text."""
+    mesh_tls: UpstreamTls | None = None
+    """Towards those of its endpoints that take the mesh's mutual TLS; the others are spoken to as `tls` says."""
     sources: tuple[Source, ...] = ()
 
 

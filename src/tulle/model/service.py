@@ -139,6 +139,8 @@ class Endpoint:
     network: str = ""
     tags: tuple[str, ...] = ()
     """Those of an instance of Consul's catalog."""
+    mtls: bool = False
+    """A sidecar takes connections here that takes the mesh's mutual TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,10 @@ Material = Hidden | str
 
 SYSTEM_ROOTS = "file-root:system"
 """The authorities that the proxy's machine trusts. Each proxy has them from the start, under this name (Istio's)."""
+MESH_CERTIFICATE, MESH_ROOTS = "default", "ROOTCA"
+"""A proxy's own certificate in the mesh, and the mesh's roots: each proxy is given its own under these names (Istio's)."""
+BROUGHT = frozenset({SYSTEM_ROOTS, MESH_CERTIFICATE, MESH_ROOTS})
+"""Names of secrets that no document brings: every proxy has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class Trust:
     """Name of an Authority; empty where only the hashes count."""
     names: tuple[str, ...] = ()
     """Of which its certificate must bear one: DNS names, URIs, addresses. Empty: any."""
+    domains: tuple[str, ...] = ()
+    """Trust domains, of one of which its SPIFFE identity must be, where no names are told."""
     revoked: str = ""
     """Path of a file on the proxy's machine, with certificates that are trusted no more."""
     keys: tuple[str, ...] = ()
@@ -114,8 +120,9 @@ class DownstreamTls:
     """Offered by ALPN, from the most wanted."""
 
     def needs(self) -> tuple[str, ...]:
-        """The names of all secrets that it cannot do without."""
-        return (*self.certificates, *((self.trust.authority,) if self.trust and self.trust.authority else ()))
+        """The names of all secrets that it cannot do without, but those that every proxy has."""
+        authority = self.trust.authority if self.trust else ""
+        return tuple(name for name in (*self.certificates, authority) if name and name not in BROUGHT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +132,7 @@ class UpstreamTls:
     certificate: str = ""
     """Name of the Certificate that is shown; empty for none."""
     trust: Trust | None = None
-    """None: whoever answers is believed. Without names in it, the server's certificate must bear the name that it was asked for."""
+    """None: whoever answers is believed. Without names or domains in it, the certificate must bear the name that it was asked for."""
     sni: str = ""
     """The name that is asked for; empty for the host of each request, where requests are HTTP."""
     protocols: tuple[str, ...] = ()
@@ -133,4 +140,4 @@ class UpstreamTls:
     def needs(self) -> tuple[str, ...]:
         """The names of all secrets that it cannot do without, but those that every proxy has."""
         authority = self.trust.authority if self.trust else ""
-        return tuple(name for name in (self.certificate, authority) if name and name != SYSTEM_ROOTS)
+        return tuple(name for name in (self.certificate, authority) if name and name not in BROUGHT)

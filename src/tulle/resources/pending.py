@@ -81,7 +81,6 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 
 
 _BLOCKS = (
-    _off("tls.mode", "there is no authority yet, so it is plain text", _only("ISTIO_MUTUAL", 3)),
     _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
     Pending(
         path="loadBalancer",
@@ -144,7 +143,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         *_policies("subsets[].trafficPolicy"),
     ),
     "Gateway": (
-        _off("servers[].tls.mode", "the server is left out until the mesh has an authority of its own", _only("ISTIO_MUTUAL", 4)),
         _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
         _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),
@@ -153,13 +151,9 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "ServiceEntry": (
         _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("endpoints[].network", "all endpoints are dialled directly"),
-        _off("endpoints[].serviceAccount", "nobody looks at the identity of an endpoint"),
         _off("ports[].protocol", "it is passed on as it comes, not turned into gRPC", _is_grpc_web),
     ),
-    "WorkloadEntry": (
-        _off("network", "the workload is dialled directly"),
-        _off("serviceAccount", "nobody looks at the identity of a workload"),
-    ),
+    "WorkloadEntry": (_off("network", "the workload is dialled directly"),),
     "WorkloadGroup": (
         _off("template.ports", "instances say which ports they have when they register"),
         _off("template.network", "all instances are dialled directly"),
@@ -176,10 +170,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("metrics", "proxies count what they always count"),
         _off("tracing", "no traces are sent"),
         _off("accessLogging", "no access log is written"),
-    ),
-    "PeerAuthentication": (
-        _off("mtls.mode", "there is no mutual TLS yet; plain text is taken and sent", _other_than("UNSET", "DISABLE", 0, 1)),
-        _off("portLevelMtls", "there is no mutual TLS yet; plain text is taken and sent", bool),
     ),
     "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
     "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),

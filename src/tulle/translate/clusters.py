@@ -49,10 +49,7 @@ def cluster(of: Cluster) -> Any:
         fields |= _balancing(policy.load_balancer)
     if policy.outlier_detection:
         fields["outlier_detection"] = _outlier(policy.outlier_detection)
-    if of.tls:
-        fields["transport_socket"] = tls.upstream(of.tls)
-    if policy.proxy_protocol:
-        fields["transport_socket"] = _announced(policy.proxy_protocol, fields.get("transport_socket"))
+    fields |= _sockets(of)
     if pool.keepalive:
         fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool.keepalive)}
     if options := _http_options(of):
@@ -60,10 +57,28 @@ def cluster(of: Cluster) -> Any:
     return pb.Cluster(**fields)
 
 
-def _announced(version: int, inner: Fields | None) -> Fields:
+def _sockets(of: Cluster) -> Fields:
+    """What is between the proxy and its endpoints: TLS, or nothing; with `mesh_tls` it is for each endpoint to say (Istio's names)."""
+    version = of.policy.proxy_protocol
+    rest = tls.upstream(of.tls) if of.tls else None
+    rest = _announced(version, rest or _plain()) if version else rest
+    if of.mesh_tls is None:
+        return {"transport_socket": rest} if rest else {}
+    mutual = tls.upstream(of.mesh_tls)
+    matches = [
+        {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transport_socket": _announced(version, mutual) if version else mutual},
+        {"name": "tlsMode-disabled", "match": {}, "transport_socket": rest or _plain()},
+    ]
+    return {"transport_socket_matches": matches}
+
+
+def _plain() -> Fields:
+    return {"name": "envoy.transport_sockets.raw_buffer", "typed_config": any_(pb.RawBuffer())}
+
+
+def _announced(version: int, inner: Fields) -> Fields:
     """The transport socket that tells the endpoint of the caller's address before anything else."""
-    plain = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": any_(pb.RawBuffer())}
-    config = pb.ProxyProtocolUpstreamTransport(config={"version": f"V{version}"}, transport_socket=inner or plain)
+    config = pb.ProxyProtocolUpstreamTransport(config={"version": f"V{version}"}, transport_socket=inner)
     return {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": any_(config)}
 
 
@@ -86,8 +101,7 @@ def _discovery(of: Cluster) -> Fields:
 
 def _internal(name: str, listener: str) -> Fields:
     endpoint = {"address": {"envoy_internal_address": {"server_listener_name": listener, "endpoint_id": name}}}
-    plain = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": any_(pb.RawBuffer())}
-    socket = any_(pb.InternalUpstreamTransport(transport_socket=plain))
+    socket = any_(pb.InternalUpstreamTransport(transport_socket=_plain()))
     return {
         "type": "STATIC",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},

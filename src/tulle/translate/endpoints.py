@@ -15,6 +15,8 @@ _HEALTH = {Health.PASSING: "UNKNOWN", Health.WARNING: "UNKNOWN", Health.CRITICAL
 """A warning is for people: the endpoint still takes requests, as in Consul. UNKNOWN is Envoy's word for "as far as we know, well"."""
 
 _NOWHERE = Locality()
+_MESH_TLS: Fields = {"fields": {"tlsMode": {"string_value": "istio"}}}
+"""What an endpoint that takes the mesh's mutual TLS is known by (Istio's metadata)."""
 
 
 def load_assignment(group: EndpointGroup) -> Any:
@@ -46,6 +48,8 @@ def _place(group: LocalityGroup) -> Fields:
 def _lb_endpoint(endpoint: Endpoint) -> Fields:
     where = {"address": address(endpoint.address, endpoint.port)}
     made: Fields = {"endpoint": where, "load_balancing_weight": number(max(endpoint.weight, 1))}
+    if endpoint.mtls:
+        made["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": _MESH_TLS}}
     # Weight 0 asks for no traffic; Envoy has no such weight, but it has a health that does the same.
     health = "DRAINING" if endpoint.weight < 1 else _HEALTH[endpoint.health]
     return made | {"health_status": health} if health != "UNKNOWN" else made

@@ -45,6 +45,8 @@ def listener(of: Listener) -> Any:
     fields |= _bound(of) if of.address else {"internal_listener": {}}
     if filters := _listener_filters(of):
         fields["listener_filters"] = filters
+    if of.patience:
+        fields |= {"listener_filters_timeout": duration(of.patience), "continue_on_listener_filters_timeout": True}
     return pb.Listener(**fields)
 
 
@@ -139,7 +141,9 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     if serve.forward_client_cert:
         fields["forward_client_cert_details"] = serve.forward_client_cert
     if serve.forward_client_cert in _SETTING:
-        fields["set_current_client_cert_details"] = {"subject": YES, "cert": True, "dns": True, "uri": True}
+        # Inside of the mesh the identity says it all; the whole certificate would make every request a kilobyte longer.
+        whole = {"cert": True} if serve.edge else {}
+        fields["set_current_client_cert_details"] = {"subject": YES, "dns": True, "uri": True} | whole
     return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
 
 

@@ -8,6 +8,7 @@ from tulle.model.limits import MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
+from tulle.translate.clusters import HTTP_OPTIONS
 from tulle.translate.listeners import HCM
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
 
@@ -44,7 +45,42 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
             "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
-    return {**to_dict(bootstrap), "layered_runtime": RUNTIME}
+    return _asking_directly({**to_dict(bootstrap), "layered_runtime": RUNTIME})
+
+
+def _asking_directly(config: dict[str, Any]) -> dict[str, Any]:
+    """Clusters that ask for secrets: of a static one Envoy does not bear that it asks over the stream that brings all else."""
+    static = config["static_resources"]
+    clusters = _readdressed(static.get("clusters", []))
+    if clusters != static.get("clusters", []):
+        clusters.insert(0, _CONTROL_PLANE)
+    return {**config, "static_resources": {**static, **({"clusters": clusters} if clusters else {})}}
+
+
+def _readdressed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_readdressed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _DIRECTLY if key == "sds_config" and "ads" in inner else _readdressed(inner) for key, inner in value.items()}
+
+
+_ASKED = "xds-grpc"
+_DIRECTLY = {
+    "api_config_source": {
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": _ASKED}}],
+    },
+    "resource_api_version": "V3",
+}
+_HTTP2 = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
+_CONTROL_PLANE = {
+    "name": _ASKED,
+    "type": "STATIC",
+    "load_assignment": {"cluster_name": _ASKED},
+    "typed_extension_protocol_options": {HTTP_OPTIONS: _HTTP2},
+}
 
 
 def _asks_the_machine(snapshot: Snapshot) -> bool:

@@ -86,7 +86,7 @@ def upstream(of: UpstreamTls) -> Fields:
     fields: Fields = {"common_tls_context": common}
     if of.sni:
         fields["sni"] = of.sni
-    if of.trust and not of.trust.names:
+    if of.trust and not of.trust.names and not of.trust.domains:
         fields["auto_sni_san_validation"] = True
     return {"name": SOCKET, "typed_config": any_(pb.UpstreamTlsContext(**fields))}
 
@@ -104,6 +104,8 @@ def _validation(of: Trust) -> Fields:
     own: Fields = {}
     if of.names:
         own["match_typed_subject_alt_names"] = [{"san_type": kind, "matcher": {"exact": n}} for n in of.names for kind in _kinds(n)]
+    if of.domains and not of.names:
+        own["match_typed_subject_alt_names"] = [{"san_type": "URI", "matcher": {"prefix": f"spiffe://{d}/"}} for d in of.domains]
     if of.keys:
         own["verify_certificate_spki"] = list(of.keys)
     if of.certificates:

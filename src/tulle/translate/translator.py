@@ -81,7 +81,7 @@ def _secret(of: Secret) -> Entry:
 
 def _cluster(of: Cluster) -> Entry:
     apart = cluster(of)
-    needs: list[Reference] = [*tls.references(of.tls)]
+    needs: list[Reference] = [*tls.references(of.tls), *tls.references(of.mesh_tls)]
     needs += [(ENDPOINTS, of.name)] if apart.HasField("eds_cluster_config") else []
     if of.internal_listener:
         needs.append((LISTENER, of.internal_listener))

@@ -100,7 +100,7 @@ def secured(cluster: Cluster, claim: Claim, keyring: Keyring) -> Cluster:
     rule = claim.policy.spec.validation
     sources = (*cluster.sources, claim.source)
     if refused(claim.policy, keyring)[0]:
-        return replace(cluster, resolution=Resolution.STATIC, endpoints=(), localities=(), tls=None, sources=sources)
+        return replace(cluster, resolution=Resolution.STATIC, endpoints=(), localities=(), tls=None, mesh_tls=None, sources=sources)
     places = [(claim.policy.key.namespace, _place(ref)) for ref in rule.ca_certificate_refs if _is_known(ref)]
     authority = keyring.authorities_at(places) if rule.ca_certificate_refs else SYSTEM_ROOTS
     others = tuple(name.hostname or name.uri or "" for name in rule.subject_alt_names)
@@ -109,4 +109,4 @@ def secured(cluster: Cluster, claim: Claim, keyring: Keyring) -> Cluster:
         sni=rule.hostname,
         protocols=("h2",) if cluster.http2 else (),
     )
-    return replace(cluster, tls=made, sources=sources)
+    return replace(cluster, tls=made, mesh_tls=None, sources=sources)

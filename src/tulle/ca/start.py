@@ -1,0 +1,15 @@
+"""Opens the authority that settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tulle.ca.authority import Authority
+from tulle.settings import Settings
+
+
+def open_authority(settings: Settings, database: str) -> Authority:
+    """The operator's own, or the one beside the database, which is made where there is none. Raises AuthorityError, OSError."""
+    directory = Path(settings.ca_dir) if settings.ca_dir else Path(database).absolute().parent / "ca"
+    trust_domain = settings.mesh.trust_domains[0]
+    return Authority(directory, trust_domain, given=bool(settings.ca_dir), lifetime=settings.certificate_life)
