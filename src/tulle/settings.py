@@ -70,6 +70,8 @@ class Settings:
     dns_a_record_limit: int = 0
     datacenter: str = "dc1"
     """What names and clients of Consul's API are told of the place where this is."""
+    join_wan: tuple[tuple[str, str], ...] = ()
+    """Other datacenters, each with the address of its control plane: `host:port`, or `https://host:port`."""
     node: str = ""
     """The name of this machine; empty for its host name."""
     enable_script_checks: bool = False
@@ -224,6 +226,19 @@ def _life(text: str) -> timedelta:
     return life
 
 
+def _wan(text: str) -> tuple[tuple[str, str], ...]:
+    """`dc2=http://10.0.0.2:8500,dc3=https://dc3.example.com:8501`"""
+    found = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, url = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is not NAME=URL")
+        place = url.rstrip("/").removeprefix("http://")
+        found[_datacenter(name)] = place
+        Address.parse(place.removeprefix("https://"))
+    return tuple(found.items())
+
+
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{text!r} is neither true nor false")
@@ -246,6 +261,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "dns_udp_answer_limit": _count,
     "dns_a_record_limit": _count,
     "datacenter": _datacenter,
+    "join_wan": _wan,
     "node": _name,
     "enable_script_checks": _flag,
     "enable_local_script_checks": _flag,

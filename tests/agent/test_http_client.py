@@ -14,8 +14,8 @@ import pytest
 from tulle.agent.admin import _connections
 from tulle.agent.elsewhere import Elsewhere, until_accepting
 from tulle.agent.farewell import end, first
-from tulle.agent.http import Response, request
 from tulle.agent.registry_client import Registrar
+from tulle.http_client import Response, request
 from tulle.model.service import Health, RegisteredPort, Registration
 from tulle.registry.form import parse
 

@@ -16,11 +16,11 @@ import pytest
 
 from support.small_control import SmallControl
 from tulle.agent.gateway import GatewayProxy, GatewaySpec
-from tulle.agent.http import Response, request
 from tulle.agent.ports import Ports
 from tulle.agent.sidecar import Sidecar
 from tulle.agent.spec import AgentSettings, WorkloadPort, WorkloadSpec
 from tulle.agent.supervise import Restart
+from tulle.http_client import Response, request
 
 pytestmark = pytest.mark.envoy
 

@@ -22,6 +22,7 @@ from tulle.registry.rows import PREFIXES
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
 from tulle.server.consul.place import Place
+from tulle.server.consul.wan import NO_WAN, Wan
 from tulle.server.http import application, listen, serve
 from tulle.settings import Address
 from tulle.store.documents import Documents
@@ -90,7 +91,7 @@ class Consul:
 
 
 @contextmanager
-def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow") -> Iterator[Consul]:
+def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow", wan: Wan = NO_WAN) -> Iterator[Consul]:
     """Starts it in a thread of its own; its store lies in `folder`."""
     listener = listen(Address(host="127.0.0.1", port=0))
     loop = asyncio.new_event_loop()
@@ -104,7 +105,7 @@ def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow") -
             registrations = Registrations(LeasedValues(store, "registrations/"))
             running = group.create_task(registry.run())
             await registry.ready.wait()
-            place = Place(datacenter="dc1", leader="127.0.0.1:8300", scripts=scripts, acl=acl)
+            place = Place(datacenter=wan.own, leader="127.0.0.1:8300", scripts=scripts, acl=acl, wan=wan)
             parts = {"consul": consul_app(registry, place), "more": ChecksApi(registry).routes()}
             app = application(Documents(store), registrations, QuietMesh(), loopback=True, **parts)
             serving = group.create_task(serve(app, listener))

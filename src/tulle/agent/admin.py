@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from tulle.agent.http import Response, request
+from tulle.http_client import Response, request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

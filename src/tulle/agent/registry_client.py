@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from urllib.parse import quote
 
-from tulle.agent.http import Response, request
 from tulle.agent.supervise import Policy
+from tulle.http_client import Response, request
 from tulle.model.service import Registration
 from tulle.registry.form import dump
 

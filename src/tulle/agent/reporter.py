@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from tulle.agent.admin import Admin
 from tulle.agent.ejections import Ejections, ejected_hosts
-from tulle.agent.http import request
 from tulle.agent.supervise import Policy
+from tulle.http_client import request
 
 EVERY = 3.0
 """Seconds between reports, until the control plane says."""

@@ -21,6 +21,10 @@ def control(
     domain: Annotated[str | None, typer.Option(help="Suffix of service names, and trust domain; default cluster.local.")] = None,
     root_namespace: Annotated[str | None, typer.Option(help="Namespace of what holds for the whole mesh; default istio-system.")] = None,
     outbound: Annotated[str | None, typer.Option(help="ALLOW_ANY or REGISTRY_ONLY: calls to hosts that the mesh does not know.")] = None,
+    datacenter: Annotated[str | None, typer.Option(help="Name of the datacenter that this is; default dc1.")] = None,
+    join_wan: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another datacenter's control plane; may be given several times.")
+    ] = None,
     config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
@@ -45,6 +49,8 @@ def control(
         "domain": domain,
         "root_namespace": root_namespace,
         "outbound": outbound,
+        "datacenter": datacenter,
+        "join_wan": ",".join(join_wan) if join_wan else None,
         "config_dir": config_dir,
         "log_level": log_level,
         "log_format": log_format,

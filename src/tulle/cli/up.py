@@ -32,6 +32,10 @@ def up(
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     bind: Annotated[str | None, typer.Option(help="Address on which the gateway listens; 0.0.0.0 opens it to other machines.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database; default ~/.local/state/tulle.")] = None,
+    datacenter: Annotated[str | None, typer.Option(help="Name of the datacenter that this is; default dc1.")] = None,
+    join_wan: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another datacenter's control plane; may be given several times.")
+    ] = None,
     config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads of the gateway; 0 for one per core.")] = 0,
@@ -57,6 +61,8 @@ def up(
         "xds": xds,
         "dns": dns,
         "state_dir": state_dir,
+        "datacenter": datacenter,
+        "join_wan": ",".join(join_wan) if join_wan else None,
         "config_dir": config_dir,
         "log_level": log_level or os.environ.get("TULLE_LOG_LEVEL", "warning"),
     }

@@ -34,7 +34,7 @@ def consul_app(registry: Registry, place: Place) -> ConsulApp:
     authorities = _authorities(registry, place)
     routes = [route for part in parts for route in part.routes()]
     routes += _access(registry, authorities) if authorities else _no_access()
-    return ConsulApp(registry, routes, place.datacenter, authorities)
+    return ConsulApp(registry, routes, place.wan, authorities)
 
 
 def _authorities(registry: Registry, place: Place) -> Authorities | None:

@@ -20,6 +20,7 @@ from tulle.registry.transitions import Refused
 from tulle.server.consul.acl import admission
 from tulle.server.consul.acl.visible import visible
 from tulle.server.consul.reading import Answers, Reading, Telling, lines
+from tulle.server.consul.wan import Elsewhere, Wan
 from tulle.server.consul.wire import Ask, Found, Reply, query_of, secret_of, text
 from tulle.server.quick import Head, Question
 from tulle.store.port import StoreError
@@ -27,7 +28,7 @@ from tulle.store.port import StoreError
 BODY_LIMIT = 2 * 1024 * 1024
 """Bytes of a body; a transaction of values is the largest."""
 
-Handler = Callable[[Ask], Awaitable[Reply] | Reply | Found]
+Handler = Callable[[Ask], Awaitable[Reply | Found] | Awaitable[Reply] | Reply | Found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +43,18 @@ class Route:
 class ConsulApp:
     """An ASGI application for paths under `/v1/`."""
 
-    def __init__(self, registry: Registry, routes: Sequence[Route], datacenter: str, authorities: Authorities | None = None) -> None:
+    def __init__(self, registry: Registry, routes: Sequence[Route], wan: Wan, authorities: Authorities | None = None) -> None:
         """Without `authorities` access is not controlled."""
         self._registry = registry
         self._authorities = authorities
-        self._datacenter = datacenter
+        self._wan = wan
         self._routes: dict[str, dict[str, Handler]] = {}
         for route in routes:
             self._routes.setdefault(route.path, {})[route.method] = route.handler
         self._answers = Answers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
         try:
             path, handlers, rest = self._find(scope.get("raw_path") or scope["path"].encode())
             method = scope["method"]
@@ -63,11 +65,13 @@ class ConsulApp:
             body = await _body(receive) if method in ("PUT", "POST", "DELETE") else b""
             ask = self._ask(method, (path, rest), scope["query_string"], scope["headers"], body)
             result = handler(ask)
-            if isinstance(result, Found):
-                await self._answer_found(send, receive, self._reading(path, ask, result))
+            told = result if isinstance(result, Reply | Found) else await result
+            if isinstance(told, Found):
+                await self._answer_found(send, receive, self._reading(path, ask, told))
             else:
-                reply = result if isinstance(result, Reply) else await result
-                await _answer(send, visible(path, ask, reply), ask.indent)
+                await _answer(send, visible(path, ask, told), ask.indent)
+        except Elsewhere as elsewhere:
+            await self._forward(scope, receive, send, elsewhere.datacenter, body)
         except Refused as refused:
             await _answer(send, text(refused.status, refused.message))
         except StoreError as error:
@@ -93,10 +97,10 @@ class ConsulApp:
     def _ask(self, method: str, path: tuple[str, str], query: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Ask:
         """The request, where it may be made at all. Raises Refused."""
         named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        ask = self._admitted(path[0], Ask(method=method, rest=path[1], query=query_of(query), body=body, headers=named))
+        ask = Ask(method=method, rest=path[1], query=query_of(query), body=body, headers=named)
         if not path[0].startswith("/v1/agent/"):
-            self._check_datacenter(ask)
-        return ask
+            self._wan.require_own(ask.get("dc"))
+        return self._admitted(path[0], ask)
 
     def _find(self, raw: bytes) -> tuple[str, Mapping[str, Handler], str]:
         path = raw.partition(b"?")[0].decode("latin-1")
@@ -108,9 +112,18 @@ class ConsulApp:
                 return path[: end + 1], handlers, _plain(path[end + 1 :])
         raise Refused(404, f"Invalid URL path: not a recognized HTTP API endpoint: {path[:200]}")
 
-    def _check_datacenter(self, ask: Ask) -> None:
-        if (wanted := ask.get("dc")) and wanted.lower() != self._datacenter:
-            raise Refused(500, "No path to datacenter")
+    async def _forward(self, scope: Scope, receive: Receive, send: Send, datacenter: str, body: bytes) -> None:
+        """Another datacenter answers in our place."""
+        named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        target = (scope.get("raw_path") or scope["path"].encode()) + b"?" + scope["query_string"]
+        async with asyncio.TaskGroup() as tasks:
+            leaving = tasks.create_task(_until_gone(receive))
+            asking = tasks.create_task(self._wan.forward(datacenter, scope["method"], target.decode("latin-1"), named, body))
+            await asyncio.wait((leaving, asking), return_when=asyncio.FIRST_COMPLETED)
+            for task in (leaving, asking):
+                task.cancel()
+        if not asking.cancelled():
+            await _answer(send, asking.result())
 
     def _admitted(self, path: str, ask: Ask) -> Ask:
         """With who asks. Raises Refused(403) for a secret that nobody has, and for what its owner may not do."""

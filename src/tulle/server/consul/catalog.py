@@ -104,13 +104,12 @@ class CatalogApi:
         return TRUE_REPLY
 
     def _check_datacenter(self, body: Body) -> None:
-        if body.text("Datacenter") not in ("", self._place.datacenter):
-            raise Refused(500, "No path to datacenter")
+        self._place.wan.require_own(body.text("Datacenter"))
 
     # === the catalog
 
     def datacenters(self, _: Ask) -> Reply:
-        return Reply(value=[self._place.datacenter])
+        return Reply(value=[self._place.datacenter, *sorted(self._place.wan.places)])
 
     def nodes(self, ask: Ask) -> Found:
         passes = test_of(ask, NODE, 500)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tulle.server.consul.wan import NO_WAN, Wan
+
 
 async def nothing() -> None:
     """There is nothing to be read anew."""
@@ -22,6 +24,8 @@ class Place:
     acl: str = "allow"
     """What requests may do that no rule speaks of: `allow` or `deny`; `off` where access is not controlled."""
 
+    wan: Wan = NO_WAN
+    """The other datacenters."""
     reload: Callable[[], Awaitable[object]] = nothing
     """Reads this agent's definition files anew."""
 

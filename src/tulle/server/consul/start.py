@@ -12,6 +12,7 @@ from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
 from tulle.server.consul.defining import Definitions, OwnCatalog
 from tulle.server.consul.place import Place, nothing
+from tulle.server.consul.wan import Wan
 from tulle.settings import Settings
 from tulle.store.journal import Journal
 from tulle.store.port import Store
@@ -36,6 +37,7 @@ def place_of(settings: Settings, definitions: Definitions | None) -> Place:
         scripts=settings.enable_script_checks,
         reload=definitions.reload if definitions else nothing,
         acl=settings.acl,
+        wan=Wan(own=settings.datacenter, places=dict(settings.join_wan)),
     )
 
 
