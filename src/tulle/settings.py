@@ -110,6 +110,7 @@ class Settings:
             trust_domain_aliases=self.trust_domain_aliases,
             root_namespace=self.root_namespace,
             allow_any=self.outbound == "ALLOW_ANY",
+            intended=self.acl != "deny",
         )
 
     def database(self, environment: Mapping[str, str]) -> str:

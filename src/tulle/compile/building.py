@@ -72,7 +72,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
     return Structure(
         settings=settings,
         backends=found.backends,
-        rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings.domain, settings.root_namespace, memo)),
+        rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings, memo)),
         credentials=_credentials(kinds, memo),
         peers=found.peers,
         ground=memo.get(("ground",), (settings, found.backends, others), object),

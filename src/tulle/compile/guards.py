@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tulle.compile.access import Door, access_policy, confined
+from tulle.compile.consul.intentions import ANY
 from tulle.model.access import OPEN, Access, AccessPolicy, Authorizer, Effect
 from tulle.model.identity import Labels, selects
 from tulle.model.resource import Key, Resource
@@ -25,10 +26,14 @@ class Guards:
     policies: Mapping[str, tuple[Policy, ...]] = field(default_factory=dict)
     authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
     """Services that decide on calls, by the name under which policies know them."""
+    intentions: Mapping[tuple[str, str], tuple[Policy, ...]] = field(default_factory=dict)
+    """What Consul's intentions come to, by namespace and service."""
 
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Policy, ...]:
         """Those that hold at a workload of a service."""
-        return tuple(p for p in self._in(self.root_namespace, namespace) if _takes(p, namespace, labels, service))
+        own = (p for p in self._in(self.root_namespace, namespace) if _takes(p, namespace, labels, service))
+        intended = self.intentions.get((namespace, service)) or self.intentions.get((namespace, ANY), ()) if service else ()
+        return (*own, *intended)
 
     def at_edge(
         self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]], ports: frozenset[int], *, requests: bool
@@ -65,7 +70,13 @@ class Guards:
 NO_GUARDS = Guards()
 
 
-def guards(policies: Iterable[Policy], trust_domain: str, root_namespace: str, authorizers: Mapping[str, Authorizer]) -> Guards:
+def guards(
+    policies: Iterable[Policy],
+    trust_domain: str,
+    root_namespace: str,
+    authorizers: Mapping[str, Authorizer],
+    intentions: Mapping[tuple[str, str], tuple[Policy, ...]],
+) -> Guards:
     """The policies of a mesh, which come from the oldest."""
     found: dict[str, list[Policy]] = {}
     for policy in policies:
@@ -75,6 +86,7 @@ def guards(policies: Iterable[Policy], trust_domain: str, root_namespace: str, a
         trust_domain=trust_domain,
         policies={namespace: tuple(group) for namespace, group in found.items()},
         authorizers=authorizers,
+        intentions=intentions,
     )
 
 

@@ -12,6 +12,7 @@ from tulle.compile import names, tables
 from tulle.compile.authorizers import authorizers
 from tulle.compile.consul import entries as consul
 from tulle.compile.consul.entries import NO_ENTRIES, Entries
+from tulle.compile.consul.intentions import policies as intentions
 from tulle.compile.consul.routing import steerings as consul_steerings
 from tulle.compile.consul.tunings import tunings as consul_tunings
 from tulle.compile.gatewayapi import index as gateway_api
@@ -22,6 +23,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.steering import Steering, delegate_keys, steering
 from tulle.model.identity import selects
+from tulle.model.mesh import MeshSettings
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources import mesh_config
 from tulle.resources.core_config_map import ConfigMap
@@ -124,7 +126,8 @@ def _picked(spec: Sidecar) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(spec.workload_selector.labels.items())) if spec.workload_selector else ()
 
 
-def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules:
+def arrange(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Rules:
+    domain = settings.domain
     virtual = kinds.of(VirtualService)
     handed = tables.each(memo, "delegates", virtual, lambda _, r: delegate_keys(r))
     steerings = _steerings(virtual, handed, domain, memo)
@@ -134,7 +137,7 @@ def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules
     entries = consul.collect(kinds, domain, memo)
     tunings = sorted([*tunings, *consul_tunings(entries, memo)], key=lambda t: (names.specificity(t.host), t.selector is None))
     return Rules(
-        root_namespace=root_namespace,
+        root_namespace=settings.root_namespace,
         steerings=steerings,
         mesh=_by_host(steerings, memo),
         by_gateway={**index.by_gateway, **tables.grouped(memo, "by gateway", cast("Mapping[Hashable, Steering]", steerings), _bound_to)},
@@ -149,21 +152,27 @@ def arrange(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Rules
         delegates=frozenset(key for keys in handed.values() for key in keys if key in virtual),
         envoy_filters=tuple(kinds.of(EnvoyFilter).values()),
         selectors=_selectors(tables.each(memo, "selectors", steerings, lambda _, s: tuple(_asked(s))), tunings),
-        guards=_guards(kinds, domain, root_namespace, memo),
+        guards=_guards(kinds, entries, settings, memo),
         entries=entries,
         chains=consul_steerings(entries, memo),
     )
 
 
-def _guards(kinds: Kinds, domain: str, root_namespace: str, memo: Memo) -> Guards:
+def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) -> Guards:
     """The same object as before while no policy changes."""
     policies = tuple(kinds.of(AuthorizationPolicy).values())
-    if not policies:
+    domain, root_namespace = settings.domain, settings.root_namespace
+    if not policies and not entries.intentions:
         return NO_GUARDS
     config = kinds.of(ConfigMap).get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
     said = mesh_config.found_in("ConfigMap", config.key.name, config.spec) if config else mesh_config.NOTHING
-    made_from = (policies, said, domain, root_namespace)
-    return memo.get(("guards",), made_from, lambda: guards(policies, domain, root_namespace, authorizers(said, domain)))
+    made_from = (policies, said, entries.intentions, settings)
+
+    def make() -> Guards:
+        intended = intentions(entries.intentions, domain, allow=settings.intended)
+        return guards(policies, domain, root_namespace, authorizers(said, domain), intended)
+
+    return memo.get(("guards",), made_from, make)
 
 
 def _steerings(

@@ -22,6 +22,8 @@ class MeshSettings:
     root_namespace: str = "istio-system"
     allow_any: bool = True
     """Whether workloads may call hosts that the mesh does not know (Istio's outboundTrafficPolicy ALLOW_ANY)."""
+    intended: bool = True
+    """Whether a service that Consul's intentions are for lets callers in of whom none of them speaks."""
 
     @property
     def trust_domains(self) -> tuple[str, ...]:

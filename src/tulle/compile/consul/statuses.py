@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tulle.compile import names
 from tulle.compile.consul.entries import GLOBAL, Entries
+from tulle.compile.consul.intentions import ANY, problems
 from tulle.compile.consul.routing import end, reached
 from tulle.compile.policies import Tuning
 from tulle.model.resource import Resource, Source
-from tulle.resources.consul import ProxyDefaults, ServiceResolver, ServiceRouter, ServiceSplitter
+from tulle.resources.consul import ProxyDefaults, ServiceIntentions, ServiceResolver, ServiceRouter, ServiceSplitter
 
 if TYPE_CHECKING:
     from tulle.compile.scope import Scope
@@ -24,6 +25,10 @@ def found(scope: Scope, resource: Resource[object]) -> Iterator[Found]:
     host = names.resolve(resource.key.name, resource.key.namespace, scope.domain)
     if isinstance(spec, ProxyDefaults) and resource.key.name != GLOBAL:
         yield resource.at("metadata.name"), f"not in force: the only name that proxy-defaults can have is {GLOBAL}"
+    if isinstance(spec, ServiceIntentions):
+        intentions = cast("Resource[ServiceIntentions]", resource)
+        yield from ((resource.at(field), why) for field, why in problems(intentions))
+        yield from _strangers(scope, intentions)
     if isinstance(spec, ServiceResolver):
         yield from _resolver_found(scope, resource, host)
     if isinstance(spec, ServiceRouter | ServiceSplitter | ServiceResolver):
@@ -69,3 +74,14 @@ def _other_protocol(scope: Scope, resource: Resource[object], host: str) -> Iter
         if not port.protocol.is_http:
             spoken = f"port {port.number}, which speaks {port.protocol.value}"
             yield resource.at("spec"), f"not in force on {spoken}: requests cannot be told apart"
+
+
+def _strangers(scope: Scope, resource: Resource[ServiceIntentions]) -> Iterator[Found]:
+    """Sources of which no service is known: perhaps a name is misspelt."""
+    for index, source in enumerate(resource.spec.sources):
+        host = names.resolve(source.name, resource.key.namespace, scope.domain)
+        if source.name != ANY and host not in scope.backends:
+            yield (
+                resource.at(f"spec.sources[{index}].name"),
+                f"no service {host} is known: callers are told by the service account of that name",
+            )
