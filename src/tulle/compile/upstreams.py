@@ -5,7 +5,8 @@ from __future__ import annotations
 from tulle.compile import names
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
-from tulle.compile.outbound import Outbound, service_routes
+from tulle.compile.mesh_hosts import service_routes
+from tulle.compile.outbound import Outbound
 from tulle.compile.routes import Place
 from tulle.compile.sni import told_apart
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, Node, TcpConnections, Upstream
