@@ -65,10 +65,11 @@ class Deliveries:
         """By proxy, what each was given last."""
         return ((node_id, held.issued) for node_id, held in sorted(self._held.items()))
 
-    def renew(self) -> None:
-        """Certificates that another generation of the authority signed are made anew when they are next asked for, and so are the roots."""
+    def renew(self, *, everything: bool = False) -> None:
+        """Whoever asks next gets today's roots, and a new certificate in place of one that another generation signed, or of any."""
         self._roots = self._trusted()
-        self._held = {node_id: held for node_id, held in self._held.items() if self.authority.is_current(held.issued)}
+        kept = {} if everything else self._held
+        self._held = {node_id: held for node_id, held in kept.items() if self.authority.is_current(held.issued)}
 
     async def run(self, due: Callable[[], None]) -> None:
         """Calls `due` whenever some certificate has become due: whoever asks for layers then gets new ones."""
