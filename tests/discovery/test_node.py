@@ -41,6 +41,7 @@ nodes = st.builds(
     http_proxy=st.none() | st.tuples(names, ports),
     upstreams=st.lists(st.builds(Upstream, host=names, port=ports, bind=names, bind_port=ports), max_size=3).map(tuple),
     privileged_ports=st.booleans(),
+    transparent=st.booleans(),
     bind=names,
 )
 

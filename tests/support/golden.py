@@ -76,6 +76,7 @@ def node(name: str, fields: Mapping[str, Any]) -> Node:
         http_proxy=address(fields["http_proxy"]) if "http_proxy" in fields else None,
         upstreams=tuple(upstream(text) for text in fields.get("upstreams", ())),
         privileged_ports=fields.get("privileged_ports", False),
+        transparent=fields.get("transparent", False),
         bind=fields.get("bind", "0.0.0.0"),
         locality=Locality.parse(fields.get("locality", "")),
     )

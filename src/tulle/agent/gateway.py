@@ -13,7 +13,7 @@ from tulle.agent.bootstrap import BootstrapSettings
 from tulle.agent.envoy import Envoy, Options, cores, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
-from tulle.agent.ports import may_bind_low
+from tulle.agent.ports import may_bind_low, may_send_as_others
 from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings
 from tulle.model.identity import Labels, Locality
@@ -35,7 +35,7 @@ class GatewaySpec:
     locality: Locality = Locality()
 
 
-def gateway_node(spec: GatewaySpec, *, privileged_ports: bool, instance: str = "") -> Node:
+def gateway_node(spec: GatewaySpec, *, privileged_ports: bool, transparent: bool = False, instance: str = "") -> Node:
     """What the gateway says of itself."""
     return Node(
         id=f"gateway~{spec.name}",
@@ -48,6 +48,7 @@ def gateway_node(spec: GatewaySpec, *, privileged_ports: bool, instance: str = "
         locality=spec.locality,
         instance=instance,
         privileged_ports=privileged_ports,
+        transparent=transparent,
         bind=spec.bind,
     )
 
@@ -59,7 +60,9 @@ class GatewayProxy:
         self.spec = spec
         self.settings = settings
         self.ready = asyncio.Event()
-        self.node = gateway_node(spec, privileged_ports=may_bind_low(spec.bind), instance=secrets.token_hex(8))
+        self.node = gateway_node(
+            spec, privileged_ports=may_bind_low(spec.bind), transparent=may_send_as_others(), instance=secrets.token_hex(8)
+        )
         self.envoy: Envoy | None = None
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> int:

@@ -24,7 +24,7 @@ LAST_APPLICATION_PORT = 32_000
 ATTEMPTS = 50
 """At finding a port that is free for UDP and for TCP."""
 
-_CAP_NET_BIND_SERVICE = 10
+_CAP_NET_BIND_SERVICE, _CAP_NET_ADMIN = 10, 12
 
 
 class Ports:
@@ -138,11 +138,29 @@ def _may_bind(address: str, port: int) -> bool:
 
 def _inherited(port: int) -> bool:
     """Whether what let this process bind the port also lets a program that it starts."""
-    if os.geteuid() == 0 or port >= _first_unprivileged_port():
+    return port >= _first_unprivileged_port() or _passed_on(_CAP_NET_BIND_SERVICE)
+
+
+def _passed_on(capability: int) -> bool:
+    """Whether a program that this process starts has one of its capabilities."""
+    if os.geteuid() == 0:
         return True
     status = Path("/proc/self/status")
     ambient = next((line for line in status.read_text().splitlines() if line.startswith("CapAmb:")), "CapAmb: 0")
-    return bool(int(ambient.split()[1], 16) >> _CAP_NET_BIND_SERVICE & 1)
+    return bool(int(ambient.split()[1], 16) >> capability & 1)
+
+
+def may_send_as_others() -> bool:
+    """Whether the proxy may send from addresses that are not this machine's, by trying."""
+    if not hasattr(socket, "IP_TRANSPARENT"):
+        return False
+    with _socket("127.0.0.1") as probe:
+        try:
+            probe.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
+        except OSError:
+            return False
+    return _passed_on(_CAP_NET_ADMIN)
 
 
 def _first_unprivileged_port() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.agent.gateway import GatewaySpec, gateway_node
-from tulle.agent.ports import may_bind_low
+from tulle.agent.ports import may_bind_low, may_send_as_others
 from tulle.agent.spec import WorkloadSpec
 from tulle.agent.workloads import gateway_spec, workloads
 from tulle.cli.failure import Failure
@@ -40,7 +40,7 @@ class Offline:
     def node(self, name: str, option: str) -> Node:
         """The proxy that is meant: `gateway`, a workload of the mesh file, or a file with a node. Ends the program (2) for others."""
         if name == "gateway":
-            return gateway_node(self.gateway, privileged_ports=may_bind_low(self.gateway.bind))
+            return gateway_node(self.gateway, privileged_ports=may_bind_low(self.gateway.bind), transparent=may_send_as_others())
         if workload := self.known.get(name.removeprefix("sidecar~")):
             return _sidecar(workload)
         path = Path(name)

@@ -41,7 +41,7 @@ def listeners(scope: Scope, served: Iterable[Served], memo: Memo) -> tuple[tuple
         else:
             chains = _tcp_chains(scope, group[0], memo)
         if chains:
-            made = _listener(address, port, declared, _guarded(scope, chains, group), group)
+            made = replace(_listener(address, port, declared, _guarded(scope, chains, group), group), original_source=_source(scope, group))
             quic = http3.over_quic(made) if made.http3_port else None
             found += [made, quic] if quic else [made]
     plain = (edge_tables.table(scope, f"http.{port}", port, group, memo) for port, group in sorted(tables.items()))
@@ -74,6 +74,12 @@ def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain,
         proxy_protocol=not group[0].udp and any(s.topology.proxy_protocol is not None for s in group),
         http3_port=http3.told(group),
     )
+
+
+def _source(scope: Scope, group: list[Served]) -> int | None:
+    """The mark of packets that bear the caller's address; all servers on one port have it in common."""
+    asked = next((s.original_source for s in group if s.original_source.on), None)
+    return asked.number if asked and scope.id.transparent else None
 
 
 def _tcp_chains(scope: Scope, server: Served, memo: Memo) -> tuple[FilterChain, ...]:

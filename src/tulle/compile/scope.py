@@ -76,6 +76,7 @@ class ScopeId(NamedTuple):
     """A gateway's, on which its listeners depend."""
     bind: str
     privileged: bool
+    transparent: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,6 +161,7 @@ def _scope_id(structure: Structure, sidecar: Resource[Sidecar] | None, node: Nod
         labels=node.labels if gateway else None,
         bind=node.bind if gateway else "",
         privileged=gateway and node.privileged_ports,
+        transparent=gateway and node.transparent,
     )
 
 

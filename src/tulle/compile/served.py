@@ -42,6 +42,7 @@ class Served:
     topology: Topology = NO_TOPOLOGY
     """What stands in front of the gateway."""
     http3: Switch = Switch()
+    original_source: Switch = Switch()
     dropped: str = ""
     """Why it is not served; empty where it is."""
 
@@ -97,6 +98,7 @@ def _server(gateway: Resource[Gateway], index: int, spec: Server, bind: str, pri
         protocol=protocol,
         topology=proxy_annotation(gateway.annotations).topology,
         http3=asked.http3(gateway.annotations),
+        original_source=asked.original_source(gateway.annotations),
         dropped=unsupported(spec, protocol),
     )
 

@@ -55,6 +55,7 @@ def from_envoy(id_: str, cluster: str, locality: Locality, metadata: Mapping[str
         http_proxy=reader.take("http_proxy", _address, None),
         upstreams=reader.several("upstreams", _upstream),
         privileged_ports=reader.take("privileged_ports", _flag, plain.privileged_ports),
+        transparent=reader.take("transparent", _flag, plain.transparent),
         bind=reader.text("bind", plain.bind),
     )
     reader.finish()
@@ -83,6 +84,7 @@ def _words(node: Node) -> dict[str, Any]:
         "http_proxy": {"address": node.http_proxy[0], "port": node.http_proxy[1]} if node.http_proxy else None,
         "upstreams": [_upstream_words(u) for u in node.upstreams],
         "privileged_ports": node.privileged_ports,
+        "transparent": node.transparent,
         "bind": node.bind,
     }
 

@@ -66,6 +66,8 @@ class Node:
     """Of one run of its agent: tells a proxy that comes back from another one that was given the same id."""
     privileged_ports: bool = False
     """Whether it may bind ports below 1024. Where not, a gateway serves them 8000 higher."""
+    transparent: bool = False
+    """Whether it may send from addresses that are not its machine's (Linux' CAP_NET_ADMIN)."""
     bind: str = "0.0.0.0"
     """The address on which a gateway listens."""
 
@@ -150,6 +152,8 @@ class Listener:
     """Of what callers are told who may come by HTTP/3, too."""
     patience: timedelta | None = None
     """After so long a silent caller counts as one in plain text; None: it is cut off after a while, where its first words matter."""
+    original_source: int | None = None
+    """Endpoints see the caller's address; the mark of the packets to them, 0 for none. None: endpoints see the proxy's address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

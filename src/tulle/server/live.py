@@ -14,6 +14,7 @@ from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health, port_number
+from tulle.resources.annotations import original_source
 from tulle.resources.gatewayapi import Gateway
 from tulle.server.fleet import Fleet
 from tulle.server.gateway_status import addresses, gateway_programmed, set_programmed, with_listeners
@@ -125,3 +126,7 @@ class LiveMesh:
                 where = ", ".join(f"port {s.declared_port} on {s.port}" for s in moved)
                 text = f"{member.node.id} may not bind ports below 1024 and serves {where}"
                 yield Condition(type="Moved", status=True, reason="UnprivilegedPort", message=text)
+            resource = self._running.inputs.resources.get(key)
+            if resource and original_source(resource.annotations).on and not member.node.transparent:
+                text = f"{member.node.id} may not send from addresses of others (CAP_NET_ADMIN), so endpoints see its own"
+                yield Condition(type="OriginalSource", status=False, reason="NoCapability", message=text)

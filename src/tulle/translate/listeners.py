@@ -12,7 +12,7 @@ from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
 from tulle.translate import access, actions, tls, udp
 from tulle.translate.endpoints import address
-from tulle.translate.filters import http_filters
+from tulle.translate.filters import http_filters, original_source
 from tulle.translate.routes import route_configuration
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
 from tulle.translate.values import ADS, YES, ZERO, Fields, cidr, duration, number
@@ -20,6 +20,7 @@ from tulle.translate.values import ADS, YES, ZERO, Fields, cidr, duration, numbe
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
+ORIGINAL_SOURCE = "envoy.filters.listener.original_src"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 SERVER_NAME = "istio-envoy"
@@ -57,6 +58,8 @@ def _listener_filters(of: Listener) -> list[Fields]:
         filters.append({"name": PROXY_PROTOCOL, "typed_config": any_(pb.ProxyProtocol())})
     if not of.quic and any(_looks_at_tls(chain) for chain in of.chains):
         filters.append({"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())})
+    if of.original_source is not None and not original_source.by_request(of):
+        filters.append({"name": ORIGINAL_SOURCE, "typed_config": any_(pb.OriginalSource(mark=of.original_source))})
     return filters
 
 

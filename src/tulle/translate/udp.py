@@ -15,7 +15,7 @@ def listener(of: Listener) -> Any:
     """The message for a listener. Without a cluster that takes them, datagrams are dropped."""
     direction = "INBOUND" if of.direction is Direction.INBOUND else "OUTBOUND"
     fields: Fields = {"name": of.name, "address": address(of), "enable_reuse_port": YES, "traffic_direction": direction}
-    filters = [_proxy(chain.serve) for chain in of.chains if isinstance(chain.serve, TcpConnections)]
+    filters = [_proxy(chain.serve, of) for chain in of.chains if isinstance(chain.serve, TcpConnections)]
     return pb.Listener(**fields, udp_listener_config={}, listener_filters=filters)
 
 
@@ -24,10 +24,12 @@ def address(of: Listener) -> Fields:
     return {"socket_address": {"protocol": "UDP", "address": of.address, "port_value": of.port}}
 
 
-def _proxy(serve: TcpConnections) -> Fields:
+def _proxy(serve: TcpConnections, within: Listener) -> Fields:
     fields: Fields = {"stat_prefix": serve.stat_prefix} | _destination(serve)
     if serve.idle_timeout is not None:
         fields["idle_timeout"] = duration(serve.idle_timeout)
+    if within.original_source is not None:
+        fields["use_original_src_ip"] = True
     if serve.hash_policy:
         fields["hash_policies"] = [{"source_ip": True}]
     return {"name": UDP_PROXY, "typed_config": any_(pb.UdpProxyConfig(**fields))}

@@ -18,6 +18,7 @@ from tulle.translate.filters import (
     dynamic_forward_proxy,
     fault,
     grpc_web,
+    original_source,
     own_address,
     router,
     stateful_session,
@@ -50,6 +51,7 @@ FILTERS: tuple[Filter, ...] = (
     stateful_session,
     dynamic_forward_proxy,
     websocket_key,
+    original_source,
     router,
 )
 
