@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tulle.model.routing import Compare, Cors, HeaderOps, Redirect, StringMatch
 from tulle.resources.gatewayapi import filters as spec
-from tulle.resources.gatewayapi.filters import METHODS, HeaderModifier, PathModifier, PathModifierType, RequestRedirect, UrlRewrite
+from tulle.resources.gatewayapi.filters import HeaderModifier, PathModifier, PathModifierType, RequestRedirect, UrlRewrite
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 PathRewrite = tuple[str | None, tuple[str, str] | None]
@@ -83,13 +83,15 @@ def rewritten_host(rule: UrlRewrite | None) -> str | None:
 
 
 def cors(rule: spec.Cors | None) -> Cors | None:
-    """Preflights from origins that are not allowed go to the backend, and get no leave from here."""
+    """Preflights from origins that are not allowed go to the backend, and get no leave from here.
+
+    A lone `*` among methods or headers is told as what was asked for, which browsers take with credentials, too.
+    """
     if rule is None:
         return None
-    methods = METHODS if rule.allow_credentials and "*" in rule.allow_methods else rule.allow_methods
     return Cors(
         allow_origins=tuple(_origin(origin) for origin in rule.allow_origins),
-        allow_methods=methods,
+        allow_methods=rule.allow_methods,
         allow_headers=rule.allow_headers,
         expose_headers=tuple(h for h in rule.expose_headers if h != "*" or not rule.allow_credentials),
         max_age=timedelta(seconds=rule.max_age),

@@ -27,10 +27,6 @@ def _no_service(value: Any) -> bool:
     return isinstance(value, Mapping) and (value.get("group"), value.get("kind")) not in (("", "Service"), ("core", "Service"))
 
 
-def _any_header_with_credentials(cors: Any) -> bool:
-    return isinstance(cors, Mapping) and bool(cors.get("allowCredentials")) and "*" in (cors.get("allowHeaders") or ())
-
-
 def _endless(session: Any) -> bool:
     """A limit on a session that nothing enforces."""
     if not isinstance(session, Mapping) or not session.get("absoluteTimeout"):
@@ -58,7 +54,6 @@ _OPTIONS: tuple[Entry, ...] = (
         options.has_strange_values,
     ),
 )
-_CORS = "callers that send credentials may not send every header: name the headers"
 
 IDLE: Mapping[str, tuple[Entry, ...]] = {
     f"Gateway.{GROUP}": (
@@ -67,11 +62,7 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
         *_OPTIONS,
     ),
     "ListenerSet": _OPTIONS,
-    "HTTPRoute": (
-        *_SESSIONS,
-        ("rules[].filters[].cors", _CORS, _any_header_with_credentials),
-        ("rules[].backendRefs[].filters[].cors", _CORS, _any_header_with_credentials),
-    ),
+    "HTTPRoute": _SESSIONS,
     "GRPCRoute": _SESSIONS,
     "BackendTLSPolicy": (
         ("targetRefs[]", "not in force: policies are for Services", _no_service),
