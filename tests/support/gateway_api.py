@@ -47,7 +47,7 @@ def moved(found: ProxyView) -> ProxyView:
 
 @dataclass
 class Served:
-    """A gateway with upstreams behind it, which answer with their names."""
+    """A gateway, or a sidecar with its forward proxy, and upstreams behind it, which answer with their names."""
 
     built: Built
     node: Node
@@ -55,6 +55,8 @@ class Served:
     client: Client
 
     def port(self, declared: int = 80) -> int:
+        if self.node.http_proxy:
+            return self.envoy.port("_".join(map(str, self.node.http_proxy)))
         return self.envoy.port(f"0.0.0.0_{declared}")
 
     async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Response:
@@ -74,12 +76,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(text: str, folder: Path, *services: str, namespaces: Mapping[str, str] | None = None, one: bool = False):
+async def served(
+    text: str, folder: Path, *services: str, namespaces: Mapping[str, str] | None = None, one: bool = False, caller: Node | None = None
+):
     """The documents at a gateway. Services are all on port 8080, in `default` unless `namespaces` says otherwise.
 
-    `one`: they are all instances of the first.
+    `one`: they are all instances of the first. `caller`: instead of a gateway, the sidecar of those who call.
     """
-    node = gateway(privileged=True)
+    node = caller or gateway(privileged=True)
     async with upstreams(*services) as backs:
         places = namespaces or {}
         registered = [
