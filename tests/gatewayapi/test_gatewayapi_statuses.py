@@ -361,3 +361,158 @@ def test_what_is_wrong_is_told_with_its_place() -> None:
             "service zebra.default.svc.cluster.local is not known in namespace default (BackendNotFound)"
         ),
     ]
+
+
+def of(text: str, name: str, *kinds: str) -> dict[str, str]:
+    """The conditions of a document itself."""
+    statuses = built(text, instance("a", number=80)).statuses
+    status = next(s for key, s in statuses.items() if key.name == name and (not kinds or key.kind.startswith(kinds)))
+    return {c.type: f"{'Unknown' if c.status is None else c.status} {c.reason}" for c in status.conditions}
+
+
+ONE = "[{name: w, port: 80, protocol: HTTP}]"
+
+
+@pytest.mark.parametrize(
+    ("more", "accepted", "of_route"),
+    [
+        ("addresses: [{value: 127.0.0.1}]", FINE, FINE),
+        ("addresses: [{type: IPAddress}]", FINE, FINE),
+        ("addresses: [{type: Hostname, value: a.example}]", "False UnsupportedAddress", "False NoMatchingParent"),
+        ("addresses: [{value: 127.0.0.1}, {type: x.example/fake, value: y}]", "False UnsupportedAddress", "False NoMatchingParent"),
+        ("infrastructure: {labels: {a: b}, annotations: {c: d}}", FINE, FINE),
+        ('infrastructure: {parametersRef: {group: "", kind: ConfigMap, name: x}}', "False InvalidParameters", "False NoMatchingParent"),
+    ],
+)
+def test_what_gateways_ask_for(more: str, accepted: str, of_route: str) -> None:
+    text = gateway(ONE, more) + route("[{name: edge}]")
+    assert top(text, "edge") == accepted
+    assert parents(text)[0][0] == of_route
+
+
+GRANTED = GRANT.format(kind="Gateway", namespace="default", name="").replace("Service", "Secret")
+
+
+def showing(ref: str) -> str:
+    return gateway(ONE, f"tls: {{backend: {{clientCertificateRef: {{{ref}}}}}}}") + tls_secret("own", SHOP) + "---\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "resolved"),
+    [
+        (gateway(ONE), "True ResolvedRefs"),
+        (showing("name: own"), "True ResolvedRefs"),
+        (showing("name: gone"), "False InvalidClientCertificateRef"),
+        (showing("name: own, kind: Bucket"), "False InvalidClientCertificateRef"),
+        (showing("name: own, group: x.y"), "False InvalidClientCertificateRef"),
+        (showing("name: bad") + secret("bad", tls_crt=b"x") + "---\n", "False InvalidClientCertificateRef"),
+        (showing("name: own, namespace: other") + tls_secret("own", SHOP, namespace="other") + "---\n", "False RefNotPermitted"),
+        (showing("name: own, namespace: other") + tls_secret("own", SHOP, namespace="other") + "---\n" + GRANTED, "True ResolvedRefs"),
+        (gateway(f"[{HTTPS % '{name: gone}'}]"), "False ListenersNotResolved"),
+    ],
+)
+def test_what_gateways_refer_to(text: str, resolved: str) -> None:
+    assert of(text, "edge", "Gateway.")["ResolvedRefs"] == resolved
+    assert of(text, "edge", "Gateway.")["Accepted"] == FINE, "a reference that is not valid does not keep a Gateway from being accepted"
+
+
+def frontend(*refs: str, mode: str = "") -> str:
+    listed = ", ".join(f"{{group: '', kind: {ref}}}" for ref in refs)
+    validation = f"{{caCertificateRefs: [{listed}]{mode and f', mode: {mode}'}}}"
+    more = f"tls: {{frontend: {{default: {{validation: {validation}}}}}}}"
+    return gateway(f"[{HTTPS % '{name: shop}'}]", more) + tls_secret("shop", SHOP, CA) + "---\n" + secret("ca", ca_crt=CA.pem) + "---\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted", "resolved", "programmed"),
+    [
+        (frontend("Secret, name: ca"), FINE, "True ResolvedRefs", "True Programmed"),
+        (frontend("ConfigMap, name: ca"), "False NoValidCACertificate", "False InvalidCACertificateRef", "False Invalid"),
+        (frontend("Bucket, name: ca"), "False NoValidCACertificate", "False InvalidCACertificateKind", "False Invalid"),
+        (frontend("Secret, name: ca, namespace: other"), "False NoValidCACertificate", "False RefNotPermitted", "False Invalid"),
+        (frontend("Secret, name: ca", "Secret, name: gone"), FINE, "False InvalidCACertificateRef", "True Programmed"),
+        (frontend("Bucket, name: x", "Secret, name: ca"), FINE, "False InvalidCACertificateKind", "True Programmed"),
+    ],
+)
+def test_authorities_of_callers(text: str, accepted: str, resolved: str, programmed: str) -> None:
+    (one,) = listeners(text).values()
+    assert [condition(one["conditions"], kind) for kind in ("Accepted", "ResolvedRefs", "Programmed")] == [accepted, resolved, programmed]
+
+
+def test_doors_that_stand_open_are_told() -> None:
+    assert "InsecureFrontendValidationMode" not in of(frontend("Secret, name: ca"), "edge", "Gateway.")
+    found = of(frontend("Secret, name: ca", mode="AllowInsecureFallback"), "edge", "Gateway.")
+    assert found["InsecureFrontendValidationMode"] == "True ConfigurationChanged"
+
+
+def test_listeners_with_common_names_on_one_port_are_told() -> None:
+    listed = ", ".join(
+        (HTTPS % "{name: shop}").replace("name: w, port: 443", f"name: {name}, port: {port}, hostname: '{host}'")
+        for name, port, host in (("a", 443, "a.example"), ("w", 443, "*.example"), ("o", 443, "o.test"), ("p", 444, "p.example"))
+    )
+    found = listeners(gateway(f"[{listed}, {{name: h, port: 80, protocol: HTTP}}]") + tls_secret("shop", SHOP))
+    overlaps = {name: condition(one["conditions"], "OverlappingTLSConfig") for name, one in found.items()}
+    fine = "True OverlappingHostnames"
+    assert overlaps == {"a": fine, "w": fine, "o": "absent", "p": "absent", "h": "absent"}
+
+
+def test_classes_tell_their_features() -> None:
+    text = a_class("tulle.dev/gateway-controller")
+    assert of(text, "mine") == {"Accepted": FINE, "SupportedVersion": "True SupportedVersion"}
+    features: Any = next(s for key, s in built(text).statuses.items() if key.name == "mine").details["supportedFeatures"]
+    names = [one["name"] for one in features]
+    assert names == sorted(set(names))
+    assert {"Gateway", "HTTPRoute", "GRPCRoute", "Mesh", "ReferenceGrant", "TLSRoute", "UDPRoute"} <= set(names)
+    assert "GatewayInfrastructurePropagation" not in names
+
+
+def test_routes_that_cannot_be_applied_are_not_counted() -> None:
+    rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /}}}"
+    odd = f"rules: [{{backendRefs: [{{name: a, port: 80, filters: [{rewrite}]}}, {{name: a, port: 80}}]}}]"
+    missing = "rules: [{backendRefs: [{name: zebra, port: 80}]}]"
+    text = gateway(ONE) + route("[{name: edge}]", odd) + route("[{name: edge}]", name="s") + route("[{name: edge}]", missing, name="t")
+    assert listeners(text)["w"]["attachedRoutes"] == 2, "one whose backend is not there is attached"
+
+
+def test_parents_are_judged_one_by_one() -> None:
+    both = "[{name: edge}, {name: more, kind: ListenerSet, namespace: team}]"
+    text = OPEN + listener_set() + route(both)
+    assert [accepted for accepted, _ in parents(text)] == [FINE, "False NotAllowedByListeners"]
+
+
+SECURE_SET = f"""
+{API}
+kind: ListenerSet
+metadata: {{name: more, namespace: team}}
+spec:
+  parentRef: {{name: edge, namespace: default}}
+  listeners: [{{name: own, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{{name: shop, namespace: other}}]}}}}]
+---
+"""
+
+
+@pytest.mark.parametrize(("kind", "resolved"), [("ListenerSet", "True ResolvedRefs"), ("Gateway", "False RefNotPermitted")])
+def test_grants_for_listener_sets(kind: str, resolved: str) -> None:
+    grants = GRANT.format(kind=kind, namespace="team", name="").replace("Service", "Secret")
+    found = listeners(OPEN + SECURE_SET + grants + tls_secret("shop", SHOP, namespace="other"), "more")
+    assert condition(found["own"]["conditions"], "ResolvedRefs") == resolved
+
+
+def traffic_policy(target: str, *, name: str = "p") -> str:
+    head = f"apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\nmetadata: {{name: {name}}}"
+    return f"{head}\nspec: {{targetRefs: [{{group: '', kind: Service, name: {target}}}], retryConstraint: {{}}}}\n---\n"
+
+
+def test_policies_for_traffic() -> None:
+    text = gateway(ONE) + route("[{name: edge}]") + traffic_policy("a") + traffic_policy("a", name="q") + traffic_policy("gone", name="g")
+    assert [of(text, name)["Accepted"] for name in "pqg"] == [FINE, "False Conflicted", "False TargetNotFound"]
+    ancestors: Any = next(s for key, s in built(text, instance("a", number=80)).statuses.items() if key.name == "p").details["ancestors"]
+    assert [one["ancestorRef"]["name"] for one in ancestors] == ["edge"]
+    assert condition(ancestors[0]["conditions"], "Accepted") == FINE
+
+
+def test_a_changed_listener_changes_what_is_said_of_routes() -> None:
+    before = gateway("[{name: w, port: 80, protocol: HTTP, hostname: a.example}]")
+    text = route("[{name: edge}]", "hostnames: [b.example]")
+    assert parents(before + text)[0][0] == "False NoMatchingListenerHostname"
+    assert parents(before.replace("a.example", "'*.example'") + text)[0][0] == FINE

@@ -132,15 +132,13 @@ class DocumentsApi:
         own = document.applied.warnings if document.applied else ()
         aged = age_warnings(document.resource, datetime.now(UTC)) if document.resource else ()
         warnings = (*own, *(warning for warning in (*live.warnings, *aged) if warning not in own))
-        status: dict[str, Any] = {
-            "conditions": [condition_json(condition) for condition in _conditions(document, live)],
-            "warnings": violations_json(warnings),
-        }
+        conditions = [condition_json(condition) for condition in _conditions(document, live)]
+        status: dict[str, Any] = {"conditions": conditions, "warnings": violations_json(warnings)}
         if document.key.kind == "Secret":
             status["certificates"] = certificates_json(document)
         origin = document.resource.origin if document.resource else None
-        details = observed(live.details, document.applied.generation if document.applied else 0)
-        return status | details | ({"origin": str(origin)} if origin else {})
+        told = observed({"conditions": conditions, **live.details}, document.applied.generation if document.applied else 0)
+        return status | told | ({"origin": str(origin)} if origin else {})
 
     async def _reported(self, report: Report, more: dict[str, Any], wait: float) -> Response:
         body = report_json(report) | more
