@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.report import free_port, running, wait_for_port
+from bench.report import free_port, pinned, running, wait_for_port
 
 PATIENCE = 60.0
 """Seconds to wait for proxies."""
@@ -23,7 +23,7 @@ class ControlPlane:
     """`tulle control` in a process of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], api: int, xds: int) -> None:
-        self.pid, self.xds = process.pid, xds
+        self.pid, self.api, self.xds = process.pid, api, xds
         self._connection = http.client.HTTPConnection("127.0.0.1", api, timeout=60)
 
     def call(self, method: str, path: str, body: Any) -> None:
@@ -57,17 +57,19 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def control_plane(folder: Path) -> Iterator[ControlPlane]:
+def control_plane(folder: Path, *, core: int | None = None, dns: str = "off") -> Iterator[ControlPlane]:
+    """`core`: the one processor that it may use; any where it is None."""
     api, xds = free_port(), free_port()
-    command = [str(Path(sys.executable).with_name("tulle")), "control", "--state-dir", str(folder)]
-    with running([*command, "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]) as process:
+    command = [str(Path(sys.executable).with_name("tulle")), "control", "--state-dir", str(folder), "--dns", dns]
+    command += ["--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]
+    with running(command if core is None else pinned(core, command)) as process:
         wait_for_port(api)
         wait_for_port(xds)
         yield ControlPlane(process, api, xds)
 
 
 class Fleet:
-    """The process of the simulated proxies."""
+    """A process of simulated clients, such as proxies, that is told how many answers to expect, and tells when they came."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -75,7 +77,7 @@ class Fleet:
     def hear(self) -> dict[str, float]:
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], PATIENCE)[0] or not (line := self._process.stdout.readline()):
-            raise RuntimeError(f"the simulated proxies have ended, or said nothing for {PATIENCE:.0f} s")
+            raise RuntimeError(f"the simulated clients have ended, or said nothing for {PATIENCE:.0f} s")
         found: dict[str, float] = json.loads(line)
         return found
 

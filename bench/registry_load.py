@@ -1,11 +1,13 @@
-"""Clients of the registry, in a process of their own: `python -m bench.registry_load register|watch PORT ...`. HTTP by hand, to be cheap.
+"""Clients of the registry, in a process of their own: `python -m bench.registry_load register|watch|serve ...`. HTTP by hand, to be cheap.
 
-`register PORT CLIENTS FIRST COUNT SERVICES`: registers COUNT instances, each client one after the other. One line of JSON: seconds, and the
-milliseconds that one took.
+`register PORT CLIENTS FIRST COUNT SERVICES CHECKED`: registers COUNT instances, each client one after the other; with an HTTP check of the
+port CHECKED every ten seconds, unless it is 0. One line of JSON: seconds, and the milliseconds that one took.
 
-`watch PORT COUNT SERVICES`: COUNT blocked queries, on SERVICES services. Prints `{"waiting": COUNT}` when all were sent. A line of standard
-input with a number says how many answers are to come: when they were there, prints when the first, the middle and the last was (monotonic
-seconds), and asks anew.
+`watch PORT COUNT SERVICES`: COUNT blocked queries, on SERVICES services. Prints a line when all were sent. A line of standard input with a
+number says how many answers are to come, and is answered with `{}`: when they were there, prints when the first, the middle and the last
+was (monotonic seconds), and asks anew.
+
+`serve PORT`: says 200 to whatever is asked, on a connection for each question.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, heard: Callable[[Client, int], None]) -> None:
         self._heard = heard
-        self._data = b""
+        self._index = self._missing = 0
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,20 +40,20 @@ class Client(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        data = self._data + data
-        head, found, rest = data.partition(b"\r\n\r\n")
-        if not found or len(rest) < number(head, b"content-length: "):
-            self._data = data
-            return
-        self._data = b""
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(data.decode(errors="replace")[:500])
-        self._heard(self, number(head, b"x-consul-index: "))
+        if not self._missing:
+            end = data.find(b"\r\n\r\n") + 4
+            if not data.startswith(b"HTTP/1.1 200") or end < 4:
+                raise RuntimeError(data.decode(errors="replace")[:500])
+            head = data[:end]
+            self._index, self._missing = number(head, b"x-consul-index: "), end + number(head, b"content-length: ")
+        self._missing -= len(data)
+        if not self._missing:
+            self._heard(self, self._index)
 
 
 def number(head: bytes, name: bytes) -> int:
     """A header's value; 0 where it is missing."""
-    _, found, rest = head.lower().partition(b"\r\n" + name)
+    _, found, rest = head.partition(b"\r\n" + name)
     return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
@@ -67,9 +69,16 @@ async def connected(port: int, count: int, heard: Callable[[Client, int], None])
 # Registrations
 
 
-def registration(number: int, services: int) -> bytes:
-    body = {"ID": f"svc{number % services}-{number}", "Name": f"svc{number % services}", "Address": address(number), "Port": 8080}
+def registration(number: int, services: int, checked: int) -> bytes:
+    body: dict[str, object] = {
+        "ID": f"svc{number % services}-{number}",
+        "Name": f"svc{number % services}",
+        "Address": address(number),
+        "Port": 8080,
+    }
     body |= {"Tags": ["v1", "primary"], "Meta": {"version": "v1", "zone": "a"}}
+    if checked:
+        body["Check"] = {"HTTP": f"http://127.0.0.1:{checked}/health", "Interval": "10s"}
     text = json.dumps(body).encode()
     head = b"PUT /v1/agent/service/register HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     return head % len(text) + text
@@ -79,8 +88,8 @@ def address(number: int) -> str:
     return f"10.{number // 62500 % 250}.{number // 250 % 250}.{number % 250 + 1}"
 
 
-async def register(port: int, clients: int, first: int, count: int, services: int) -> None:
-    requests = [registration(number, services) for number in range(first, first + count)]
+async def register(port: int, clients: int, first: int, count: int, services: int, checked: int) -> None:
+    requests = [registration(number, services, checked) for number in range(first, first + count)]
     requests.reverse()
     begun: dict[Client, float] = {}
     times: list[float] = []
@@ -146,6 +155,7 @@ class Watchers:
 
     async def answered(self, expected: int) -> dict[str, float]:
         self._expected = expected
+        print("{}", flush=True)
         if len(self._times) < expected:
             await self._met.wait()
         return {"first": self._times[0], "p50": self._times[expected // 2], "last": self._times[-1]}
@@ -156,12 +166,26 @@ async def watch(port: int, count: int, services: int) -> None:
     await watchers.connect(port, count)
     while True:
         watchers.wait_anew()
-        print(json.dumps({"waiting": count}), flush=True)
+        print("{}", flush=True)
         line = await asyncio.to_thread(sys.stdin.readline)
         if not line:
             return
         print(json.dumps(await watchers.answered(int(line))), flush=True)
 
 
+class Healthy(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n")
+        self._transport.close()
+
+
+async def serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Healthy, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
-    uvloop.run({"register": register, "watch": watch}[sys.argv[1]](*map(int, sys.argv[2:])))
+    uvloop.run({"register": register, "watch": watch, "serve": serve}[sys.argv[1]](*map(int, sys.argv[2:])))

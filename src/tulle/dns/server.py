@@ -1,7 +1,7 @@
 """The DNS port, over UDP and TCP.
 
 In front stands a cache of whole answers by whole questions: everything but the id, so that flags, EDNS and type tell questions apart. It is
-emptied when the zone changes, and every second, since answers bear the time. Answers whose order is left to chance are kept in several
+emptied when the zone changes, and now and then, since answers bear the time. Answers whose order is left to chance are kept in several
 orders, given out in turn.
 """
 
@@ -25,6 +25,8 @@ CACHED = 4096
 """Questions in each cache."""
 ORDERS = 16
 """Orders of one answer."""
+FRESH = 10.0
+"""Seconds after which all answers are made anew."""
 CONNECTIONS = 1024
 """TCP clients at once; more are turned away."""
 IDLE = 30.0
@@ -81,7 +83,7 @@ class DnsServer:
             server = await asyncio.start_server(self._connected, sock=sockets.tcp)
             try:
                 while True:
-                    await asyncio.sleep(1)
+                    await asyncio.sleep(FRESH)
                     self._forget()
             finally:
                 transport.close()
