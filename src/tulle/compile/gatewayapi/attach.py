@@ -139,10 +139,14 @@ def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
     )
 
 
-def one_kind_per_host(found: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
-    """HTTPRoutes and GRPCRoutes never share a host of a listener: the older one keeps it. `found` is from the oldest."""
-    kinds = {attachment.route.key.kind for attachment in found}
-    return tuple(_one_kind(found)) if kinds >= _BY_REQUEST else found
+def one_kind_per_host(found: Mapping[Key, tuple[Attachment, ...]]) -> Mapping[Key, tuple[Attachment, ...]]:
+    """HTTPRoutes and GRPCRoutes never share a host of a listener: the older one keeps it. `found` is by route, from the oldest."""
+    if not {key.kind for key in found} >= _BY_REQUEST:
+        return found
+    kept: dict[Key, tuple[Attachment, ...]] = dict.fromkeys(found, ())
+    for attachment in _one_kind(a for group in found.values() for a in group):
+        kept[attachment.route.key] += (attachment,)
+    return kept
 
 
 _BY_REQUEST = {"HTTPRoute", "GRPCRoute"}

@@ -47,6 +47,8 @@ Reference = tuple[str, str, str]
 class Documents:
     """Lists are from the oldest, equals by namespace and name."""
 
+    beside: object
+    """Equal by identity: the same object as long as nothing but routes changes."""
     classes: Mapping[str, Resource[GatewayClass]]
     gateways: tuple[Resource[Gateway], ...]
     sets: tuple[Resource[ListenerSet], ...]
@@ -85,12 +87,14 @@ def is_controller(name: str) -> bool:
 def collect(kinds: Kinds, memo: Memo) -> Documents:
     """The same object as before, if no document of the Gateway API changed."""
     routes = tables.union(memo, "gateway api routes", *(cast("Mapping[Key, Resource[Route]]", kinds.of(kind)) for kind in ROUTES))
-    own = (*(kinds.of(kind) for kind in _BESIDE), routes)
-    return memo.get(("gateway api documents",), own, lambda: _collected(kinds, tables.ordered(memo, "routes", routes, seniority)))
+    beside = memo.get(("gateway api beside",), tuple(kinds.of(kind) for kind in _BESIDE), object)
+    made_from = (beside, tables.ordered(memo, "routes", routes, seniority))
+    return memo.get(("gateway api documents",), made_from, lambda: _collected(kinds, *made_from))
 
 
-def _collected(kinds: Kinds, routes: Mapping[Key, Resource[Route]]) -> Documents:
+def _collected(kinds: Kinds, beside: object, routes: Mapping[Key, Resource[Route]]) -> Documents:
     return Documents(
+        beside=beside,
         classes={r.key.name: r for r in _of(kinds, GatewayClass)},
         gateways=_of(kinds, Gateway),
         sets=_of(kinds, ListenerSet),

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from tulle.compile import names
+from tulle.compile import names, tables
 from tulle.compile.gatewayapi.attach import Attachment, Parents, attachments, one_kind_per_host, told_apart
 from tulle.compile.gatewayapi.backend_tls import Claims, claims
 from tulle.compile.gatewayapi.backend_traffic import Budgets, budgets
 from tulle.compile.gatewayapi.clients import Clients, clients
-from tulle.compile.gatewayapi.documents import Documents, Route, collect
+from tulle.compile.gatewayapi.documents import Documents, collect
 from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, refusal, sections
 from tulle.compile.gatewayapi.servers import as_gateway
 from tulle.compile.gatewayapi.steerings import Maker
@@ -32,7 +32,7 @@ class Index:
     """By Gateway, those that are served here."""
     attachments: Mapping[Key, tuple[Attachment, ...]]
     """By route."""
-    by_section: Mapping[str, tuple[Attachment, ...]]
+    by_section: Mapping[str, Mapping[Key, Attachment]]
     """By the id of a listener, the routes that it takes."""
     gateways: tuple[Resource[Servers], ...]
     """The Gateways, in the words of Istio's."""
@@ -65,31 +65,24 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
     served = _served(documents, memo)
     by_set = {listeners.key: known for known in served.values() for listeners in known.sets}
     parents = Parents(documents=documents, by_gateway=served, by_set=by_set, domain=domain)
-    # What routes can be attached to changes seldom, and routes often.
-    footing = (*served.values(), *documents.gateways, *documents.sets, *documents.namespaces.items(), domain)
-    token = memo.get(("gateway api parents",), footing, object)
-    every = (memo.get(("attached", r.key), (r, token), partial(_attached, r, parents)) for r in documents.routes.values())
-    found = one_kind_per_host(tuple(a for group in every for a in group))
-    by_section = _by_section(found)
+    each = tables.each(memo, "attached", documents.routes, lambda _, route: tuple(attachments(route, parents)), (documents.beside,))
+    found = one_kind_per_host(each)
+    by_section = _by_section(found, memo)
     shown = clients(documents)
     maker = Maker(documents, shown, domain, memo)
     return Index(
         documents=documents,
         sections=served,
-        attachments=_by_route(found),
+        attachments=found,
         by_section=by_section,
         gateways=tuple(as_gateway(s, by_section, documents, memo) for s in served.values()),
         by_gateway={id_: made for known in served.values() for s in known.all for id_, made in _bound(maker, s, known, by_section)},
-        by_service=_by_service(maker, found),
-        calls=_calls(found, maker),
+        by_service=_by_service(maker, found, memo),
+        calls=_calls(found, maker, memo),
         tls_claims=memo.get(("gateway api tls claims",), (*documents.tls_policies, domain), partial(claims, documents, domain)),
         clients=shown,
         budgets=budgets(documents, domain),
     )
-
-
-def _attached(route: Resource[Route], parents: Parents) -> tuple[Attachment, ...]:
-    return tuple(attachments(route, parents))
 
 
 def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:
@@ -100,57 +93,52 @@ def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:
     return {g.key: sections(g, wanted.get((g.key.namespace, g.key.name), ()), documents, memo) for g in ours}
 
 
-def _by_route(found: Iterable[Attachment]) -> Mapping[Key, tuple[Attachment, ...]]:
-    grouped: dict[Key, list[Attachment]] = {}
-    for attachment in found:
-        grouped.setdefault(attachment.route.key, []).append(attachment)
-    return {key: tuple(group) for key, group in grouped.items()}
-
-
-def _by_section(found: Iterable[Attachment]) -> Mapping[str, tuple[Attachment, ...]]:
+def _by_section(found: Mapping[Key, tuple[Attachment, ...]], memo: Memo) -> Mapping[str, Mapping[Key, Attachment]]:
     """A route counts once for a listener, however often it refers to it."""
-    grouped: dict[str, dict[Key, Attachment]] = {}
-    for attachment in found:
-        for section, _ in attachment.sections:
-            grouped.setdefault(section.id, {}).setdefault(attachment.route.key, attachment)
-    return {id_: tuple(group.values()) for id_, group in grouped.items()}
+    firsts = tables.each(memo, "firsts", found, lambda _, group: {s.id: a for a in reversed(group) for s, _ in a.sections})
+    groups = tables.grouped(memo, "by section", firsts, lambda own: own)
+    return tables.each(memo, "by section", groups, lambda id_, group: {key: own[id_] for key, own in group.items()})
 
 
-def _calls(found: Iterable[Attachment], maker: Maker) -> Mapping[str, frozenset[int]]:
+def _calls(found: Mapping[Key, tuple[Attachment, ...]], maker: Maker, memo: Memo) -> Mapping[str, frozenset[int]]:
+    routes = {key: group[0].route for key, group in found.items() if group and key.kind == "GRPCRoute"}
+    calls = tables.each(memo, "calls", routes, lambda _, route: tuple(maker.backends(route)), maker.world)
     ports: dict[str, set[int]] = {}
-    routes = {a.route.key: a.route for a in found if a.route.key.kind == "GRPCRoute"}
-    for route in routes.values():
-        for host, port in maker.backends(route):
-            ports.setdefault(host, set()).add(port)
+    for host, port in (call for own in calls.values() for call in own):
+        ports.setdefault(host, set()).add(port)
     return {host: frozenset(numbers) for host, numbers in ports.items()}
 
 
 def _bound(
-    maker: Maker, section: Section, known: Sections, by_section: Mapping[str, tuple[Attachment, ...]]
+    maker: Maker, section: Section, known: Sections, by_section: Mapping[str, Mapping[Key, Attachment]]
 ) -> Iterator[tuple[str, Mapping[Hashable, Steering]]]:
     """The rules of a listener, by the id of the server that they are bound to."""
     if not section.usable:
         return
-    found = by_section.get(section.id, ())
+    found = by_section.get(section.id, {})
     if section.ends_connections:
-        for host, own in told_apart(section, found).items():
-            yield section.bound(host), _named(maker.of_host(section, host, own))
+        for host, own in told_apart(section, found.values()).items():
+            yield section.bound(host), {steering.key: steering for steering in maker.of_host(section, host, own)}
         return
     siblings = [s for s in known.all if s is not section and s.usable and s.spec.port == section.spec.port]
     narrower = tuple(s.hostname for s in siblings if s.hostname != section.hostname and names.covers(section.hostname, s.hostname))
-    yield section.id, _named(maker.of_section(section, found, narrower, shared=bool(siblings)))
+    yield section.id, maker.of_section(section, found, narrower, shared=bool(siblings))
 
 
-def _named(made: Iterable[Steering]) -> Mapping[Hashable, Steering]:
-    return {(steering.key, steering.hosts): steering for steering in made}
+Audience = tuple[str, str]
+"""A service, and the only namespace whose callers are meant; empty for all."""
 
 
-def _by_service(maker: Maker, found: Iterable[Attachment]) -> Mapping[str, Mapping[str, Steering]]:
-    grouped: dict[str, dict[str, list[Attachment]]] = {}
-    for attachment in found:
-        if attachment.service and attachment.accepted:
-            grouped.setdefault(attachment.service, {}).setdefault(attachment.audience, []).append(attachment)
-    return {
-        host: {audience: maker.of_service(host, audience, tuple(group)) for audience, group in by_audience.items()}
-        for host, by_audience in grouped.items()
-    }
+def _by_service(maker: Maker, found: Mapping[Key, tuple[Attachment, ...]], memo: Memo) -> Mapping[str, Mapping[str, Steering]]:
+    groups = tables.grouped(memo, "audiences", found, lambda group: dict.fromkeys(_audiences(group)))
+
+    def make(place: Audience, group: Mapping[Key, tuple[Attachment, ...]]) -> Steering:
+        return maker.of_service(*place, tuple(a for own in group.values() for a in own if place in _audiences((a,))))
+
+    made = tables.each(memo, "audiences", groups, make, maker.world)
+    by_host = tables.grouped(memo, "by service", made, lambda steering: steering.hosts)
+    return tables.each(memo, "by service", by_host, lambda _, group: {audience: s for (_, audience), s in group.items()})
+
+
+def _audiences(found: Iterable[Attachment]) -> Iterator[Audience]:
+    return ((a.service, a.audience) for a in found if a.service and a.accepted)

@@ -58,7 +58,7 @@ def listener(scope: Scope, index: Index, section: Section, known: Sections) -> d
     return {
         "name": section.spec.name,
         "supportedKinds": [{"group": GROUP, "kind": kind} for kind in section.kinds],
-        "attachedRoutes": sum(a.valid for a in index.by_section.get(section.id, ())),
+        "attachedRoutes": sum(a.valid for a in index.by_section.get(section.id, {}).values()),
         "conditions": as_json(
             verdict("Accepted", taken, "Accepted"),
             conflict,

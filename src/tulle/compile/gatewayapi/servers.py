@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -13,7 +13,7 @@ from tulle.compile.gatewayapi.listener_tls import Ended, ended
 from tulle.compile.gatewayapi.listeners import Section, Sections
 from tulle.compile.memo import Memo
 from tulle.model.frozen import FrozenMap
-from tulle.model.resource import Resource
+from tulle.model.resource import Key, Resource
 from tulle.resources.gatewayapi.listeners import TlsMode
 from tulle.resources.networking.common import ServerPort
 from tulle.resources.networking.gateway import Gateway as Servers
@@ -36,13 +36,13 @@ class ListenerServer(Server):
     """The hosts of the other HTTPS listeners of its port."""
 
 
-def as_gateway(known: Sections, by_section: Mapping[str, tuple[Attachment, ...]], documents: Documents, memo: Memo) -> Resource[Servers]:
+def as_gateway(known: Sections, by_section: Mapping[str, Mapping[Key, Attachment]], documents: Documents, memo: Memo) -> Resource[Servers]:
     """The same object as before, if nothing in it changed."""
-    parts = tuple((s, ended(s, documents), _hosts(s, by_section.get(s.id, ()))) for s in known.all if s.usable)
+    parts = tuple((s, ended(s, documents), _hosts(s, by_section.get(s.id, {}).values())) for s in known.all if s.usable)
     return memo.get(("gateway api servers", known.gateway.key), (known, parts), partial(_made, known, parts))
 
 
-def _hosts(section: Section, found: tuple[Attachment, ...]) -> tuple[str, ...]:
+def _hosts(section: Section, found: Iterable[Attachment]) -> tuple[str, ...]:
     """The hosts that are servers of their own; none where the listener is one server."""
     return tuple(told_apart(section, found)) if section.ends_connections else ()
 

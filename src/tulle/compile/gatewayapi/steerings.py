@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from tulle.compile import names
+from tulle.compile import names, tables
 from tulle.compile.gatewayapi.attach import Attachment
 from tulle.compile.gatewayapi.clients import Clients
 from tulle.compile.gatewayapi.documents import Documents, Route
@@ -40,30 +40,41 @@ class Maker:
         self._clients = found
         self._domain = domain
         self._memo = memo
+        self.world = (documents.beside, domain)
+        """All that steerings depend on besides the routes."""
 
     # Gateways
 
-    def of_section(self, section: Section, found: Iterable[Attachment], narrower: tuple[str, ...], *, shared: bool) -> Iterator[Steering]:
+    def of_section(
+        self, section: Section, found: Mapping[Key, Attachment], narrower: tuple[str, ...], *, shared: bool
+    ) -> Mapping[Hashable, Steering]:
         """One for each host of a listener. `narrower`: hosts that other listeners of the port have to themselves.
 
         `shared`: other listeners serve the port, too, so that this one's hosts are its own even where no rule is for them.
         """
-        attached = tuple(found)
         if not section.is_http:
-            yield from self._connections(section, attached)
-            return
-        by_host: dict[str, list[Resource[Route]]] = {}
-        for attachment in attached:
-            for host in next(hosts for own, hosts in attachment.sections if own is section):
-                if not any(names.covers(other, host) for other in narrower):
-                    by_host.setdefault(host, []).append(attachment.route)
-        if shared:
-            by_host.setdefault(section.hostname, [])
-        found_for = {host: tuple(e for route in own for e in self._entries(route)) for host, own in by_host.items()}
-        for host in found_for:
-            layers = tuple(_until_all(found_for[h] for h in (host, *_wider(host)) if h in found_for))
-            name = ("gateway api steering", section.id, host)
-            yield self._memo.get(name, (section, layers), partial(self._made, section, host, layers))
+            return {steering.key: steering for steering in self._connections(section, found.values())}
+        memo, world = self._memo, (section, *self.world)
+
+        def hosts(attachment: Attachment) -> Iterator[str]:
+            own = next(hosts for own, hosts in attachment.sections if own is section)
+            return (host for host in own if not any(names.covers(other, host) for other in narrower))
+
+        groups = tables.grouped(memo, ("hosts of", section.id), found, hosts, (section, narrower))
+        if shared and section.hostname not in groups:
+            groups = {**groups, section.hostname: {}}
+        made = tables.each(memo, ("entries of", section.id), groups, lambda _, group: self._all_entries(group.values()), world)
+        wild = {host: entries_ for host, entries_ in made.items() if names.is_wildcard(host)}
+
+        def make(host: str, own: tuple[Entry, ...]) -> Steering:
+            layers = tuple(_until_all((own, *(wild[h] for h in _wider(host) if h in wild))))
+            return memo.get(("gateway api steering", section.id, host), (section, layers), partial(self._made, section, host, layers))
+
+        steerings = tables.each(memo, ("steerings of", section.id), made, make, (*world, tuple(wild.items())))
+        return cast("Mapping[Hashable, Steering]", steerings)
+
+    def _all_entries(self, found: Iterable[Attachment]) -> tuple[Entry, ...]:
+        return tuple(entry for attachment in found for entry in self._entries(attachment.route))
 
     def _made(self, section: Section, host: str, layers: tuple[tuple[Entry, ...], ...]) -> Steering:
         """Rules for the very host first, then those for wider ones."""
@@ -103,7 +114,7 @@ class Maker:
         for rule in dict.fromkeys(entry.rule for entry in self._entries(route)):
             yield from ((ref.host, ref.port) for ref in rule.refs() if ref.host)
 
-    def _connections(self, section: Section, attached: tuple[Attachment, ...]) -> Iterator[Steering]:
+    def _connections(self, section: Section, attached: Iterable[Attachment]) -> Iterator[Steering]:
         for attachment in attached:
             route = attachment.route
             hosts = next(hosts for own, hosts in attachment.sections if own is section)
