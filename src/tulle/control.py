@@ -20,6 +20,8 @@ from tulle.agent import validation
 from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
 from tulle.dns.names import Known, Names
+from tulle.dns.question import AskNode, AskQuery, AskService
+from tulle.dns.zone import Gathered
 from tulle.logs import Log
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
@@ -35,11 +37,14 @@ from tulle.server.agents_api import AgentsApi
 from tulle.server.catalog_names import CatalogNames
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
+from tulle.server.consul.asking import Asking
 from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
+from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
+from tulle.server.ingress import ingress
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
 from tulle.server.refusals import Refusal, judge
@@ -95,7 +100,7 @@ class Control:
         self._registered: Mapping[str, Registration] = {}
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
-        self._names = Names(settings, lambda: Known(self.built.mesh, self._directory, self._directory.server))
+        self._names = Names(settings, self._known, self._gather)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
@@ -111,7 +116,7 @@ class Control:
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
             self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
-            self._directory = CatalogNames(self.registry)
+            self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
             definitions = definitions_of(self.registry, self.settings)
             listener = listen(self.settings.api)
             stack.callback(listener.close)
@@ -156,6 +161,15 @@ class Control:
             more=[*ChecksApi(self.registry).routes(), *AgentsApi(self.agents, self.registry).routes()],
             there=self.agents.there,
         )
+
+    # Names
+
+    def _known(self) -> Known:
+        return Known(self.built.mesh, self._directory, self._directory.server)
+
+    async def _gather(self, asked: AskService | AskNode | AskQuery) -> Gathered:
+        place = place_of(self.settings)
+        return await Gathering(Asking(self.registry, place), place.wan).gather(asked)
 
     def _addresses(self) -> tuple[str, ...]:
         return (str(self.settings.xds), *((f"unix:{self._xds_socket}",) if self._xds_socket else ()))

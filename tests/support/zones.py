@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dns.edns
@@ -14,10 +15,10 @@ from dns.message import Message
 
 from support.compiled import built
 from tulle.compile.mesh import Mesh
-from tulle.dns.answer import Answerer, Reply
+from tulle.dns.answer import Answerer, Gather, Reply
 from tulle.dns.question import IpAddress
 from tulle.dns.rules import Rules
-from tulle.dns.zone import Instance, Machine, ServiceName, Zone, as_address, hosts
+from tulle.dns.zone import Gathered, Instance, Machine, ServiceName, Zone, as_address, hosts
 from tulle.model.frozen import FrozenMap
 from tulle.model.service import Health
 
@@ -70,6 +71,9 @@ class Listed:
     def connect(self, name: ServiceName) -> Sequence[Instance]:
         return self.instances((name[0], f"{name[1]}-sidecar-proxy"))
 
+    def ingress(self, name: ServiceName) -> Sequence[Instance]:
+        return self.instances((name[0], f"{name[1]}-gateway"))
+
     def at(self, address: IpAddress) -> Machine | Instance | None:
         return next((owner for owner in (*self._machines, *self._instances) if as_address(owner.address) == address), None)
 
@@ -85,12 +89,23 @@ def query(name: str, type_: str = "A", *, edns: int = 0, **options: Any) -> Mess
 
 
 def ask(
-    name: str, type_: str = "A", *, of: Zone | None = None, rules: Rules = RULES, seed: int = 1, tcp: bool = False, **options: Any
+    name: str,
+    type_: str = "A",
+    *,
+    of: Zone | None = None,
+    rules: Rules = RULES,
+    seed: int = 1,
+    tcp: bool = False,
+    gathered: Gathered | None = None,
+    **options: Any,
 ) -> Message:
-    """The answer, read again by another's code."""
+    """The answer, read again by another's code. `gathered` is what others say; nothing, if absent."""
     answerer = Answerer(rules=rules, dice=random.Random(seed))
     asked = query(name, type_, **options)
     reply = answerer.answer(asked.to_wire(), of or zone(), tcp=tcp, now=NOW)
+    if isinstance(reply, Gather):
+        told = replace(gathered, asked=reply.asked) if gathered else Gathered(asked=reply.asked, datacenter="dc1")
+        reply = answerer.answer(asked.to_wire(), of or zone(), tcp=tcp, now=NOW, gathered=told)
     assert isinstance(reply, Reply), reply
     message = dns.message.from_wire(reply.wire)
     assert message.id == asked.id

@@ -24,10 +24,11 @@ from dns.message import Message
 from dns.name import Name
 from dns.rcode import Rcode
 
+from tulle.dns.question import AskNode, AskQuery, AskService
 from tulle.dns.records import Record
 from tulle.dns.resolve import ALIASES, Dice, Found, Resolver
 from tulle.dns.rules import Rules
-from tulle.dns.zone import Zone
+from tulle.dns.zone import Gathered, Zone
 
 HEADER = 12
 PLAIN_UDP = 512
@@ -69,7 +70,14 @@ class Chase:
     tcp: bool
 
 
-Outcome = Reply | Ask | Chase | None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather:
+    """This is to be asked for first; then the query is to be answered again, with what was found."""
+
+    asked: AskService | AskNode | AskQuery
+
+
+Outcome = Reply | Ask | Chase | Gather | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +85,7 @@ class Answerer:
     rules: Rules
     dice: Dice
 
-    def answer(self, wire: bytes, zone: Zone, *, tcp: bool, now: int) -> Outcome:
+    def answer(self, wire: bytes, zone: Zone, *, tcp: bool, now: int, gathered: Gathered | None = None) -> Outcome:
         """None: silence. Never raises, whatever the bytes are."""
         if len(wire) < HEADER or wire[2] & 0x80:
             return None
@@ -87,9 +95,9 @@ class Answerer:
         query = _read(wire)
         if query is None or len(query.question) != 1:
             return Reply(wire=_bare(wire, dns.rcode.FORMERR))
-        return self._answer(query, zone, tcp=tcp, now=now)
+        return self._answer(query, zone, gathered, tcp=tcp, now=now)
 
-    def _answer(self, query: Message, zone: Zone, *, tcp: bool, now: int) -> Outcome:
+    def _answer(self, query: Message, zone: Zone, gathered: Gathered | None, *, tcp: bool, now: int) -> Outcome:
         (question,) = query.question
         if query.edns > 0:
             return Reply(wire=self._coded(query, dns.rcode.BADVERS))
@@ -97,8 +105,10 @@ class Answerer:
             return Reply(wire=self._coded(query, dns.rcode.NOTIMP))
         if question.rdclass not in _FORWARDED_CLASSES:
             return Reply(wire=self._coded(query, dns.rcode.REFUSED))
-        resolver = Resolver(zone=zone, rules=self.rules, dice=self.dice, now=now)
+        resolver = Resolver(zone=zone, rules=self.rules, dice=self.dice, now=now, gathered=gathered)
         found = resolver.find(question.name, question.rdtype)
+        if found.gather:
+            return Gather(asked=found.gather)
         if found.elsewhere:
             return Ask() if self.rules.recursion else Reply(wire=self._coded(query, dns.rcode.REFUSED))
         if not found.answers:

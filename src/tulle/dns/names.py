@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tulle.compile.mesh import Mesh
 from tulle.dns.rules import rules_of
 from tulle.dns.sockets import DnsListenError, Sockets, listen
 from tulle.dns.upstream import Upstream
-from tulle.dns.zone import Directory, Hosts, Machine, Zone, hosts
+from tulle.dns.zone import Directory, Gathered, Hosts, Machine, Zone, hosts
 from tulle.logs import Log
 from tulle.settings import Settings
 
@@ -34,8 +34,10 @@ class Known(NamedTuple):
 class Names:
     """Answers names from what `known` says; `changed` is to be called when it may say something else."""
 
-    def __init__(self, settings: Settings, known: Callable[[], Known]) -> None:
+    def __init__(self, settings: Settings, known: Callable[[], Known], gather: Callable[[Any], Awaitable[Gathered]]) -> None:
+        """`gather` asks other datacenters, and prepared queries."""
         self._settings = settings
+        self._gather = gather
         self._known = known
         self._server: DnsServer | None = None
         self._hosts: tuple[Mesh, Hosts] | None = None
@@ -64,7 +66,9 @@ class Names:
         await _readable(sockets)
         loaded = await asyncio.to_thread(import_module, "tulle.dns.server")
         rules = rules_of(self._settings)
-        self._server = loaded.server(rules, random.Random(), self.zone, Upstream(self._settings.dns_recursors))  # noqa: S311 - for balance only
+        upstream = Upstream(self._settings.dns_recursors)
+        dice = random.Random()  # noqa: S311 - for balance only
+        self._server = loaded.server(rules, dice, self.zone, upstream, self._gather)
         await self._server.serve(sockets)
 
     def zone(self) -> Zone:

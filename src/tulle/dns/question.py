@@ -4,8 +4,9 @@
 _NAME._TAG[.service][.DC].consul                       the same, as RFC 2782 writes it; the tag `tcp` stands for any
 NAME.connect[.DC].consul                               what takes mutual TLS for a service
 NAME.virtual[.DC].consul                               the service's own address
-NAME.query[.DC].consul                                 a prepared query
-NODE.node[.DC].consul                                  a machine; its name may have dots
+NAME.ingress[.DC].consul                               the gateways through which a service is reached
+NAME.query[.DC].consul                                 a prepared query; or _NAME._tcp.query[.DC].consul
+NODE.node[.DC | .DC.dc].consul                         a machine; its name may have dots
 HEX.addr[.DC].consul                                   the address itself
 consul, ns.consul                                      the domain
 reviews.default.svc.cluster.local                      a service of the mesh
@@ -14,13 +15,15 @@ _http._tcp.reviews.default.svc.cluster.local           one port of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from tulle.dns.rules import Rules
 
 DEFAULT_NAMESPACE = "default"
 Labels = tuple[str, ...]
+Place = tuple[str, str]
+"""A namespace, and another datacenter than this; empty for this."""
 IpAddress = IPv4Address | IPv6Address
 
 
@@ -30,6 +33,11 @@ class AskService:
     tag: str = ""
     namespace: str = DEFAULT_NAMESPACE
     connect: bool = False
+    """What takes mutual TLS for the service."""
+    ingress: bool = False
+    """The gateways through which it is reached."""
+    datacenter: str = ""
+    """Another one than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +49,15 @@ class AskVirtual:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskNode:
     name: str
+    datacenter: str = ""
+    """Another one than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskQuery:
     name: str
+    datacenter: str = ""
+    """Another one than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,7 @@ class Unknown:
 
 
 Asked = AskService | AskVirtual | AskNode | AskQuery | AskAddress | AskReverse | AskApex | AskHost | Unknown
-_KINDS = ("service", "connect", "virtual", "query", "node", "addr")
+_KINDS = ("service", "connect", "ingress", "virtual", "query", "node", "addr")
 
 
 def parse(labels: Labels, rules: Rules) -> Asked:
@@ -121,38 +133,44 @@ def _rfc2782(labels: Labels, rules: Rules) -> Asked:
     return _service(labels[:2], where)
 
 
-def _place(labels: Labels, rules: Rules) -> str | None:
-    """The namespace that stands behind the kind; None where another datacenter is meant, or nothing that can be understood."""
+def _place(labels: Labels, rules: Rules) -> Place | None:
+    """The namespace and the datacenter that stand behind the kind; None where there is nothing that can be understood."""
     namespace = DEFAULT_NAMESPACE
     if len(labels) >= 2 and labels[1] == "ns":
         namespace, labels = labels[0], labels[2:]
-    if labels in ((), (rules.datacenter,), (rules.datacenter, "dc")):
-        return namespace
-    return None
+    if labels[1:] not in ((), ("dc",)):
+        return None
+    datacenter = labels[0] if labels else rules.datacenter
+    if datacenter == rules.datacenter:
+        return namespace, ""
+    return (namespace, datacenter) if datacenter in rules.datacenters else None
 
 
-def _of_kind(kind: str, before: Labels, namespace: str) -> Asked:
-    name = ".".join(before)
+def _of_kind(kind: str, before: Labels, place: Place) -> Asked:
+    name, (namespace, datacenter) = ".".join(before), place
     match kind:
         case "service":
-            return _service(before, namespace)
-        case "connect":
-            return AskService(name=before[-1], namespace=namespace, connect=True)
+            return _service(before, place)
+        case "connect" | "ingress":
+            own = AskService(name=before[-1], namespace=namespace, datacenter=datacenter)
+            return replace(own, connect=True) if kind == "connect" else replace(own, ingress=True)
         case "virtual":
-            return AskVirtual(name=name, namespace=namespace)
+            return Unknown() if datacenter else AskVirtual(name=name, namespace=namespace)
         case "query":
-            return AskQuery(name=name)
+            srv = len(before) == 2 and before[0].startswith("_") and before[1] == "_tcp"
+            return AskQuery(name=before[0][1:] if srv else name, datacenter=datacenter)
         case "node":
-            return AskNode(name=name)
+            return AskNode(name=name, datacenter=datacenter)
         case _:
             return _address(before)
 
 
-def _service(before: Labels, namespace: str) -> Asked:
+def _service(before: Labels, place: Place) -> Asked:
+    namespace, datacenter = place
     if len(before) == 2 and all(part.startswith("_") and len(part) > 1 for part in before):
         name, tag = (part[1:] for part in before)
-        return AskService(name=name, tag="" if tag == "tcp" else tag, namespace=namespace)
-    return AskService(name=before[-1], tag=".".join(before[:-1]), namespace=namespace)
+        return AskService(name=name, tag="" if tag == "tcp" else tag, namespace=namespace, datacenter=datacenter)
+    return AskService(name=before[-1], tag=".".join(before[:-1]), namespace=namespace, datacenter=datacenter)
 
 
 def _address(before: Labels) -> Asked:

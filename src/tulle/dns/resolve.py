@@ -25,12 +25,11 @@ from tulle.dns.question import (
     AskVirtual,
     IpAddress,
     Labels,
-    Unknown,
     parse,
 )
 from tulle.dns.records import Record
 from tulle.dns.rules import Rules
-from tulle.dns.zone import HostPort, Instance, Machine, Zone, as_address
+from tulle.dns.zone import Gathered, HostPort, Instance, Machine, Zone, as_address
 from tulle.model.service import Health
 
 T = TypeVar("T")
@@ -59,6 +58,8 @@ class Found:
     """Another throw of the dice may give another order."""
     mesh: bool = False
     """A name of the mesh, not of the registry."""
+    gather: AskService | AskNode | AskQuery | None = None
+    """This has to be asked for first."""
 
 
 NOTHING = Found()
@@ -74,6 +75,8 @@ class Resolver:
     rules: Rules
     dice: Dice
     now: int
+    gathered: Gathered | None = None
+    """What was asked for first."""
 
     def find(self, name: Name, type_: RdataType, depth: int = 0) -> Found:
         """What there is under a name; `depth` counts the aliases that led here."""
@@ -84,8 +87,10 @@ class Resolver:
 
     def _of(self, asked: Asked, name: Name, type_: RdataType) -> Found:
         match asked:
+            case AskService() | AskNode() | AskQuery() if isinstance(asked, AskQuery) or asked.datacenter:
+                return self._gathered(asked, name, type_)
             case AskService():
-                return self._service(asked, name, type_)
+                return self._given(self.instances(asked), name, type_, self.rules.ttl(asked.name))
             case AskNode():
                 machine = self.zone.directory.machine(asked.name)
                 return self._machine(machine, name, type_) if machine else NO_SUCH_NAME
@@ -97,19 +102,29 @@ class Resolver:
                 return self._virtual(asked, name, type_)
             case AskReverse():
                 return self._reverse(asked.address, name, type_)
-            case Unknown() | AskQuery():
-                return NO_SUCH_NAME
             case AskApex():
                 return self._apex(name, type_, server=asked.server)
+            case _:
+                return NO_SUCH_NAME
 
     # Services
 
-    def _service(self, asked: AskService, name: Name, type_: RdataType) -> Found:
-        found = self.instances(asked)
+    def _gathered(self, asked: AskService | AskNode | AskQuery, name: Name, type_: RdataType) -> Found:
+        """From what others say, with the names that there are in their datacenter."""
+        told = self.gathered
+        if told is None or told.asked != asked:
+            return Found(gather=asked)
+        there = replace(self, rules=replace(self.rules, datacenter=told.datacenter))
+        if isinstance(asked, AskNode):
+            return there._machine(told.machine, name, type_) if told.machine else NO_SUCH_NAME
+        fit = told.instances if isinstance(asked, AskQuery) else self._fit(told.instances, asked)
+        service = asked.name if isinstance(asked, AskService) else fit[0].service.lower() if fit else ""
+        return there._given(fit, name, type_, self.rules.ttl(service) if told.ttl is None else told.ttl)
+
+    def _given(self, found: tuple[Instance, ...], name: Name, type_: RdataType, ttl: int) -> Found:
         if not found:
             return NO_SUCH_NAME
         mixed = self.dice.sample(found, len(found))
-        ttl = self.rules.ttl(asked.name)
         if type_ == rdatatype.SRV:
             return self._srv(mixed, name, ttl)
         answers = tuple(dict.fromkeys(r for i in mixed for r in self._addresses(i, name, ttl)))
@@ -122,9 +137,13 @@ class Resolver:
 
     def instances(self, asked: AskService) -> tuple[Instance, ...]:
         """Those that may be given out."""
-        look = self.zone.directory.connect if asked.connect else self.zone.directory.instances
+        directory = self.zone.directory
+        look = directory.connect if asked.connect else directory.ingress if asked.ingress else directory.instances
+        return self._fit(look((asked.namespace, asked.name)), asked)
+
+    def _fit(self, instances: Iterable[Instance], asked: AskService) -> tuple[Instance, ...]:
         unfit = (Health.CRITICAL, Health.WARNING) if self.rules.only_passing else (Health.CRITICAL,)
-        found = (i for i in look((asked.namespace, asked.name)) if i.status not in unfit)
+        found = (i for i in instances if i.status not in unfit)
         return tuple(i for i in found if not asked.tag or asked.tag in (tag.lower() for tag in i.tags))
 
     def _addresses(self, instance: Instance, name: Name, ttl: int) -> Iterator[Record]:
@@ -278,6 +297,8 @@ class Resolver:
         more = self.find(target, type_, depth + 1)
         if more.elsewhere:
             return replace(found, alias=target)
+        if more.gather:
+            return found
         return replace(found, answers=(*found.answers, *more.answers), shuffled=found.shuffled or more.shuffled, alias=more.alias)
 
 

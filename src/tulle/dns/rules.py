@@ -16,6 +16,8 @@ class Rules:
     alt_domain: str = ""
     """A second name for the same domain."""
     datacenter: str = "dc1"
+    datacenters: tuple[str, ...] = ()
+    """The others, which answer for themselves."""
     mesh_domain: str = "cluster.local"
     node_ttl: int = 0
     service_ttl: Mapping[str, int] = field(default_factory=dict)
@@ -51,6 +53,7 @@ def rules_of(settings: Settings) -> Rules:
         domain=settings.dns_domain,
         alt_domain=settings.dns_alt_domain,
         datacenter=settings.datacenter,
+        datacenters=tuple(name for name, _ in settings.join_wan),
         mesh_domain=settings.domain,
         node_ttl=settings.dns_node_ttl,
         service_ttl=dict(settings.dns_service_ttl),

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from tulle.dns.answer import HEADER, Answerer, Ask, Chase, Outcome, Reply
+from tulle.dns.answer import HEADER, Answerer, Ask, Chase, Gather, Outcome, Reply
+from tulle.dns.question import AskNode, AskQuery, AskService
 from tulle.dns.resolve import Dice
 from tulle.dns.rules import Rules
 from tulle.dns.sockets import Sockets
 from tulle.dns.upstream import Upstream
-from tulle.dns.zone import Zone
+from tulle.dns.zone import Gathered, Zone
 from tulle.logs import Log
 
 CACHED = 4096
@@ -34,6 +35,17 @@ IDLE = 30.0
 
 _log = Log("dns")
 Send = Callable[[bytes], None]
+Gatherer = Callable[[AskService | AskNode | AskQuery], Awaitable[Gathered]]
+"""Asks another datacenter, or a prepared query. Raises OSError when there is no answer."""
+GATHERED_AT_ONCE = 256
+"""Further questions fail at once, so that a slow datacenter cannot fill the memory."""
+PATIENCE = 5.0
+"""Seconds for what has to be asked for first."""
+
+
+async def nobody(asked: AskService | AskNode | AskQuery) -> Gathered:
+    """Where there is nobody to ask."""
+    return Gathered(asked=asked, datacenter="")
 
 
 class _Orders:
@@ -62,13 +74,15 @@ class _Orders:
 class DnsServer:
     """`zone` gives the zone as it is now; `changed` is to be called when it may give another."""
 
-    def __init__(self, answerer: Answerer, zone: Callable[[], Zone], upstream: Upstream) -> None:
+    def __init__(self, answerer: Answerer, zone: Callable[[], Zone], upstream: Upstream, gather: Gatherer = nobody) -> None:
         self._answerer = answerer
         self._zone = zone
         self._upstream = upstream
+        self._gather = gather
         self._caches: tuple[dict[bytes, _Orders], dict[bytes, _Orders]] = ({}, {})
         self._current: Zone | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._gathering = 0
         self._tasks: asyncio.TaskGroup
 
     def changed(self) -> None:
@@ -126,14 +140,34 @@ class DnsServer:
             cache.clear()
         cache.setdefault(query[2:], _Orders()).add(reply.wire[2:], varies=reply.varies)
 
-    async def _ask(self, query: bytes, outcome: Ask | Chase, send: Send, *, tcp: bool) -> None:
+    async def _ask(self, query: bytes, outcome: Ask | Chase | Gather, send: Send, *, tcp: bool) -> None:
         try:
-            if isinstance(outcome, Chase):
-                send(self._answerer.finish(outcome, await self._upstream.ask(outcome.question, tcp=tcp)))
+            told = await self._gathered(query, outcome, tcp=tcp) if isinstance(outcome, Gather) else outcome
+            if isinstance(told, Reply):
+                send(told.wire)
+            elif isinstance(told, Chase):
+                send(self._answerer.finish(told, await self._upstream.ask(told.question, tcp=tcp)))
             else:
                 send(await self._upstream.ask(query, tcp=tcp) or self._answerer.failed(query))
         except Exception:  # noqa: BLE001 - the pump: whatever one query brings about, the next is served
             _log.exception("a query could not be answered with the help of others", query=query[:300].hex())
+
+    async def _gathered(self, query: bytes, outcome: Gather, *, tcp: bool) -> Reply | Ask | Chase:
+        """The outcome once what it takes is there; a failure where that cannot be had."""
+        failed = Reply(wire=self._answerer.failed(query))
+        if self._gathering >= GATHERED_AT_ONCE:
+            return failed
+        self._gathering += 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                gathered = await self._gather(outcome.asked)
+        except (OSError, TimeoutError) as error:
+            _log.debug("what a question takes cannot be had", error=str(error) or type(error).__name__)
+            return failed
+        finally:
+            self._gathering -= 1
+        again = self._answerer.answer(query, self._zone(), tcp=tcp, now=int(time.time()), gathered=gathered)
+        return failed if again is None or isinstance(again, Gather) else again
 
     # TCP
 
@@ -190,5 +224,5 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(answer, addr)
 
 
-def server(rules: Rules, dice: Dice, zone: Callable[[], Zone], upstream: Upstream) -> DnsServer:
-    return DnsServer(Answerer(rules=rules, dice=dice), zone, upstream)
+def server(rules: Rules, dice: Dice, zone: Callable[[], Zone], upstream: Upstream, gather: Gatherer) -> DnsServer:
+    return DnsServer(Answerer(rules=rules, dice=dice), zone, upstream, gather)

@@ -61,9 +61,27 @@ class Directory(Protocol):
         """What takes mutual TLS for a service."""
         ...
 
+    def ingress(self, name: ServiceName) -> Sequence[Instance]:
+        """The gateways through which a service is reached, one for each of their ports."""
+        ...
+
     def at(self, address: IpAddress) -> Machine | Instance | None:
         """Who has an address: a machine, else an instance with an address of its own."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What had to be asked for before a question could be answered: of another datacenter, or of a prepared query."""
+
+    asked: object
+    """The question that it answers."""
+    datacenter: str
+    """Where what was found is."""
+    instances: tuple[Instance, ...] = ()
+    machine: Machine | None = None
+    ttl: int | None = None
+    """Seconds, where a query says so."""
 
 
 def as_address(text: str) -> IpAddress | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tulle.dns.question import DEFAULT_NAMESPACE, IpAddress
 from tulle.dns.zone import Instance, Machine, ServiceName, as_address
@@ -18,8 +18,10 @@ _NOWHERE = Node(name="", address="")
 class CatalogNames:
     """A Directory over a registry's live picture."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, ingress: Callable[[ServiceName], Iterable[Instance]]) -> None:
+        """`ingress` knows the gateways."""
         self._registry = registry
+        self._ingress = ingress
         self._connect: Mapping[ServiceName, Sequence[Instance]] | None = None
         self._owners: Mapping[IpAddress, Machine | Instance] | None = None
 
@@ -54,6 +56,9 @@ class CatalogNames:
                     found[instance.namespace, service.lower()].append(instance)
             self._connect = found
         return self._connect.get(name, ())
+
+    def ingress(self, name: ServiceName) -> Sequence[Instance]:
+        return list(self._ingress(name))
 
     def at(self, address: IpAddress) -> Machine | Instance | None:
         if self._owners is None:

@@ -33,10 +33,11 @@ class Asking:
         queries = self._registry.tables.queries
         if name in queries:
             return shown(queries[name])
-        named = [kept for kept in queries.values() if kept.value["Name"] == name and not is_template(kept.value)]
+        folded = name.lower()
+        named = [kept for kept in queries.values() if kept.value["Name"].lower() == folded and not is_template(kept.value)]
         if named:
             return shown(named[0])
-        templates = [kept for kept in queries.values() if is_template(kept.value) and name.startswith(kept.value["Name"])]
+        templates = [kept for kept in queries.values() if is_template(kept.value) and folded.startswith(kept.value["Name"].lower())]
         if not templates:
             raise Refused(404, "Query not found")
         return _filled(shown(max(templates, key=lambda kept: len(kept.value["Name"]))), name)

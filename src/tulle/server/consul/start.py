@@ -27,7 +27,7 @@ def consul_registry(store: Store, settings: Settings) -> Registry:
     return Registry(Journal(store, PREFIXES), node, clock=time.monotonic, dice=SystemRandom(), server_port=SERVER_PORT)
 
 
-def place_of(settings: Settings, definitions: Definitions | None) -> Place:
+def place_of(settings: Settings, definitions: Definitions | None = None) -> Place:
     address = _address(settings)
     host = f"[{address}]" if ":" in address else address
     return Place(
