@@ -64,13 +64,13 @@ def test_fields_that_are_errors(where: tuple[str, str], what: tuple[str, str]) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_acts_or_is_reported(kind: str) -> None:
-    written_by = documents(kind)
+    written_by, used = documents(kind), written(kind)
     trials = [Trial(document) for document in written_by]
 
     def in_order(path: str) -> bool:
-        places = written(kind)[path]
+        places = used[path]
         values = {repr(value): value for number, place in places if (value := at(written_by[number], place)) is not None}
         return any(trials[n].reported(place) or trials[n].acts(place, values.values()) for n, place in places)
 
-    silent = {path: shown(written(kind)[path][0][1]) for path in sorted(written(kind)) if not in_order(path)}
+    silent = {path: shown(used[path][0][1]) for path in sorted(used) if not in_order(path)}
     assert {path: place for path, place in silent.items() if (kind, path) not in ELSEWHERE} == {}
