@@ -25,7 +25,6 @@ KINDS = (
 ELSEWHERE = {
     ("Gateway", "servers[].name"): "a name for people: two servers of one name are an error",
     ("Sidecar", "ingress[].port.name"): "a name for people",
-    ("ServiceEntry", "location"): "whether calls to it are kept inside mutual TLS",
     ("ProxyConfig", "selector.matchLabels.*"): "chooses for whom the other fields are",
     **{
         ("DestinationRule", f"{prefix}loadBalancer.consistentHash.useSourceIp"): "as without: golden consistent-hash"

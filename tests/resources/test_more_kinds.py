@@ -21,7 +21,6 @@ probe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: a, value: b}]},
     assert [w.partition(":")[0] for w in warned("WorkloadGroup", spec)] == [
         "spec.metadata.annotations",
         "spec.template.ports",
-        "spec.template.serviceAccount",
         "spec.template.network",
         "spec.probe",
     ]

@@ -63,6 +63,7 @@ GROUPED = Registration(
     namespace="shop",
     ports=(RegisteredPort(number=80, target=18080),),
     labels=FrozenMap({"tulle.dev/workload-group": "grouped"}),
+    proxy="sidecar~grouped",
 )
 
 

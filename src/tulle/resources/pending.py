@@ -157,7 +157,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "WorkloadGroup": (
         _off("template.ports", "instances say which ports they have when they register"),
         _off("template.network", "all instances are dialled directly"),
-        _off("template.serviceAccount", "nobody looks at the identity of an instance"),
         Pending(path="metadata.annotations", message="has no effect"),
         _off("probe", "nobody probes the group's instances"),
     ),
