@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,13 +23,20 @@ PROGRAMS = {
     "tests/control/test_protocols.py": ("curl",),
     "tests/features/test_tls_": ("curl", "openssl"),
     "tests/features/test_udp.py": ("dig",),
+    "tests/features/test_http3.py": ("curl",),
+    "tests/features/test_tcp_services.py::test_postgresql": ("psql", "initdb"),
+    "tests/features/test_tcp_services.py::test_redis": ("redis-server", "redis-cli"),
+    "tests/features/test_tcp_services.py::test_mqtt": ("mosquitto", "mosquitto_sub"),
     "tests/gatewayapi/test_gatewayapi_connections.py": ("curl", "openssl", "dig"),
 }
 """Programs of the system that tests use as clients. CI has them all; elsewhere the tests that lack one say so."""
+
+_PATH = ":".join((os.environ.get("PATH", os.defpath), "/usr/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
+"""Where Debian keeps servers, too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         wanted = next((names for start, names in PROGRAMS.items() if item.nodeid.startswith(start)), ())
-        if lacking := [name for name in wanted if shutil.which(name) is None]:
+        if lacking := [name for name in wanted if shutil.which(name, path=_PATH) is None]:
             item.add_marker(pytest.mark.skip(reason=f"{', '.join(lacking)} not installed"))
