@@ -53,6 +53,8 @@ class Served:
     node: Node
     envoy: LoneEnvoy
     client: Client
+    ports: Mapping[str, int]
+    """Those of the upstreams."""
 
     def port(self, declared: int = 80) -> int:
         if self.node.http_proxy:
@@ -95,7 +97,7 @@ async def served(
         with lone_envoy(static_config(snapshot, node), folder) as envoy:
             client = Client()
             try:
-                yield Served(made, node, envoy, client)
+                yield Served(made, node, envoy, client, backs.ports)
             finally:
                 client.close()
 
