@@ -12,23 +12,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from support.certificates import Ca, Pair, secret, tls_secret
+from support.certificates import Ca, Pair, pieces, secret, tls_secret
 from support.running import Place, running
 
 pytestmark = pytest.mark.timeout(90)
 CA = Ca("an authority")
 PASSWORD = b"correct horse battery staple"
-
-
-def pieces(*secrets: bytes) -> list[str]:
-    """What must not be found: the lines of a key, and the same bytes in base64, wherever a cut is made."""
-    found = []
-    for value in secrets:
-        lines = [line for line in value.decode().splitlines() if "-----" not in line]
-        found += [line[:40] for line in lines]
-        found += [base64.b64encode(value[shift:])[8:40].decode() for shift in range(3)]
-        found.append(value.hex()[20:60])
-    return found
 
 
 def test_a_secret_from_its_beginning_to_its_end(tmp_path: Path) -> None:

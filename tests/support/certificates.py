@@ -114,3 +114,14 @@ def tls_secret(name: str, pair: Pair, ca: Ca | None = None, *, namespace: str = 
     """A Secret with a certificate and its key, and with an authority where one is given."""
     more = {"ca_crt": ca.pem} if ca else {}
     return secret(name, namespace=namespace, tls_crt=pair.certificate, tls_key=pair.key, **more)
+
+
+def pieces(*secrets: bytes) -> list[str]:
+    """What must not be found: the lines of a key, and the same bytes in base64, wherever a cut is made."""
+    found = []
+    for value in secrets:
+        lines = [line for line in value.decode().splitlines() if "-----" not in line]
+        found += [line[:40] for line in lines]
+        found += [base64.b64encode(value[shift:])[8:40].decode() for shift in range(3)]
+        found.append(value.hex()[20:60])
+    return found
