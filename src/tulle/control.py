@@ -48,6 +48,7 @@ from tulle.server.ingress import ingress
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
 from tulle.server.refusals import Refusal, judge
+from tulle.server.standing import Standing
 from tulle.settings import Settings
 from tulle.store.documents import Documents
 from tulle.store.leased import LeasedValues
@@ -161,6 +162,10 @@ class Control:
             more=[*ChecksApi(self.registry).routes(), *AgentsApi(self.agents, self.registry).routes()],
             there=self.agents.there,
         )
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.registry, self.agents)
 
     # Names
 

@@ -279,6 +279,7 @@ def test_services_endpoints_proxies(api: Api) -> None:
         "9080",
         "127.0.0.1:4711",
         "passing",
+        "no",
         "reviews-1",
     ]
     assert tulle("endpoints", server=api.url).code == 0

@@ -35,7 +35,7 @@ def test_stopped_continued_and_killed(tmp_path: Path) -> None:
             (entry,) = await place.get(WEB)
             assert (entry["Node"]["Node"], statuses([entry])["serfHealth"]) == ("m1", "passing")
             agent.process.send_signal(signal.SIGSTOP)
-            await place.until("/api/v1/endpoints/web", lambda answer: answer["endpoints"] == [])
+            await place.until("/api/v1/endpoints/web", lambda answer: [e["health"] for e in answer["endpoints"]] == ["critical"])
             await place.until("/v1/health/service/web?passing", lambda found: found == [])
             assert statuses(await place.get(WEB))["serfHealth"] == "critical"
             assert await names(place) == []

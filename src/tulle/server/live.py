@@ -13,12 +13,13 @@ from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
-from tulle.model.service import Health, port_number
+from tulle.model.service import Health, Service, port_number
 from tulle.resources.annotations import original_source
 from tulle.resources.gatewayapi import Gateway
 from tulle.server.fleet import Fleet
 from tulle.server.gateway_status import addresses, gateway_programmed, set_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
+from tulle.server.standing import Standing, failing
 
 
 class Running(Protocol):
@@ -28,6 +29,9 @@ class Running(Protocol):
     fleet: Fleet
     built: Built
     inputs: Inputs
+
+    @property
+    def standing(self) -> Standing: ...
 
     def version(self, node_id: str) -> str:
         """Of a proxy's program."""
@@ -75,12 +79,16 @@ class LiveMesh:
         services = [service for service in mesh.services if service.host in wanted]
         if not services:
             return None
-        return [
+        return [info for service in services for info in self._standing(service)]
+
+    def _standing(self, service: Service) -> Iterable[EndpointInfo]:
+        known = [
             EndpointInfo(endpoint=endpoint, service_port=port_number(port))
-            for service in services
-            for port, endpoints in mesh.endpoints(service).items()
+            for port, endpoints in self._running.built.mesh.endpoints(service).items()
             for endpoint in endpoints
         ]
+        known += failing(service, self._running.inputs.registrations.values(), known)
+        return self._running.standing.told(service, known)
 
     def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         node = self._node(question.get("from"))

@@ -103,6 +103,17 @@ def endpoint_json(host: str, info: EndpointInfo) -> dict[str, Any]:
         "locality": str(endpoint.locality),
         "serviceAccount": endpoint.service_account,
         "network": endpoint.network,
+        "checks": [
+            {
+                "id": check.id,
+                "name": check.name,
+                "state": check.state.value,
+                "since": check.since.isoformat(timespec="seconds") if check.since else "",
+                "output": check.output,
+            }
+            for check in info.checks
+        ],
+        "ejected": [{"by": ejection.by, "reason": ejection.reason, "since": ejection.since} for ejection in info.ejected],
     }
 
 

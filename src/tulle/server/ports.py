@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tulle.model.proxy import InboundPort, Role
 from tulle.model.resource import Key, Status
-from tulle.model.service import Endpoint, Service
+from tulle.model.service import Endpoint, Health, Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,37 @@ class ServiceInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckInfo:
+    """What an active check says."""
+
+    id: str
+    name: str
+    state: Health
+    since: datetime | None
+    """With a time zone; None where nobody saw it begin."""
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EjectionInfo:
+    """A proxy sends nothing to an endpoint for a while, as it failed there."""
+
+    by: str
+    """The agent whose proxy it is."""
+    reason: str
+    since: str
+    """As the proxy told the time, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointInfo:
     """One endpoint of one port of a service."""
 
     endpoint: Endpoint
     service_port: int
+    checks: tuple[CheckInfo, ...] = ()
+    """All that decide on it, its machine's first."""
+    ejected: tuple[EjectionInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
