@@ -49,6 +49,8 @@ from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
 from tulle.server.refusals import Refusal, judge
 from tulle.server.standing import Standing
+from tulle.server.trust import Trust
+from tulle.server.trust_api import TrustApi
 from tulle.settings import Settings
 from tulle.store.documents import Documents
 from tulle.store.leased import LeasedValues
@@ -159,7 +161,11 @@ class Control:
             self.live,
             loopback=self.settings.api.is_loopback,
             consul=consul_app(self.registry, place_of(self.settings, definitions)),
-            more=[*ChecksApi(self.registry).routes(), *AgentsApi(self.agents, self.registry).routes()],
+            more=[
+                *ChecksApi(self.registry).routes(),
+                *TrustApi(Trust(self, self._changed.set)).routes(),
+                *AgentsApi(self.agents, self.registry).routes(),
+            ],
             there=self.agents.there,
         )
 

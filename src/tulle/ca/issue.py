@@ -49,7 +49,7 @@ def pem(certificates: Iterable[x509.Certificate]) -> bytes:
 
 def root(key: PrivateKey, trust_domain: str, term: Term) -> Signer:
     """A certificate that signs itself."""
-    name = _name(f"Root of {trust_domain}, {term.not_before:%Y-%m-%d}")
+    name = _name(f"Root of {trust_domain} ({term.not_before:%Y-%m-%d})")
     made = _begun(name, name, key.public_key(), term)
     made = _for_signing(made, trust_domain, key.public_key(), key.public_key(), length=None)
     return Signer(certificate=made.sign(key, SHA256()), key=key)
@@ -57,7 +57,7 @@ def root(key: PrivateKey, trust_domain: str, term: Term) -> Signer:
 
 def intermediate(parent: Signer, key: PrivateKey, trust_domain: str, term: Term) -> Signer:
     """One that signs leaves only."""
-    name = _name(f"Intermediate of {trust_domain}, {term.not_before:%Y-%m-%d}")
+    name = _name(f"Intermediate of {trust_domain} ({term.not_before:%Y-%m-%d})")
     made = _begun(name, parent.certificate.subject, key.public_key(), term)
     signed = _for_signing(made, trust_domain, key.public_key(), parent.key.public_key(), length=0).sign(parent.key, SHA256())
     return Signer(certificate=signed, key=key, chain=pem([signed]))

@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="validate", help="Check documents, offline."),
         Entry(name="maint", help="Take a service, or a whole machine, out for maintenance."),
         Entry(name="secret", help="Certificates and keys for proxies."),
+        Entry(name="ca", help="The authority behind workloads' identities, and how its root is replaced."),
         Entry(name="translate", help="Show the proxy configuration that documents make, offline."),
     ),
     "Look": (
@@ -75,6 +76,8 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="endpoints", help="The instances behind a service."),
         Entry(name="checks", help="What is checked, its state, since when, and why."),
         Entry(name="proxies", help="The connected proxies and what they have acknowledged."),
+        Entry(name="certs", help="The certificate that each proxy shows, and when it ends."),
+        Entry(name="mtls", help="Who speaks mutual TLS to whom, and who does not."),
         Entry(name="version", help="Versions of Tulle, of the control plane and of Envoy."),
         Entry(name="completion", help="Print a completion script for your shell."),
     ),
