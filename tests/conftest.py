@@ -27,6 +27,8 @@ PROGRAMS = {
     "tests/features/test_tcp_services.py::test_postgresql": ("psql", "initdb"),
     "tests/features/test_tcp_services.py::test_redis": ("redis-server", "redis-cli"),
     "tests/features/test_tcp_services.py::test_mqtt": ("mosquitto", "mosquitto_sub"),
+    "tests/features/test_streaming.py::test_http2": ("curl",),
+    "tests/features/test_streaming.py::test_many": ("h2load",),
     "tests/gatewayapi/test_gatewayapi_connections.py": ("curl", "openssl", "dig"),
 }
 """Programs of the system that tests use as clients. CI has them all; elsewhere the tests that lack one say so."""
