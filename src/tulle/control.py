@@ -38,6 +38,7 @@ from tulle.server.catalog_names import CatalogNames
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
 from tulle.server.consul.asking import Asking
+from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
 from tulle.server.fleet import Fleet, Member
@@ -100,6 +101,7 @@ class Control:
         self.registry: Registry
         self.agents: Agents
         self._directory: CatalogNames
+        self._entries: HeldEntries
         self._registered: Mapping[str, Registration] = {}
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
@@ -120,6 +122,7 @@ class Control:
             self.registry = consul_registry(store, self.settings)
             self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
             self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
+            self._entries = HeldEntries(self.documents, self.registry.waiting)
             definitions = definitions_of(self.registry, self.settings)
             listener = listen(self.settings.api)
             stack.callback(listener.close)
@@ -160,7 +163,7 @@ class Control:
             self.registrations,
             self.live,
             loopback=self.settings.api.is_loopback,
-            consul=consul_app(self.registry, place_of(self.settings, definitions)),
+            consul=consul_app(self.registry, place_of(self.settings, definitions), self._entries, self.authority),
             more=[
                 *ChecksApi(self.registry).routes(),
                 *TrustApi(Trust(self, self._changed.set)).routes(),
@@ -192,6 +195,7 @@ class Control:
             for key in update.changed:
                 self._remember(key, update.in_force.get(key))
             self._take(update.revision, resources=update.in_force)
+            self._entries.take(update)
             first.set()
 
     async def _follow_registrations(self, first: asyncio.Event) -> None:

@@ -79,7 +79,7 @@ def test_the_most_exact_intention_decides(said: dict[tuple[str, str], str], call
 def test_precedence_is_consuls(source: str, destination: str, rank: int) -> None:
     assert precedence(source, destination) == rank
     (intent,) = intents(of(entry(destination, f"[{{name: '{source}', action: allow}}]")))
-    assert (intent.precedence, intent.field) == (rank, "spec.sources[0]")
+    assert (intent.precedence, intent.index) == (rank, 0)
 
 
 PERMISSIONS = """[{name: web, permissions: [

@@ -15,12 +15,14 @@ from random import Random
 from typing import Any
 
 from support.api import QuietMesh
+from tulle.ca.authority import Authority
 from tulle.registry.catalog import Node
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
+from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.place import Place
 from tulle.server.consul.wan import NO_WAN, Wan
 from tulle.server.http import application, listen, serve
@@ -90,8 +92,16 @@ class Consul:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
 
+async def _follow(documents: Documents, entries: HeldEntries, first: asyncio.Event) -> None:
+    async for update in documents.watch():
+        entries.take(update)
+        first.set()
+
+
 @contextmanager
-def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow", wan: Wan = NO_WAN) -> Iterator[Consul]:
+def running_consul(
+    folder: Path, *, scripts: bool = False, acl: str = "allow", wan: Wan = NO_WAN, authority: Authority | None = None
+) -> Iterator[Consul]:
     """Starts it in a thread of its own; its store lies in `folder`."""
     listener = listen(Address(host="127.0.0.1", port=0))
     loop = asyncio.new_event_loop()
@@ -106,8 +116,12 @@ def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow", w
             running = group.create_task(registry.run())
             await registry.ready.wait()
             place = Place(datacenter=wan.own, leader="127.0.0.1:8300", scripts=scripts, acl=acl, wan=wan)
-            parts = {"consul": consul_app(registry, place), "more": ChecksApi(registry).routes()}
-            app = application(Documents(store), registrations, QuietMesh(), loopback=True, **parts)
+            documents = Documents(store)
+            entries, first = HeldEntries(documents, registry.waiting), asyncio.Event()
+            following = group.create_task(_follow(documents, entries, first))
+            await first.wait()
+            parts = {"consul": consul_app(registry, place, entries, authority), "more": ChecksApi(registry).routes()}
+            app = application(documents, registrations, QuietMesh(), loopback=True, **parts)
             serving = group.create_task(serve(app, listener))
             held.append((registry, registrations, store))
             started.set()
@@ -115,6 +129,7 @@ def running_consul(folder: Path, *, scripts: bool = False, acl: str = "allow", w
             registry.close()
             serving.cancel()
             running.cancel()
+            following.cancel()
 
     def work() -> None:
         try:

@@ -169,7 +169,7 @@ def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) 
     made_from = (policies, said, entries.intentions, settings)
 
     def make() -> Guards:
-        intended = intentions(entries.intentions, domain, allow=settings.intended)
+        intended = intentions(entries.intentions, settings.trust_domains[0], allow=settings.intended)
         return guards(policies, domain, root_namespace, authorizers(said, domain), intended)
 
     return memo.get(("guards",), made_from, make)

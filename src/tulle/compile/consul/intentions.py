@@ -32,7 +32,8 @@ class Intent:
     source: spec.Source
     destination: str
     resource: Resource[ServiceIntentions]
-    field: str
+    index: int
+    """Its place among the sources of the entry."""
 
     @property
     def precedence(self) -> int:
@@ -55,7 +56,7 @@ def intents(entries: Iterable[Resource[ServiceIntentions]]) -> Iterator[Intent]:
     for resource in entries:
         destination = destination_of(resource)
         for index, source in enumerate(resource.spec.sources):
-            yield Intent(source=source, destination=destination, resource=resource, field=f"spec.sources[{index}]")
+            yield Intent(source=source, destination=destination, resource=resource, index=index)
 
 
 def policies(entries: Sequence[Resource[ServiceIntentions]], trust_domain: str, *, allow: bool) -> Mapping[Place, tuple[Policy, ...]]:

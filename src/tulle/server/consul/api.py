@@ -14,6 +14,11 @@ from tulle.server.consul.acl.tokens import TokenApi
 from tulle.server.consul.agent import AgentApi
 from tulle.server.consul.app import ConsulApp, Route
 from tulle.server.consul.catalog import CatalogApi
+from tulle.server.consul.chain import ChainApi
+from tulle.server.consul.config.entries import ConfigApi
+from tulle.server.consul.config.held import HeldEntries
+from tulle.server.consul.config.intentions import IntentionApi
+from tulle.server.consul.connect import ConnectApi, Signs
 from tulle.server.consul.events import EventApi
 from tulle.server.consul.kv import KvApi, SessionApi
 from tulle.server.consul.place import Place
@@ -21,8 +26,9 @@ from tulle.server.consul.queries import QueryApi
 from tulle.server.consul.wire import Ask, Reply
 
 
-def consul_app(registry: Registry, place: Place) -> ConsulApp:
-    """The API of one place. What is not there answers 404."""
+def consul_app(registry: Registry, place: Place, held: HeldEntries, authority: Signs | None = None) -> ConsulApp:
+    """The API of one place. What is not there answers 404. Without an `authority` nobody gets certificates."""
+    intentions = IntentionApi(held, registry, allow=place.acl != "deny")
     parts = (
         AgentApi(registry, place),
         CatalogApi(registry, place),
@@ -30,6 +36,10 @@ def consul_app(registry: Registry, place: Place) -> ConsulApp:
         SessionApi(registry, place),
         EventApi(registry),
         QueryApi(registry, place),
+        ConfigApi(held),
+        intentions,
+        ConnectApi(registry, place, intentions, authority),
+        ChainApi(held, place),
     )
     authorities = _authorities(registry, place)
     routes = [route for part in parts for route in part.routes()]

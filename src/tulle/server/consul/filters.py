@@ -94,6 +94,19 @@ SERVICE_NODE: Schema = {
     "PeerName": "text",
     **_INDICES,
 }
+INTENTION: Schema = {
+    "ID": "text",
+    "Description": "text",
+    "SourceNS": "text",
+    "SourceName": "text",
+    "DestinationNS": "text",
+    "DestinationName": "text",
+    "SourceType": "text",
+    "Action": "text",
+    "Meta": "map",
+    "Precedence": "number",
+    **_INDICES,
+}
 ENTRY: Schema = {"Node": NODE, "Service": AGENT_SERVICE, "Checks": "objects"}
 
 

@@ -206,6 +206,49 @@ def _update_coordinate(ask: Ask, _: Tables) -> Iterable[Need]:
     return (Need("node", ask.json().text("Node")),)
 
 
+# === entries, intentions, certificates
+
+
+def _kind_need(kind: str, name: str, access: Access) -> Iterable[Need]:
+    if kind == "service-intentions":
+        return (Need("intention", name, access),)
+    if kind == "proxy-defaults":
+        return (Need("mesh", "", access),) if access is WRITE else ()
+    return (Need("service", name, access),)
+
+
+def _put_entry(ask: Ask, _: Tables) -> Iterable[Need]:
+    body = ask.json()
+    return _kind_need(body.text("Kind"), body.text("Name"), WRITE)
+
+
+def _entry(access: Access) -> Needs:
+    """A whole kind is shortened, not refused."""
+
+    def needs(ask: Ask, _: Tables) -> Iterable[Need]:
+        kind, _slash, name = ask.rest.partition("/")
+        return _kind_need(kind, name, access) if name else ()
+
+    return needs
+
+
+def _intention(access: Access) -> Needs:
+    return lambda ask, _: (Need("intention", ask.get("destination"), access),)
+
+
+def _create_intention(ask: Ask, _: Tables) -> Iterable[Need]:
+    return (Need("intention", ask.json().text("DestinationName")),)
+
+
+def _any_intention(access: Access) -> Needs:
+    """By id, whatever it is for."""
+    return lambda _, __: (Need("intention", "", access, under=True),)
+
+
+def _authorize(ask: Ask, _: Tables) -> Iterable[Need]:
+    return (Need("service", ask.json().text("Target")),)
+
+
 _AGENT: Mapping[tuple[str, str], Needs] = {
     ("GET", "self"): _of_agent(READ),
     ("GET", "version"): _of_agent(READ),
@@ -244,6 +287,23 @@ _OTHERS: Mapping[tuple[str, str], Needs] = {
     ("DELETE", "query/"): _known_query,
     ("GET", "query/"): _read_query,
     ("GET", "operator/raft/configuration"): _always("operator", READ),
+    ("PUT", "config"): _put_entry,
+    ("GET", "config/"): _entry(READ),
+    ("DELETE", "config/"): _entry(WRITE),
+    ("GET", "connect/intentions/exact"): _intention(READ),
+    ("PUT", "connect/intentions/exact"): _intention(WRITE),
+    ("DELETE", "connect/intentions/exact"): _intention(WRITE),
+    ("GET", "connect/intentions/check"): _intention(READ),
+    ("POST", "connect/intentions"): _create_intention,
+    ("GET", "connect/intentions/"): _any_intention(READ),
+    ("PUT", "connect/intentions/"): _any_intention(WRITE),
+    ("DELETE", "connect/intentions/"): _any_intention(WRITE),
+    ("GET", "connect/ca/configuration"): _always("operator", READ),
+    ("PUT", "connect/ca/configuration"): _always("operator", WRITE),
+    ("GET", "agent/connect/ca/leaf/"): _named("service", WRITE),
+    ("POST", "agent/connect/authorize"): _authorize,
+    ("GET", "discovery-chain/"): _named("service", READ),
+    ("POST", "discovery-chain/"): _named("service", READ),
     ("GET", "acl/token/self"): lambda _, __: (),
 }
 _ACL = {"GET": READ, "PUT": WRITE, "DELETE": WRITE}

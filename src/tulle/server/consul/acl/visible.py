@@ -83,6 +83,17 @@ def _answer(value: Any, sight: Sight) -> Any:
     return value
 
 
+def _intention(item: Any, sight: Sight) -> bool:
+    return sight.intention(item["SourceName"], item["DestinationName"])
+
+
+def _entries(value: Any, sight: Sight) -> Any:
+    if not isinstance(value, list):
+        return value
+    kinds = {"service-intentions": "intention", "proxy-defaults": ""}
+    return [item for item in value if not (kind := kinds.get(item["Kind"], "service")) or sight.sees(kind, item["Name"])]
+
+
 def _of_node(key: str, kind: str = "node") -> Show:
     return _each(lambda item, sight: sight.sees(kind, item[key]))
 
@@ -109,6 +120,9 @@ _SHOWN: Mapping[str, Show] = {
     "event/list": _of_node("Name", "event"),
     "query": _of_node("Name", "query"),
     "query/": _answer,
+    "config/": _entries,
+    "connect/intentions": _each(_intention),
+    "connect/intentions/match": lambda value, sight: {name: _each(_intention)(found, sight) for name, found in value.items()},
     "coordinate/nodes": _of_node("Node"),
     "coordinate/node/": _of_node("Node"),
 }
