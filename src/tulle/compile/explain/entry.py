@@ -9,8 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from tulle.compile.explain.chains import Chosen, Connection, choose
 from tulle.compile.explain.request import Headers, Request, Wire
+from tulle.compile.tls import MESH_PROTOCOL
 from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, ProxyView, Role
 from tulle.model.routing import RouteTable
+from tulle.model.tls import MESH_CERTIFICATE
 
 PORTS = {"http": 80, "https": 443}
 BYTES = frozenset({"tls", "tcp", "udp"})
@@ -105,17 +107,24 @@ def _version(request: Request, chain: FilterChain, connection: Connection) -> in
 
 
 def _connection(request: Request, url: SplitResult, listener: Listener, node: Node) -> Connection:
-    """Through a forward proxy TLS goes inside of CONNECT, where the proxy does not look."""
+    """Through a forward proxy TLS goes inside of CONNECT, where the proxy does not look. A caller with an identity speaks mutual TLS."""
     own = listener.address if listener.address not in _ANYWHERE else _ip(url.hostname or "") or node.ip
     destination = _ip(request.connect_to[0]) if request.connect_to and request.connect_to[0] not in _ANYWHERE else ""
     tls = url.scheme in ENCRYPTED and not any(_proxies(chain) for chain in listener.chains)
     plain = Connection(destination=destination or _ip(own) or "127.0.0.1", source=request.address or "127.0.0.1")
+    if not tls and request.principal and any(is_meshed(chain) for chain in listener.chains):
+        return replace(plain, tls=True, alpn=(MESH_PROTOCOL,))
     if not tls:
         return plain
     host = url.hostname or ""
     sni = request.sni or ("" if _ip(host) else host)
     alpn = request.alpn or (_offered(request) if url.scheme == "https" else ())
     return replace(plain, tls=True, sni=sni.lower(), alpn=alpn)
+
+
+def is_meshed(chain: FilterChain) -> bool:
+    """Whether it is for callers whose sidecar speaks the mesh's mutual TLS: one with an identity is such a caller."""
+    return chain.tls is not None and MESH_CERTIFICATE in chain.tls.certificates
 
 
 def _ip(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tulle.compile import Mesh, view
 from tulle.compile.explain import connections
 from tulle.compile.explain.access import Caller, forwarded_for, remote_address
-from tulle.compile.explain.entry import Entry, enter, table
+from tulle.compile.explain.entry import Entry, enter, is_meshed, table
 from tulle.compile.explain.outcome import Backends, route
 from tulle.compile.explain.request import Request
 from tulle.compile.explain.trace import Step, Trace, place
@@ -35,6 +35,11 @@ def _taken(seen: ProxyView, entry: Entry, request: Request) -> Trace:
     start = connections.handshake(chain, entry.connection)
     if start.closed:
         return start
+    if is_meshed(chain) and not request.principal:
+        why = "a certificate of the mesh is wanted here, and the caller is not said to have one"
+        return connections.closed(
+            why, *start.steps, Step(rule="mutual TLS", matched=False, why=f"{why}: --source NAMESPACE/ACCOUNT names it")
+        )
     caller = _caller(entry, chain, request)
     if isinstance(chain.serve, TcpConnections):
         return connections.passed(start, chain.serve, Backends.of(seen), caller, udp=entry.listener.udp)
