@@ -22,8 +22,9 @@ from support.meshed import DISABLE, PERMISSIVE, STRICT, Meshed, instance, meshed
 from support.running import free_port
 from support.tls_server import TlsServer
 from tulle.ca.authority import Authority
+from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Identity
-from tulle.model.proxy import Upstream
+from tulle.model.proxy import Node, Role, Upstream
 from tulle.model.service import Protocol
 
 pytestmark = pytest.mark.envoy
@@ -248,5 +249,79 @@ def test_certificates_and_roots_are_replaced_under_load_and_nobody_notices(tmp_p
             pulling.stop()
             assert not pulling.failures
             assert pulling.requests > 1000
+
+    asyncio.run(run())
+
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{app: edge}}
+  servers:
+  - {{port: {{number: {port}, name: tls, protocol: {protocol}}}, bind: 127.0.0.1, hosts: ["{host}"], tls: {{mode: {mode}}}}}
+"""
+TO_WEB = """
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: web}}]}]}
+"""
+OTHER_DOOR = """
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: door}}
+spec:
+  hosts: [door.example.com]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: door}}
+spec:
+  host: door.example.com
+  trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL, sni: {sni}, subjectAltNames: [{identity}]}}}}
+"""
+
+
+@asynccontextmanager
+async def behind_a_gateway(folder: Path, mode: str, sni: str, server: str) -> AsyncIterator[tuple[int, int]]:
+    """A client's sidecar, a gateway, and a server's sidecar that takes mutual TLS alone: where the client calls, and the gateway's port."""
+    direct, local, edge = free_port(), free_port(), free_port()
+    protocol, host = ("HTTPS", "*") if mode == "ISTIO_MUTUAL" else ("TLS", "*")
+    rules = GATEWAY.format(port=edge, protocol=protocol, host=host, mode=mode) + (TO_WEB if mode == "ISTIO_MUTUAL" else "")
+    rules += OTHER_DOOR.format(port=edge, sni=sni, identity=f"spiffe://cluster.local/ns/default/sa/{server}")
+    with backend("app") as app:
+        web = sidecar("web", opened(80, direct, app.port))
+        client = sidecar("client", calls=(Upstream(host="door.example.com", port=80, bind_port=local),))
+        gate = Node(id="gateway~edge", role=Role.GATEWAY, labels=FrozenMap({"app": "edge"}), service_account="edge", bind="127.0.0.1")
+        async with meshed(folder, f"{STRICT}---{rules}", (web, client, gate)):
+            yield local, edge
+
+
+def test_a_gateway_takes_calls_of_the_mesh_alone(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with behind_a_gateway(tmp_path, "ISTIO_MUTUAL", "web.example.com", "edge") as (local, edge):
+            status, _, body = await asyncio.to_thread(ask, local, headers={"host": "door.example.com"})
+            assert (status, json.loads(body)["name"]) == (200, "app")
+            # The server knows the gateway as its caller, which knew the client.
+            assert "URI=spiffe://cluster.local/ns/default/sa/edge" in json.loads(body)["headers"]["x-forwarded-client-cert"]
+            assert await knock(edge, None) == b""
+
+    asyncio.run(run())
+
+
+def test_a_gateway_passes_mutual_tls_on_untouched(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with behind_a_gateway(tmp_path, "AUTO_PASSTHROUGH", "outbound_.80_._.web.default.svc.cluster.local", "web") as (local, _):
+            status, _, body = await asyncio.to_thread(ask, local, headers={"host": "door.example.com"})
+            assert (status, json.loads(body)["name"]) == (200, "app")
+            assert "URI=spiffe://cluster.local/ns/default/sa/client" in json.loads(body)["headers"]["x-forwarded-client-cert"]
 
     asyncio.run(run())
