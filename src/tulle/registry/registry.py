@@ -14,8 +14,8 @@ from random import Random
 from tulle.model.service import Health, Registration
 from tulle.registry import rows, transitions
 from tulle.registry.catalog import SERF_HEALTH, Check, CheckKey, CheckKind, Node, Service
+from tulle.registry.membership import in_mesh
 from tulle.registry.port import Changes, Journal, Write
-from tulle.registry.runs import in_mesh
 from tulle.registry.tables import Tables
 from tulle.registry.transitions import Refused
 from tulle.registry.waiting import Topic, Waiting
