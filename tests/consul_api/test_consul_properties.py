@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.consul import Consul, running_consul
+from support.eventually import eventually
 from tulle.registry import durations
 from tulle.registry.waiting import Topic, Waiting
 from tulle.resources import bexpr
@@ -150,4 +151,4 @@ def test_watchers_leave_nothing_behind(tmp_path: Path) -> None:
     with running_consul(tmp_path) as running:
         index = running.get("/v1/catalog/nodes").index
         assert running.get(f"/v1/catalog/nodes?index={index}&wait=20ms").status == 200
-        assert running.registry.waiting.count() == 0
+        asyncio.run(eventually(lambda: running.registry.waiting.count() == 0))

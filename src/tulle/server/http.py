@@ -109,7 +109,8 @@ def _on_defect(_: Request, __: Exception) -> Response:
 def listen(address: Address) -> socket.socket:
     """A socket that listens; port 0 takes any free port. Raises ListenError with what to do."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Only where the protocol is told does asyncio send small answers at once.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))

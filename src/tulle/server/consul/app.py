@@ -91,7 +91,7 @@ class ConsulApp:
             if isinstance(result, Found):
                 return self._reading(path, ask, result)
             return Telling(visible(path, ask, result), ask.indent) if isinstance(result, Reply) else None
-        except Refused:
+        except (Elsewhere, Refused):
             return None
 
     def _ask(self, method: str, path: tuple[str, str], query: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Ask:
