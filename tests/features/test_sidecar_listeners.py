@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from contextlib import ExitStack
@@ -11,11 +12,15 @@ import pytest
 
 from support.backend import backend
 from support.carried import ask, at, carried
+from support.certificates import Ca
 from support.compiled import built, sidecar, warnings
+from support.led_mesh import led_mesh
 from support.reading import warned
 from support.running import free_port
+from support.tls_client import asked, context, refused
 from tulle.compile import view
 from tulle.model.proxy import InboundPort
+from tulle.model.service import Protocol
 
 SIDECAR = """
 apiVersion: networking.istio.io/v1
@@ -23,6 +28,9 @@ kind: Sidecar
 metadata: {{name: default}}
 spec: {spec}
 """
+
+
+CA = Ca()
 
 
 def name(body: bytes) -> str:
@@ -89,3 +97,28 @@ def test_an_egress_proxy_that_is_not_there_is_told() -> None:
 def test_a_port_without_an_address_needs_interception() -> None:
     spec = "{egress: [{port: {number: 80, protocol: HTTP, name: a}, hosts: ['*/*']}]}"
     assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]
+
+
+@pytest.mark.envoy
+@pytest.mark.timeout(60)
+def test_ingress_ends_tls_of_its_own(tmp_path: Path) -> None:
+    """Where mutual TLS is not asked for: its callers show certificates of the authority that the document names."""
+    port, pair, caller = free_port(), CA.issue("web.example"), CA.issue("caller.example")
+    chain, key = pair.write(tmp_path, "web")
+    files = f"serverCertificate: {chain}, privateKey: {key}, caCertificates: {CA.write(tmp_path)}"
+    spec = f"""
+  ingress:
+  - {{port: {{number: 443, protocol: HTTPS, name: https}}, defaultEndpoint: "127.0.0.1:%s", tls: {{mode: MUTUAL, {files}}}}}"""
+    node = sidecar(app="web", inbound=(InboundPort(service_port=443, listen=port, target=1, protocol=Protocol.HTTPS),))
+
+    async def run(backend_port: int) -> None:
+        async with led_mesh(node, SIDECAR.format(spec=spec % backend_port) + PLAIN) as mesh:
+            answer = await asked(port, "web.example", context(CA, caller))
+            assert (answer.status, answer.serial, answer.json["name"]) == (200, pair.serial, "app")
+            assert await refused(port, "web.example", context(CA)), "without a certificate"
+            with pytest.raises((http.client.HTTPException, OSError)):
+                ask(port)
+            assert mesh.rejections == []
+
+    with backend("app") as app:
+        asyncio.run(run(app.port))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tulle.compile import actions, names, protocols, tls
+from tulle.compile.credentials import Keyring
 from tulle.compile.guards import NO_GUARDS, Guards, Policy
 from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
@@ -15,8 +16,9 @@ from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, 
 from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, port_key
+from tulle.model.tls import DownstreamTls
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
-from tulle.resources.networking.sidecar import Sidecar
+from tulle.resources.networking.sidecar import Ingress, Sidecar
 from tulle.resources.security.peer_authentication import MtlsMode
 
 PATIENCE = timedelta(seconds=1)
@@ -33,6 +35,8 @@ class Served:
     ruled: Ruled
     trust_domains: tuple[str, ...]
     source: Source | None = None
+    ended: DownstreamTls | None = None
+    """How TLS is ended that is not the mesh's own, where the resource says so. Plain text is not taken then."""
 
 
 def inbound(
@@ -82,13 +86,30 @@ def _served(port: InboundPort, node: Node, sidecar: Resource[Sidecar] | None, po
     if found is None:
         return replace(plain, pool=connection_pool(spec.inbound_connection_pool))
     index, item = found
+    protocol = protocols.named(item.port.protocol or "") or port.protocol
+    ended = _ended(item, node)
     return replace(
         plain,
-        port=replace(port, protocol=protocols.named(item.port.protocol or "") or port.protocol),
+        port=replace(port, protocol=_INSIDE.get(protocol, protocol) if ended else protocol),
+        ended=ended,
         endpoint=_default_endpoint(item.default_endpoint, node) or endpoint,
         pool=connection_pool(item.connection_pool or spec.inbound_connection_pool),
         source=sidecar.at(f"spec.ingress[{index}]"),
     )
+
+
+_INSIDE = {Protocol.HTTPS: Protocol.HTTP, Protocol.TLS: Protocol.TCP}
+"""What is spoken once TLS is ended."""
+
+
+def _ended(item: Ingress, node: Node) -> DownstreamTls | None:
+    """A Sidecar's certificates are files: it names no credentials."""
+    if item.tls is None or item.tls.mode not in tls.ENDING:
+        return None
+    protocol = protocols.named(item.port.protocol or "")
+    http = protocol is Protocol.HTTPS or bool(protocol and protocol.is_http)
+    made = tls.downstream(item.tls, Keyring(credentials={}, namespace=node.namespace), node.namespace, http=http)
+    return made if isinstance(made, DownstreamTls) else None
 
 
 def _default_endpoint(written: str | None, node: Node) -> Endpoint | None:
@@ -131,7 +152,7 @@ def _chains(of: Served, access: Access) -> Iterator[FilterChain]:
     mode = of.ruled.mode
     plain = FilterChain(name=cluster_name(of.port), serve=_serve(of, access), source=of.source)
     if mode is MtlsMode.DISABLE or of.port.protocol is Protocol.UDP:
-        yield plain
+        yield replace(plain, tls=of.ended)
         return
     strict = mode is MtlsMode.STRICT
     yield FilterChain(
@@ -142,7 +163,9 @@ def _chains(of: Served, access: Access) -> Iterator[FilterChain]:
         tls=tls.mesh_server(of.trust_domains, http=of.port.protocol.is_http),
         source=of.ruled.source or of.source,
     )
-    if not strict:
+    if of.ended and not strict:
+        yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls", tls=of.ended)
+    elif not strict:
         yield replace(plain, transport_protocol="raw_buffer")
         if not of.port.protocol.is_http:
             yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls")

@@ -33,7 +33,14 @@ def _sidecar(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     found = outbound(scope, mesh.memo)
     forward = (found.forward,) if node.http_proxy else ()
     shared = (found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))
-    return ProxyView(layers=(_own(mesh, node, found), *forward, *shared, *_secrets(mesh, scope, shared)))
+    own = _own(mesh, node, found)
+    secrets = _secrets(mesh, scope, (own, *shared), node.id) if _ends_tls(scope) else _secrets(mesh, scope, shared)
+    return ProxyView(layers=(own, *forward, *shared, *secrets))
+
+
+def _ends_tls(scope: Scope) -> bool:
+    """Whether the proxies of a scope may need secrets for connections that they receive."""
+    return scope.sidecar is not None and any(item.tls for item in scope.sidecar.spec.ingress)
 
 
 def gateway_addresses(mesh: Mesh, node: Node) -> tuple[served.Served, ...]:
@@ -141,11 +148,14 @@ def _askable(scope: Scope) -> tuple[Backend, ...]:
     return tuple(dict.fromkeys(b for server in there if not server.dropped for b in edge_tls.direct(scope, server)))
 
 
-def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """A layer of the secrets that these layers name and of no others: a proxy never has one that it has no use for."""
+def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...], of: str = "") -> tuple[Layer, ...]:
+    """A layer of the secrets that these layers name and of no others: a proxy never has one that it has no use for.
+
+    `of`: whose layers they are, where proxies of the scope do not share them.
+    """
     made_from = (*layers, mesh.structure.credentials)
-    secrets = mesh.memo.get(("secrets", scope.id), made_from, lambda: scope.keyring.held(_users(layers)))
-    return (mesh.memo.get(("secret layer", scope.id), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
+    secrets = mesh.memo.get(("secrets", scope.id, of), made_from, lambda: scope.keyring.held(_users(layers)))
+    return (mesh.memo.get(("secret layer", scope.id, of), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
 
 
 def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | None]:

@@ -173,7 +173,11 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
     "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
     "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
     "Sidecar": (
-        _off("ingress[].tls", "connections are received in plain text"),
+        Pending(
+            path="ingress[].tls",
+            message="has no effect with this mode: connections are passed on as they come",
+            when=lambda tls: tls.get("mode", "PASSTHROUGH") in ("PASSTHROUGH", 0),
+        ),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
         Pending(path="ingress[].port.targetPort", message="has no effect: defaultEndpoint says where the workload listens"),
         Pending(path="egress[].port.targetPort", message="has no effect"),
