@@ -86,6 +86,9 @@ INBOUND, OUTBOUND, PROXY = "127.0.0.1_20001", "127.0.0.1_19080", "127.0.0.1_1500
         ("{proxy: {proxyVersion: '^1.32'}}", {INBOUND, OUTBOUND, PROXY}),
         ("{proxy: {proxyVersion: '^1.5'}}", set()),
         ("{proxy: {metadata: {a: b}}}", set()),
+        ("{proxy: {metadata: {NAMESPACE: default}}}", {INBOUND, OUTBOUND, PROXY}),
+        ("{proxy: {metadata: {NAMESPACE: elsewhere}}}", set()),
+        ("{listener: {filterChain: {transportSocket: envoy.transport_sockets.tls}}}", {INBOUND}),
     ],
 )
 def test_which_listeners_an_http_filter_is_for(match: str, expected: set[str]) -> None:

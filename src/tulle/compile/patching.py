@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.kinds import age
 from tulle.compile.memo import Memo
 from tulle.compile.rules import Rules
+from tulle.compile.served import picks
 from tulle.model.identity import selects
 from tulle.model.patches import Patch, PatchMatch, PatchSet
 from tulle.model.proxy import Node, Role
-from tulle.model.resource import Resource
+from tulle.model.resource import Key, Resource
 from tulle.resources.networking.envoy_filter import (
     ApplyTo,
     ConfigPatch,
@@ -21,11 +23,14 @@ from tulle.resources.networking.envoy_filter import (
     Match,
     PatchContext,
     RouteConfigurationMatch,
+    TargetRef,
 )
 
 ISTIO_VERSION = "1.32.0"
 """The version of Istio whose API this is: what `proxyVersion` is compared with."""
 Filter = Resource[EnvoyFilter]
+Others = frozenset[tuple[Key, int]]
+"""Patches, by document and number."""
 
 
 def patch_set(rules: Rules, node: Node, memo: Memo) -> PatchSet | None:
@@ -33,24 +38,56 @@ def patch_set(rules: Rules, node: Node, memo: Memo) -> PatchSet | None:
     if not rules.envoy_filters:
         return None
     gateway = node.role is Role.GATEWAY
-    chosen = tuple(f for f in rules.envoy_filters if _holds(f, node, rules.root_namespace))
+    chosen = tuple(f for f in rules.envoy_filters if _holds(f, node, rules))
     if not chosen:
         return None
     names = tuple(f.key for f in chosen)
-    return memo.get(("patches", names, gateway), chosen, lambda: _made(chosen, gateway, rules.root_namespace))
+    others = frozenset(where for f in chosen for where in _for_others(f, node))
+    made_from = (*chosen, others)
+    return memo.get(("patches", names, gateway, others), made_from, lambda: _made(chosen, gateway, rules.root_namespace, others))
 
 
-def _holds(resource: Filter, node: Node, root_namespace: str) -> bool:
-    selector = resource.spec.workload_selector
-    if resource.spec.target_refs or resource.key.namespace not in (node.namespace, root_namespace):
+def _holds(resource: Filter, node: Node, rules: Rules) -> bool:
+    if resource.spec.target_refs:
+        return node.role is Role.GATEWAY and any(_is_of(node, ref, resource, rules) for ref in resource.spec.target_refs)
+    if resource.key.namespace not in (node.namespace, rules.root_namespace):
         return False
+    selector = resource.spec.workload_selector
     return selector is None or selects(selector.labels, node.labels)
 
 
-def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str) -> PatchSet | None:
+def _is_of(node: Node, ref: TargetRef, resource: Filter, rules: Rules) -> bool:
+    """Whether a gateway proxy serves the Gateway that is named, which is one of the document's own namespace."""
+    if f"{ref.kind}.{ref.group}" != GATEWAY or (ref.namespace or resource.key.namespace) != resource.key.namespace:
+        return False
+    where = (GATEWAY, resource.key.namespace, ref.name)
+    return any((g.key.kind, g.key.namespace, g.key.name) == where and picks(g, node.labels) for g in rules.gateways)
+
+
+def metadata(node: Node) -> Mapping[str, str]:
+    """What a proxy has of Istio's node metadata: as far as it is text."""
+    return {
+        "NAME": node.id,
+        "NAMESPACE": node.namespace,
+        "SERVICE_ACCOUNT": node.service_account,
+        "WORKLOAD_NAME": node.service,
+        "INSTANCE_IPS": node.ip,
+        "ISTIO_VERSION": ISTIO_VERSION,
+    }
+
+
+def _for_others(resource: Filter, node: Node) -> Iterator[tuple[Key, int]]:
+    """The patches that are for proxies with other metadata."""
+    for index, spec in enumerate(resource.spec.config_patches):
+        wanted = spec.match.proxy.metadata
+        if wanted and not wanted.items() <= metadata(node).items():
+            yield resource.key, index
+
+
+def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str, others: Others) -> PatchSet | None:
     """By priority, then those of the root namespace, then from the oldest."""
     ordered = sorted(chosen, key=lambda f: (f.spec.priority, f.key.namespace != root_namespace, age(f)))
-    found = tuple(patch for resource in ordered for patch in _patches(resource) if _meant(patch, gateway))
+    found = tuple(patch for resource in ordered for patch in _patches(resource, others) if _meant(patch, gateway))
     return PatchSet(patches=found, gateway=gateway) if found else None
 
 
@@ -60,9 +97,9 @@ def _meant(patch: Patch, gateway: bool) -> bool:
     return (patch.context == "GATEWAY") == gateway
 
 
-def _patches(resource: Filter) -> Iterator[Patch]:
+def _patches(resource: Filter, others: Others) -> Iterator[Patch]:
     for index, spec in enumerate(resource.spec.config_patches):
-        if not left_out(spec):
+        if not left_out(spec) and (resource.key, index) not in others:
             value = spec.patch.value
             yield Patch(
                 apply_to=spec.apply_to.value,
@@ -82,17 +119,19 @@ def left_out(spec: ConfigPatch) -> str:
         return "the bootstrap is written by the agent before any document is known"
     if match.context is PatchContext.WAYPOINT:
         return "there are no waypoints"
-    if match.proxy.metadata:
-        return "proxies have no such metadata"
+    if unknown := sorted(match.proxy.metadata.keys() - metadata(_ANY).keys()):
+        return f"proxies have no metadata {unknown[0]}; they have {', '.join(metadata(_ANY))}"
     version = match.proxy.proxy_version
     if version and not re.search(version, ISTIO_VERSION):
         return f"it is for proxies of other versions than {ISTIO_VERSION}"
     listener, routes = match.listener, match.route_configuration
-    if listener and (listener.port_name or listener.filter_chain.transport_socket):
-        return "listeners are not told apart by portName or transportSocket"
-    if routes and (routes.port_name or routes.gateway):
-        return "route tables are not told apart by portName or gateway"
+    named = (listener and listener.port_name) or (routes and (routes.port_name or routes.gateway))
+    if named and match.context not in (PatchContext.GATEWAY, PatchContext.ANY):
+        return "only gateways' servers that end TLS are told apart by portName or gateway"
     return ""
+
+
+_ANY = Node(id="", role=Role.SIDECAR)
 
 
 def _match(match: Match) -> PatchMatch:
@@ -116,6 +155,8 @@ def _of_listener(match: ListenerMatch) -> PatchMatch:
     return PatchMatch(
         listener=match.name or "",
         listener_port=match.port_number,
+        listener_port_name=match.port_name or "",
+        transport_socket=chain.transport_socket or "",
         listener_filter=match.listener_filter or "",
         chain=chain.name or "",
         sni=chain.sni or "",
@@ -132,6 +173,8 @@ def _of_routes(match: RouteConfigurationMatch) -> PatchMatch:
     return PatchMatch(
         route_table=match.name or "",
         route_port=match.port_number,
+        route_port_name=match.port_name or "",
+        route_gateway=match.gateway or "",
         virtual_host=host.name or "",
         domain=(host.domain_name or "").lower(),
         route=host.route.name or "",

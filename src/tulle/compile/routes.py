@@ -162,6 +162,7 @@ def _route(rule: HttpRule, condition: Condition, place: Place) -> Route:
         cors=actions.cors(spec.cors_policy),
         stat_prefix=(condition.spec.stat_prefix or "") if condition.spec else "",
         source=condition.source,
+        via=rule.via,
     )
 
 

@@ -36,6 +36,8 @@ class HttpRule:
     """Where its short names resolve: that of the document that it stands in."""
     resource: Resource[VirtualService]
     """That document."""
+    via: Source | None = None
+    """The rule of another document that delegates to it."""
 
     def at(self, field: str) -> Source:
         """The place of a field of this rule. What it has from a rule that delegates to it is placed at the rule itself."""
@@ -211,7 +213,7 @@ def _united(root: HttpRule, leaf: HttpRule) -> HttpRule | None:
         if not both:
             return None
         found += both
-    return replace(leaf, spec=delegation.routes(root.spec, leaf.spec), conditions=tuple(found))
+    return replace(leaf, spec=delegation.routes(root.spec, leaf.spec), conditions=tuple(found), via=root.source)
 
 
 def _both(root: Condition, leaf: Condition) -> tuple[HttpMatch | None, ...]:

@@ -13,16 +13,22 @@ class PatchMatch:
 
     listener: str = ""
     listener_port: int = 0
+    listener_port_name: str = ""
+    """Of a gateway's server that ends TLS."""
     listener_filter: str = ""
     chain: str = ""
     sni: str = ""
     transport_protocol: str = ""
+    transport_socket: str = ""
     application_protocols: tuple[str, ...] = ()
     destination_port: int = 0
     filter: str = ""
     sub_filter: str = ""
     route_table: str = ""
     route_port: int = 0
+    route_port_name: str = ""
+    route_gateway: str = ""
+    """`namespace/name` of the Gateway whose server has the table to itself."""
     virtual_host: str = ""
     domain: str = ""
     route: str = ""

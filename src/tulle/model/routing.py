@@ -217,6 +217,8 @@ class Route:
     stat_prefix: str = ""
     source: Source | None = None
     """The rule that this route came from; None for what Tulle adds by itself."""
+    via: Source | None = None
+    """The rule that delegates to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,10 @@ def _claims(headers: Any) -> bool:
     return isinstance(headers, Mapping) and any(name.startswith("@") for name in headers)
 
 
+def _is_gateway(ref: Any) -> bool:
+    return isinstance(ref, Mapping) and (ref.get("group"), ref.get("kind")) == ("gateway.networking.k8s.io", "Gateway")
+
+
 def _lacks(*names: str) -> Test:
     """The value has none of these fields."""
     wanted = {folded(name) for name in names}
@@ -171,7 +175,9 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("accessLogging", "no access log is written"),
     ),
     "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
-    "EnvoyFilter": (_off("targetRefs", "the filter is left out; choose proxies by workloadSelector", bool),),
+    "EnvoyFilter": (
+        _off("targetRefs[]", "only a Gateway of the Gateway API in the same namespace can be named", lambda ref: not _is_gateway(ref)),
+    ),
     "Sidecar": (
         Pending(
             path="ingress[].tls",

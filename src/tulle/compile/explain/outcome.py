@@ -26,7 +26,7 @@ from tulle.model.routing import (
     VirtualHost,
     WeightedCluster,
 )
-from tulle.model.service import Endpoint
+from tulle.model.service import Endpoint, Resolution
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN = 2
@@ -116,7 +116,8 @@ def _is_own_tunnel(candidate: Route) -> bool:
 def _try(candidate: Route, seen: Seen) -> Step:
     found = list(verdicts(candidate, seen))
     lost = [v.why for v in found if not v.holds]
-    why = "; ".join(lost or [v.why for v in found])
+    via = [f"{candidate.via} ({place(candidate.via)}) delegates to it"] if candidate.via else []
+    why = "; ".join((lost or [v.why for v in found]) + via)
     return Step(rule=rule(candidate.source, candidate.name), source=place(candidate.source), matched=not lost, why=why)
 
 
@@ -213,7 +214,7 @@ def _forwarded(trace: Trace, chosen: Route, action: Forward, seen: Seen, backend
 def to_cluster(trace: Trace, name: str, backends: Backends, *, otherwise: str = "answered 503") -> Trace:
     """The end of an explanation: the cluster and who answers for it."""
     cluster = backends.clusters.get(name)
-    extra = _about(name, cluster, otherwise)
+    extra = _about(name, cluster, otherwise) or _deserted(name, cluster, backends, otherwise)
     more = policies.of_cluster(cluster) if cluster else {}
     return replace(
         trace,
@@ -222,6 +223,16 @@ def to_cluster(trace: Trace, name: str, backends: Backends, *, otherwise: str = 
         policies=FrozenMap({**trace.policies, **more}),
         steps=(*trace.steps, *extra),
     )
+
+
+def _deserted(name: str, cluster: Cluster | None, backends: Backends, otherwise: str) -> tuple[Step, ...]:
+    """Nobody stands in for a subset, or a service, that has no endpoints (BEHAVIOURS 8)."""
+    looked_up = cluster is not None and cluster.resolution is not Resolution.STATIC
+    if looked_up or backends.targets.get(name) or not name.startswith("outbound|"):
+        return ()
+    subset = name.split("|")[2]
+    who = f'no instance has the labels of subset "{subset}", and no other stands in' if subset else "no instance answers for it"
+    return (Step(rule=f"cluster {name}", matched=False, why=f"{who}: {otherwise}"),)
 
 
 def _about(name: str, cluster: Cluster | None, otherwise: str) -> tuple[Step, ...]:

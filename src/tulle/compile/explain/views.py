@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tulle.compile import Mesh, view
-from tulle.compile.explain import connections
+from tulle.compile.explain import connections, patched
 from tulle.compile.explain.access import Caller, forwarded_for, remote_address
 from tulle.compile.explain.entry import Entry, enter, is_meshed, table
 from tulle.compile.explain.outcome import Backends, route
@@ -23,7 +23,7 @@ def explain_view(seen: ProxyView, node: Node, request: Request) -> Trace:
     """The same, from what a proxy is to do."""
     entry = enter(seen, node, request)
     trace = _taken(seen, entry, request)
-    steps = (*_patched(seen), _entered(entry), *entry.chosen.steps, *trace.steps)
+    steps = (*patched.steps(seen, entry, trace), _entered(entry), *entry.chosen.steps, *trace.steps)
     chain = entry.chosen.chain
     return replace(trace, listener=entry.listener.name, filter_chain=(chain.name or None) if chain else None, steps=steps)
 
@@ -62,13 +62,6 @@ def _caller(entry: Entry, chain: FilterChain, request: Request) -> Caller:
         sni=at.sni,
         claims=request.claims,
     )
-
-
-def _patched(seen: ProxyView) -> tuple[Step, ...]:
-    """What users change in the data plane's own words is beyond what can be explained here."""
-    sources = dict.fromkeys(p.source for p in seen.patches.patches) if seen.patches else {}
-    why = "it changes what this proxy does in Envoy's own words: not part of this explanation"
-    return tuple(Step(rule=str(source), source=place(source), matched=False, why=why) for source in sources)
 
 
 def _entered(entry: Entry) -> Step:

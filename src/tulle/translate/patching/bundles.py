@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from tulle.model import patch_names
 from tulle.model.patches import Patch, PatchSet
 from tulle.protos import pb
-from tulle.translate.patching import listeners, matching, routes
+from tulle.translate.patching import listeners, routes
 from tulle.translate.patching.lists import merged
 from tulle.translate.patching.values import Values
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, content_hash
@@ -64,14 +65,14 @@ class _Work:
         return self.routes(entry) if entry.type_url == ROUTES else entry
 
     def cluster(self, entry: Entry) -> Entry | None:
-        context = matching.cluster_context(entry.name, gateway=self.gateway)
+        context = patch_names.cluster_context(entry.name, gateway=self.gateway)
         meant = [
             p
             for p in self.patches
             if p.apply_to == "CLUSTER"
             and p.operation != "ADD"
-            and matching.in_context(p, context)
-            and matching.matches_cluster(p.match, entry.name)
+            and patch_names.in_context(p, context)
+            and patch_names.matches_cluster(p.match, entry.name)
         ]
         if any(p.operation == "REMOVE" for p in meant):
             return None
@@ -96,8 +97,8 @@ class _Work:
 
     def routes(self, entry: Entry) -> Entry:
         context = "GATEWAY" if self.gateway else "SIDECAR_OUTBOUND"
-        meant = tuple(p for p in self.patches if p.apply_to in routes.KINDS and matching.in_context(p, context))
-        if not any(matching.matches_table(p.match, entry.name) for p in meant):
+        meant = tuple(p for p in self.patches if p.apply_to in routes.KINDS and patch_names.in_context(p, context))
+        if not any(patch_names.matches_table(p.match, entry.name) for p in meant):
             return entry
         message = pb.RouteConfiguration.FromString(entry.body)
         by = routes.run(message, meant, self.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tulle.model import patch_names
 from tulle.model.patches import Patch
 from tulle.protos import any_, library, pb
 from tulle.translate.patching import matching, routes
@@ -40,7 +41,7 @@ class ListenerPatcher:
             self._note(patch, self._chains(patch))
         for chain in self.listener.filter_chains:
             self._filters(chain, meant)
-        routed = tuple(p for p in patches if p.apply_to in routes.KINDS and matching.in_context(p, self.context))
+        routed = tuple(p for p in patches if p.apply_to in routes.KINDS and patch_names.in_context(p, self.context))
         for chain in self.listener.filter_chains if routed else ():
             self._inline_routes(chain, routed)
         return bool(self.listener.filter_chains or self.listener.listener_filters)
@@ -48,7 +49,7 @@ class ListenerPatcher:
     def _meant(self, patch: Patch) -> bool:
         if patch.apply_to == "LISTENER" and patch.operation == "ADD":
             return False
-        here = matching.in_context(patch, self.context)
+        here = patch_names.in_context(patch, self.context)
         return here and matching.matches_listener(patch.match, self.listener, self.context, self.declared)
 
     def _note(self, patch: Patch, done: bool) -> None:
