@@ -26,6 +26,8 @@ ELSEWHERE = {
     ("Gateway", "servers[].name"): "a name for people: two servers of one name are an error",
     ("Sidecar", "ingress[].port.name"): "a name for people",
     ("ProxyConfig", "selector.matchLabels.*"): "chooses for whom the other fields are",
+    ("ProxyConfig", "concurrency"): "how proxies are started: tests/control/test_proxy_config.py",
+    ("ProxyConfig", "environmentVariables.*"): "how proxies are started: tests/control/test_proxy_config.py",
     **{
         ("DestinationRule", f"{prefix}loadBalancer.consistentHash.useSourceIp"): "as without: golden consistent-hash"
         for policy in ("", "subsets[].")

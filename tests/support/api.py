@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tulle.compile.proxy_start import ProxyStart
+from tulle.model.identity import Labels
 from tulle.model.proxy import Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Endpoint, Port, Service
@@ -51,6 +53,9 @@ class QuietMesh:
                 id="sidecar~a", role=Role.SIDECAR, namespace="default", ip="127.0.0.1", connected_since=since, current=True, acked=acked
             )
         ]
+
+    def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
+        return ProxyStart(concurrency=2 if namespace == "default" else None, environment=labels)
 
     def services(self) -> Sequence[ServiceInfo]:
         return [ServiceInfo(service=REVIEWS, endpoints=1, healthy=1)]

@@ -21,6 +21,7 @@ from tulle.agent.process import Child, Program, Unit, launch
 from tulle.agent.spec import AgentSettings
 from tulle.agent.supervise import Policy
 from tulle.discovery.node import to_metadata
+from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Node
 
 GRACE = 2.0
@@ -42,6 +43,8 @@ class Options:
     boot: BootstrapSettings
     ports: frozenset[int] = frozenset()
     """Envoy is up once it listens on these."""
+    environment: FrozenMap[str, str] = FrozenMap()
+    """In addition to what it gets anyway."""
 
 
 def arguments(config: Path, options: Options) -> tuple[str, ...]:
@@ -71,7 +74,9 @@ class Envoy:
     def __init__(self, *, options: Options, config: Path, guard: Guard, say: Callable[[str], Callable[[str], None]]) -> None:
         self.admin = Admin(options.boot.admin)
         self.ejection_log = Path(options.boot.ejection_log)
-        self._program = Program(args=arguments(config, options), env=environment(), directory=str(config.parent), max_open_files=True)
+        self._program = Program(
+            args=arguments(config, options), env={**environment(), **options.environment}, directory=str(config.parent), max_open_files=True
+        )
         self._guard = guard
         self._say = say("[envoy] ")
         self._ending = False

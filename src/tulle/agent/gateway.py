@@ -14,6 +14,7 @@ from tulle.agent.envoy import Envoy, Options, cores, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
 from tulle.agent.ports import may_bind_low, may_send_as_others
+from tulle.agent.proxy_start import started_as_said
 from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings
 from tulle.model.identity import Labels, Locality
@@ -70,7 +71,8 @@ class GatewayProxy:
         hurry = hurry or asyncio.Event()
         with ExitStack() as held:
             guard = held.enter_context(Guard())
-            config, options = held.enter_context(prepared(self.node, self.settings, self._options()))
+            wanted = await started_as_said(self._options(), self.node, self.settings)
+            config, options = held.enter_context(prepared(self.node, self.settings, wanted))
             envoy = self.envoy = Envoy(options=options, config=config, guard=guard, say=self.say)
             envoy.unit.changed = lambda up: self.ready.set() if up else None
             async with asyncio.TaskGroup() as tasks:

@@ -24,6 +24,7 @@ from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
 from tulle.agent.ports import Ports, application_port, is_local
 from tulle.agent.process import Program, Unit, launch
+from tulle.agent.proxy_start import started_as_said
 from tulle.agent.registry_client import Registrar
 from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings, WorkloadPort, WorkloadSpec
@@ -142,7 +143,8 @@ class Sidecar:
         with ExitStack() as held:
             chosen = self.plan = plan(self.spec, held.enter_context(Ports()), self._dice)
             guard = held.enter_context(Guard())
-            config, options = held.enter_context(prepared(chosen.node, self.settings, self._options(chosen)))
+            wanted = await started_as_said(self._options(chosen), chosen.node, self.settings)
+            config, options = held.enter_context(prepared(chosen.node, self.settings, wanted))
             self.envoy = Envoy(options=options, config=config, guard=guard, say=self.say)
             return await _Life(self, chosen, self.envoy, guard).run(stop, hurry or asyncio.Event())
 

@@ -12,6 +12,7 @@ from tulle.model.resource import Resource, Violation
 from tulle.resources.consul.idle import IDLE as CONSUL_IDLE
 from tulle.resources.core import CLUSTER_FIELDS
 from tulle.resources.gatewayapi.idle import IDLE
+from tulle.resources.networking.proxy_config import may_be_set
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES
 from tulle.resources.paths import folded, locate
 from tulle.resources.spec import Place
@@ -165,8 +166,11 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("probe", "nobody probes the group's instances"),
     ),
     "ProxyConfig": (
-        _off("concurrency", "how many threads a proxy has is said where it is started"),
-        _off("environmentVariables", "a proxy has the environment of the agent that starts it"),
+        _off(
+            "environmentVariables",
+            "variables that make programs load other code (LD_..., GLIBC_TUNABLES) are left out",
+            lambda value: isinstance(value, Mapping) and not all(may_be_set(str(name)) for name in value),
+        ),
         Pending(path="image", message="has no effect outside Kubernetes: the proxy is the Envoy that is installed"),
     ),
     "Telemetry": (

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from tulle.compile import Built, gateway_addresses, names
 from tulle.compile.explain.payload import explain_request
 from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.compile.proxy_start import ProxyStart, proxy_start
+from tulle.model.identity import Labels
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
@@ -46,6 +48,10 @@ class LiveMesh:
 
     def ready(self) -> str:
         return "" if self._running.ready.is_set() else "the control plane has not read its documents yet"
+
+    def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
+        inputs = self._running.inputs
+        return proxy_start(inputs.resources.values(), inputs.settings.root_namespace, namespace, labels)
 
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tulle import __version__
+from tulle.model.identity import Labels
 from tulle.server.forms import answer, object_of, problem
 from tulle.server.ports import EndpointInfo, Live, ProxyInfo, ServiceInfo
 
@@ -24,6 +25,7 @@ class LiveApi:
             Route("/api/v1/endpoints", self.all_endpoints, methods=["GET"]),
             Route("/api/v1/endpoints/{host}", self.endpoints, methods=["GET"]),
             Route("/api/v1/proxies", self.proxies, methods=["GET"]),
+            Route("/api/v1/proxy-config", self.proxy_config, methods=["GET"]),
             Route("/api/v1/explain", self.explain, methods=["POST"]),
             Route("/api/v1/version", self.version, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
@@ -47,6 +49,12 @@ class LiveApi:
 
     async def proxies(self, _: Request) -> Response:
         return answer({"proxies": [proxy_json(info) for info in self._live.proxies()]})
+
+    async def proxy_config(self, request: Request) -> Response:
+        pairs = (part.partition("=") for part in request.query_params.get("labels", "").split(",") if part)
+        labels = Labels({name: value for name, _, value in pairs})
+        said = self._live.proxy_start(request.query_params.get("namespace", "default"), labels)
+        return answer({"concurrency": said.concurrency, "environment": dict(said.environment)})
 
     async def explain(self, request: Request) -> Response:
         question = await object_of(request)

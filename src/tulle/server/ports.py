@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from tulle.compile.proxy_start import ProxyStart
+from tulle.model.identity import Labels
 from tulle.model.proxy import InboundPort, Role
 from tulle.model.resource import Key, Status
 from tulle.model.service import Endpoint, Health, Service
@@ -106,6 +108,10 @@ class Live(Protocol):
         ...
 
     def proxies(self) -> Sequence[ProxyInfo]: ...
+
+    def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
+        """How a proxy of a namespace with these labels is to be started."""
+        ...
 
     def services(self) -> Sequence[ServiceInfo]: ...
 

@@ -8,6 +8,13 @@ from tulle.resources.names import LabelMap
 from tulle.resources.scalars import NO_TEXTS, Text, TextMap, whole
 from tulle.resources.spec import Spec
 
+_LOADING = ("LD_", "GLIBC_TUNABLES")
+
+
+def may_be_set(name: str) -> bool:
+    """Whether a document may set an environment variable of proxies: none that makes a program load other code than its own."""
+    return not name.startswith(_LOADING)
+
 
 class ProxySelector(Spec):
     match_labels: LabelMap = NO_TEXTS
