@@ -21,6 +21,7 @@ from tulle.model.service import Health, Protocol, RegisteredPort, Registration
 from tulle.resources.read import read
 
 NETWORKING = "networking.istio.io/v1"
+VERSIONS = {"Service": "v1", "PeerAuthentication": "security.istio.io/v1"}
 names = st.sampled_from(["a", "b", "c"])
 namespaces = st.sampled_from(["default", "other", "istio-system"])
 hosts = st.sampled_from(["a", "b", "a.default.svc.cluster.local", "b.other.svc.cluster.local", "x.example.com", "a.default", "nowhere"])
@@ -79,7 +80,9 @@ policies = st.one_of(
     st.just({"loadBalancer": {"consistentHash": {"httpHeaderName": "x"}}}),
     st.just({"outlierDetection": {"consecutiveErrors": 3}}),
     st.builds(lambda n: {"portLevelSettings": [{"port": {"number": n}, "connectionPool": {"tcp": {"maxConnections": 1}}}]}, numbers),
+    st.builds(lambda m: {"tls": {"mode": m}}, st.sampled_from(["DISABLE", "SIMPLE", "ISTIO_MUTUAL"])),
 )
+mtls = st.builds(lambda m: {"mode": m}, st.sampled_from(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]))
 subsets = st.lists(
     st.builds(lambda n, ls, p: {"name": n, "labels": ls, **p}, st.sampled_from(["v1", "v2"]), labels, fields(trafficPolicy=policies)),
     max_size=2,
@@ -141,6 +144,16 @@ specs: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         workloadSelector=st.builds(lambda ls: {"labels": ls}, labels),
         outboundTrafficPolicy=st.sampled_from([{"mode": "ALLOW_ANY"}, {"mode": "REGISTRY_ONLY"}]),
     ),
+    "PeerAuthentication": st.one_of(
+        fields(mtls=mtls),
+        st.builds(
+            lambda ls, m, n, more: {"selector": {"matchLabels": ls}, "portLevelMtls": {str(n): m}, **more},
+            labels.filter(bool),
+            mtls,
+            numbers,
+            fields(mtls=mtls),
+        ),
+    ),
     "Service": st.builds(
         lambda ls, p: {"selector": ls, "ports": p},
         labels,
@@ -161,7 +174,7 @@ def resources(draw: st.DrawFn) -> Mapping[Key, Resource[Any]]:
     for place in range(draw(st.integers(0, 7))):
         kind = draw(st.sampled_from(["VirtualService"] * 4 + sorted(specs)))
         document = {
-            "apiVersion": "v1" if kind == "Service" else NETWORKING,
+            "apiVersion": VERSIONS.get(kind, NETWORKING),
             "kind": kind,
             "metadata": {"name": draw(names if kind != "Gateway" else st.just("edge")), "namespace": draw(namespaces)},
             "spec": draw(specs[kind]),
@@ -173,8 +186,10 @@ def resources(draw: st.DrawFn) -> Mapping[Key, Resource[Any]]:
 
 registrations = st.lists(
     st.builds(
-        lambda i, s, ns, n, p, h, v: Registration(
+        lambda i, s, ns, n, p, h, v, proxy: Registration(
             id=f"r{i}",
+            proxy=proxy,
+            service_account=s,
             service=s,
             namespace=ns,
             ports=(RegisteredPort(number=n, target=20000 + i, name=f"p{n}", protocol=p),),
@@ -188,6 +203,7 @@ registrations = st.lists(
         st.sampled_from(Protocol),
         st.sampled_from(Health),
         st.sampled_from(["v1", "v2"]),
+        st.sampled_from(["", "sidecar~x"]),
     ),
     max_size=5,
     unique_by=lambda r: r.id,
@@ -253,6 +269,19 @@ def test_what_a_gateway_serves_is_what_it_says(given_: Inputs) -> None:
     for node in NODES[3:]:
         said = {(s.address, s.port) for s in gateway_addresses(mesh, node) if not s.dropped}
         assert {(x.address, x.port) for x in view(mesh, node).listeners} <= said
+
+
+@run
+@given(everything)
+def test_nobody_is_believed_for_any_name_in_mutual_tls(given_: Inputs) -> None:
+    """Towards the mesh a proxy shows its certificate, and asks for identities, or at least for one of the trust domain."""
+    mesh = compiler.build(given_).mesh
+    for node in NODES:
+        for cluster in view(mesh, node).clusters:
+            for found in (x for x in (cluster.tls, cluster.mesh_tls) if x and x.certificate == "default"):
+                assert found.trust
+                assert all(name.startswith("spiffe://cluster.local/") for name in found.trust.names)
+                assert found.trust.names or found.trust.domains == ("cluster.local",)
 
 
 def test_a_document_of_no_known_kind_is_told() -> None:
