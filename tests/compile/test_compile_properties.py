@@ -148,7 +148,7 @@ specs: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         fields(mtls=mtls),
         st.builds(
             lambda ls, m, n, more: {"selector": {"matchLabels": ls}, "portLevelMtls": {str(n): m}, **more},
-            labels.filter(bool),
+            st.sampled_from([{"app": "a"}, {"app": "b", "version": "v1"}]),
             mtls,
             numbers,
             fields(mtls=mtls),
