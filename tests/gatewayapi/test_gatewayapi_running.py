@@ -94,6 +94,7 @@ async def journey(place: Place) -> None:
     client.close()
 
     await shown(place)
+    await elsewhere(place)
 
     code, said = await place.tulle("delete", "httproute", "web", "--wait")
     assert code == 0, said
@@ -124,6 +125,25 @@ async def shown(place: Place) -> None:
 
     code, said = await place.tulle("get", "gw")
     assert (code, "edge" in said) == (0, True), said
+
+
+async def elsewhere(place: Place) -> None:
+    """An address that the proxy's machine does not have is told; each version of the Gateway has a new generation."""
+    gateway = next(one for one in yaml.safe_load_all(MESH.format(python="", grpc_echo="", port=place.gateway)) if one["kind"] == "Gateway")
+    gateway["spec"]["addresses"] = [{"value": "192.0.2.77"}]
+    place.write("moved.yaml", yaml.safe_dump(gateway))
+    code, said = await place.tulle("apply", "-f", "moved.yaml", "--wait")
+    assert (code != 0, "192.0.2.77" in said) == (True, True), said
+    found = yaml.safe_load((await place.tulle("get", "gtw", "edge", "-o", "yaml"))[1])["status"]
+    assert conditions(found["conditions"])["Programmed"] == "False AddressNotUsable"
+    assert {c["observedGeneration"] for c in found["conditions"]} == {2}
+    gateway["spec"]["addresses"] = [{"value": "127.0.0.1"}]
+    place.write("moved.yaml", yaml.safe_dump(gateway))
+    assert (await place.tulle("apply", "-f", "moved.yaml", "--wait"))[0] == 0
+    found = yaml.safe_load((await place.tulle("get", "gtw", "edge", "-o", "yaml"))[1])["status"]
+    assert conditions(found["conditions"])["Programmed"] == "True Programmed"
+    assert {c["observedGeneration"] for c in found["conditions"]} == {3}
+    assert await asyncio.to_thread(say, place.gateway, "/test.Echo/Say", version="v1") == b"talk:hi"
 
 
 def test_in_a_running_mesh(tmp_path: Path) -> None:

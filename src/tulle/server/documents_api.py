@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.model.resource import Condition, Status, Violation
 from tulle.resources import codec
 from tulle.resources.core_secret import age_warnings
@@ -30,7 +31,7 @@ from tulle.server.forms import (
     the_kind,
     the_kinds,
 )
-from tulle.server.gateway_status import observed
+from tulle.server.gateway_status import observed, unusable
 from tulle.server.ports import Live
 from tulle.store.document import Document, Report
 from tulle.store.documents import Documents
@@ -175,7 +176,7 @@ def _conditions(document: Document, live: Status) -> list[Condition]:
     if not accepted.status or "Accepted" not in found:
         found["Accepted"] = accepted
     if refused:
-        found["Programmed"] = refused
+        found["Programmed"] = unusable(refused) if document.key.kind == GATEWAY else refused
     found.setdefault("Programmed", _not_programmed(document))
     return [found.pop("Accepted"), found.pop("Programmed"), *found.values()]
 

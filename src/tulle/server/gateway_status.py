@@ -22,6 +22,11 @@ def gateway_programmed(found: Condition, accepted: Condition | None) -> Conditio
         return Condition(type=found.type, status=accepted.status, reason=reason, message=accepted.message)
     if found.reason == "NoProxy":
         return Condition(type=found.type, status=False, reason=NO_ADDRESS, message="no gateway proxy that serves it is connected")
+    return unusable(found)
+
+
+def unusable(found: Condition) -> Condition:
+    """A refusal, in the specification's words where it is for an address of the Gateway's."""
     return replace(found, reason=BAD_ADDRESS) if found.reason == "Refused" and _NOT_OURS in found.message else found
 
 
