@@ -10,6 +10,7 @@ import pytest
 
 from support.compiled import sidecar
 from support.gateway_api import mistakes, served
+from tulle.compile.explain import Request, explain
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
 
@@ -134,6 +135,13 @@ SCENES = {
         GET http://ports:8081/ => v2
         """,
     ),
+    "headers for one backend": (
+        route(
+            "{backendRefs: [{name: v1, port: 8080, filters: [{type: RequestHeaderModifier,"
+            " requestHeaderModifier: {set: [{name: x-for, value: v1}], remove: [x-gone]}}]}]}"
+        ),
+        "GET http://echo:8080/ x-gone=1 => v1 x-for=v1 x-gone=-",
+    ),
     "GRPCRoutes": (
         route(
             rule("{method: {service: pkg.Echo}}", "v1") + ", " + rule("{headers: [{name: version, value: two}]}", "v2"), kind="GRPCRoute"
@@ -195,3 +203,15 @@ def test_routes_of_callers_are_for_their_namespace(home: str, to: str, tmp_path:
             return await mistakes(mesh, f"GET http://echo.default:8080/ => {to}")
 
     assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_rules_go_by_their_names(kind: str, tmp_path: Path) -> None:
+    """In explanations, and wherever the proxy names its routes."""
+    text = route("{name: first, backendRefs: [{name: v1, port: 8080}]}", kind=kind)
+
+    async def run() -> str | None:
+        async with served(text, tmp_path, *SERVICES, caller=sidecar(app="caller")) as mesh:
+            return explain(mesh.built.mesh, mesh.node, Request(method="POST", url="http://echo:8080/s/m")).route
+
+    assert asyncio.run(run()) == "r.first"
