@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -31,15 +31,17 @@ class Reporter:
     id: str
     node: str
     address: str
-    admin: Admin
-    log: Path
-    """Where the proxy writes of ejections."""
-    dice: Random
+    admin: Admin | None = None
+    log: Path = Path()
+    """Where the proxy writes of ejections. Without a proxy there is neither."""
+    dice: Random = field(default_factory=Random)
 
     def __post_init__(self) -> None:
         self._ejections = Ejections()
         self._read = 0
         self._turn = 0
+        self.heard = asyncio.Event()
+        """The control plane has had a report."""
         self._back_off = Policy(first_delay=0.1, max_delay=EVERY)
 
     async def run(self) -> None:
@@ -50,6 +52,7 @@ class Reporter:
             try:
                 pause = await self._report()
                 failures = 0
+                self.heard.set()
             except (OSError, ValueError):  # whoever registers here says what is wrong
                 pause = self._back_off.delay(failures, self.dice.random())
                 failures += 1
@@ -94,6 +97,6 @@ class Reporter:
     async def _confirm(self) -> None:
         """Instances that went while they were ejected, and a proxy that was started again, leave no line in the log."""
         self._turn += 1
-        if self._ejections.current and self._turn % CONFIRM == 0:
+        if self.admin and self._ejections.current and self._turn % CONFIRM == 0:
             with contextlib.suppress(OSError, ValueError):
                 self._ejections.keep(ejected_hosts(await self.admin.clusters()))

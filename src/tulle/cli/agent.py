@@ -6,16 +6,19 @@ import asyncio
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tulle.cli.failure import Failure
-from tulle.cli.started import read, started, warn_beyond_loopback
+from tulle.cli.started import read, settings_from, started, warn_beyond_loopback
 
 if TYPE_CHECKING:
+    from tulle.agent.machine import Machine
     from tulle.agent.sidecar import Sidecar
+    from tulle.agent.spec import WorkloadSpec
     from tulle.resources.meshfile import Mesh
 
 
@@ -26,15 +29,18 @@ def agent(
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
+    config_dir: Annotated[str, typer.Option(envvar="TULLE_CONFIG_DIR", help="Directory of definition files of this machine.")] = "",
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
 ) -> None:
     """Run the workloads of a mesh file on this machine, for a control plane that runs elsewhere.
 
     Of the file, only the workloads count: each is started with a sidecar, registered, and started again when it ends. A workload
-    without a command gets a sidecar beside an application that is started by someone else.
+    without a command gets a sidecar beside an application that is started by someone else. With --config-dir, the services and checks of
+    definition files are kept in the registry too, and checked here; then there need be no mesh file.
 
     \b
       tulle agent mesh.yaml --control 10.0.0.1:8500 --xds 10.0.0.1:15010 --address 10.0.0.7
+      tulle agent --config-dir /etc/consul.d --control 10.0.0.1:8500 --address 10.0.0.7
     """
     from tulle.agent import options
     from tulle.agent.logs import Prefixed
@@ -42,16 +48,37 @@ def agent(
     from tulle.agent.spec import AgentSettings
     from tulle.agent.workloads import workloads
 
-    path, mesh = mesh_in(Path(file))
-    specs = workloads(mesh, path.parent, machine=machine or platform.node(), address=address)
-    if not specs:
-        raise Failure(f"{path}: has no workloads to run", exit_code=2)
-    for spec in specs:
-        read(str(path), lambda checked: checked.check(), spec)
+    specs: tuple[WorkloadSpec, ...] = ()
+    if not config_dir or Path(file).exists():
+        path, mesh = mesh_in(Path(file))
+        specs = workloads(mesh, path.parent, machine=machine or platform.node(), address=address)
+        if not specs and not config_dir:
+            raise Failure(f"{path}: has no workloads to run", exit_code=2)
+        for spec in specs:
+            read(str(path), lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
-    sink = Prefixed(sys.stdout, width=max(len(spec.name) for spec in specs))
+    sink = Prefixed(sys.stdout, width=max((len(spec.name) for spec in specs), default=0))
     settings = AgentSettings(xds=xds, api=control, node=options.machine(node, control), run_dir=run_dir, sink=sink)
-    sys.exit(started(lambda stop, hurry: together([Sidecar(spec, settings) for spec in specs], stop, hurry)))
+    units: list[Sidecar | Machine] = [Sidecar(spec, settings) for spec in specs]
+    if config_dir:
+        units.append(_defined(config_dir, control, node or platform.node(), address))
+    sys.exit(started(lambda stop, hurry: together(units, stop, hurry)))
+
+
+def _defined(config_dir: str, control: str, node: str, address: str) -> Machine:
+    from tulle.agent.machine import Machine
+    from tulle.logs import configure
+
+    settings = settings_from({"config_dir": config_dir, "log_level": os.environ.get("TULLE_LOG_LEVEL", "warning")})
+    configure(settings)
+    return Machine(
+        api=control,
+        node=node,
+        address=address,
+        directory=Path(config_dir),
+        scripts=settings.enable_script_checks or settings.enable_local_script_checks,
+        ready=asyncio.Event(),
+    )
 
 
 def mesh_in(path: Path) -> tuple[Path, Mesh]:
@@ -73,9 +100,9 @@ def mesh_in(path: Path) -> tuple[Path, Mesh]:
     return path, found.meshes[0].spec
 
 
-async def together(sidecars: list[Sidecar], stop: asyncio.Event, hurry: asyncio.Event) -> int:
+async def together(units: Sequence[Sidecar | Machine], stop: asyncio.Event, hurry: asyncio.Event) -> int:
     """Runs them until all have ended. 0."""
     async with asyncio.TaskGroup() as tasks:
-        for sidecar in sidecars:
-            tasks.create_task(sidecar.run(stop, hurry))
+        for unit in units:
+            tasks.create_task(unit.run(stop, hurry))
     return 0
