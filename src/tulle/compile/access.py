@@ -83,7 +83,7 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
 
 def confined(policy: AccessPolicy, hosts: Iterable[str], *, requests: bool) -> AccessPolicy:
     """The same policy, for calls of these hosts alone. Where it allows some, it takes no say in calls of others: those are let through."""
-    attribute, look = (Attribute.HOST, _host) if requests else (Attribute.SNI, text)
+    attribute, look = (Attribute.HOST, host_match) if requests else (Attribute.SNI, text)
     meant = any_of(Is(attribute=attribute, match=look(host)) if host != "*" else ALWAYS for host in sorted(hosts))
     rules = tuple(replace(rule, operations=all_of((meant, rule.operations))) for rule in policy.rules)
     if policy.effect is Effect.ALLOW and meant != ALWAYS:
@@ -143,7 +143,7 @@ class _Maker:
         return all_of(
             (
                 *self._field(of.ports, of.not_ports, self._port),
-                *self._of_requests(of.hosts, of.not_hosts, lambda v: Is(attribute=Attribute.HOST, match=_host(v))),
+                *self._of_requests(of.hosts, of.not_hosts, lambda v: Is(attribute=Attribute.HOST, match=host_match(v))),
                 *self._of_requests(of.methods, of.not_methods, lambda v: Is(attribute=Attribute.METHOD, match=text(v))),
                 *self._of_requests(of.paths, of.not_paths, lambda v: Is(attribute=Attribute.PATH, match=_path(v))),
             )
@@ -243,7 +243,7 @@ def _trust_domain(value: str) -> Condition:
     return _principal_like(f"spiffe://{_within(value)}/.*")
 
 
-def _host(value: str) -> StringMatch | None:
+def host_match(value: str) -> StringMatch | None:
     match = text(value)
     if match is None or match.compare is Compare.PREFIX or re.search(r":\d+$", value):
         return match and StringMatch(compare=match.compare, value=match.value, ignore_case=True)

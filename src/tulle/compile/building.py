@@ -20,6 +20,7 @@ from tulle.compile.rules import arrange
 from tulle.compile.scope import Structure
 from tulle.compile.services import Definition
 from tulle.compile.statuses import statuses
+from tulle.compile.tokens import Authentications, authentications
 from tulle.compile.virtual import allocated
 from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
@@ -30,7 +31,7 @@ from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
-from tulle.resources.security import PeerAuthentication
+from tulle.resources.security import PeerAuthentication, RequestAuthentication
 
 _ROOM = 64
 """Results kept for each document and registration before the least used are dropped."""
@@ -66,8 +67,10 @@ def build(inputs: Inputs, previous: Built | None = None) -> Built:
 
 def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Catalog, memo: Memo) -> Structure:
     settings = inputs.settings
-    if previous and previous.kinds is kinds and previous.mesh.structure.backends is found.backends:
-        return previous.mesh.structure
+    before = previous.mesh.structure if previous else None
+    tokens = _authentications(inputs, kinds, memo)
+    if before and previous and previous.kinds is kinds and before.backends is found.backends and before.authentications is tokens:
+        return before
     others = kinds.but(VirtualService, *ROUTES)
     return Structure(
         settings=settings,
@@ -75,8 +78,16 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
         rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings, memo)),
         credentials=_credentials(kinds, memo),
         peers=found.peers,
-        ground=memo.get(("ground",), (settings, found.backends, others), object),
+        ground=memo.get(("ground",), (settings, found.backends, others, tokens), object),
+        authentications=tokens,
     )
+
+
+def _authentications(inputs: Inputs, kinds: Kinds, memo: Memo) -> Authentications:
+    """The same object as before if no RequestAuthentication changed and no keys did."""
+    documents = tuple(kinds.of(RequestAuthentication).values())
+    made_from = (documents, inputs.key_sets, inputs.settings.root_namespace)
+    return memo.get(("authentications",), made_from, lambda: authentications(documents, made_from[2], inputs.key_sets))
 
 
 def _credentials(kinds: Kinds, memo: Memo) -> Credentials:

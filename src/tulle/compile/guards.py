@@ -6,14 +6,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tulle.compile.access import Door, access_policy, confined
+from tulle.compile.attachment import by_namespace, is_for, takes
 from tulle.compile.consul.intentions import ANY
 from tulle.model.access import OPEN, Access, AccessPolicy, Authorizer, Effect
-from tulle.model.identity import Labels, selects
+from tulle.model.identity import Labels
 from tulle.model.resource import Key, Resource
 from tulle.resources.security.authorization_policy import AuthorizationPolicy
 
 Policy = Resource[AuthorizationPolicy]
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 _ORDER = {effect: n for n, effect in enumerate(Effect)}
 
 
@@ -31,7 +31,7 @@ class Guards:
 
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Policy, ...]:
         """Those that hold at a workload of a service."""
-        own = (p for p in self._in(self.root_namespace, namespace) if _takes(p, namespace, labels, service))
+        own = (p for p in self._in(self.root_namespace, namespace) if takes(p, namespace, labels, service))
         intended = self.intentions.get((namespace, service)) or self.intentions.get((namespace, ANY), ()) if service else ()
         return (*own, *intended)
 
@@ -42,7 +42,7 @@ class Guards:
         everywhere = self.access(self.at(namespace, labels), ports, requests=requests).policies
         made = list(everywhere)
         for policy in self._in(*(g.namespace for g in served)):
-            named = [g for g in served if _names(policy, g)]
+            named = [g for g in served if is_for(policy, g)]
             if named:
                 meant = self.access((policy,), ports, requests=requests).policies[0]
                 others = served.keys() - named
@@ -78,13 +78,10 @@ def guards(
     intentions: Mapping[tuple[str, str], tuple[Policy, ...]],
 ) -> Guards:
     """The policies of a mesh, which come from the oldest."""
-    found: dict[str, list[Policy]] = {}
-    for policy in policies:
-        found.setdefault(policy.key.namespace, []).append(policy)
     return Guards(
         root_namespace=root_namespace,
         trust_domain=trust_domain,
-        policies={namespace: tuple(group) for namespace, group in found.items()},
+        policies=by_namespace(policies),
         authorizers=authorizers,
         intentions=intentions,
     )
@@ -93,24 +90,6 @@ def guards(
 def _ordered(policies: Iterable[AccessPolicy]) -> Access:
     found = tuple(sorted(policies, key=lambda p: _ORDER[p.effect]))
     return Access(policies=found) if found else OPEN
-
-
-def _takes(policy: Policy, namespace: str, labels: Labels, service: str) -> bool:
-    spec = policy.spec
-    if spec.targets:
-        here = policy.key.namespace == namespace and bool(service)
-        return here and any(t.kind == "Service" and t.name == service for t in spec.targets)
-    return spec.selector is None or selects(spec.selector.match_labels, labels)
-
-
-def _names(policy: Policy, gateway: Key) -> bool:
-    """By a reference, or by the label that the proxies of a Gateway bear elsewhere."""
-    spec = policy.spec
-    if policy.key.namespace != gateway.namespace:
-        return False
-    if any(t.kind == "Gateway" and t.name == gateway.name for t in spec.targets):
-        return True
-    return spec.selector is not None and dict(spec.selector.match_labels) == {GATEWAY_NAME: gateway.name}
 
 
 def unused(guards: Guards, policy: Policy) -> Iterator[tuple[str, str]]:

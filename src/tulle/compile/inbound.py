@@ -17,6 +17,7 @@ from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.tls import DownstreamTls
+from tulle.model.tokens import Tokens
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
 from tulle.resources.networking.sidecar import Ingress, Sidecar
 from tulle.resources.security.peer_authentication import MtlsMode
@@ -34,22 +35,26 @@ class Served:
     pool: ConnectionPool
     ruled: Ruled
     trust_domains: tuple[str, ...]
+    access: Access = OPEN
+    tokens: tuple[Tokens, ...] = ()
     source: Source | None = None
     ended: DownstreamTls | None = None
     """How TLS is ended that is not the mesh's own, where the resource says so. Plain text is not taken then."""
 
 
 def inbound(
-    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, guards: Guards = NO_GUARDS
+    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, guards: Guards = NO_GUARDS, tokens: tuple[Tokens, ...] = ()
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
     policies = guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    served = [_served(port, node, sidecar, posture) for port in chosen]
+    served = [
+        replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies), tokens=tokens) for port in chosen
+    ]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
-    return tuple(_listener(s, _access(s.port, guards, policies)) for s in served), tuple(map(_cluster, in_order))
+    return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
 
 
 def _access(port: InboundPort, guards: Guards, policies: tuple[Policy, ...]) -> Access:
@@ -131,7 +136,7 @@ def cluster_name(port: InboundPort) -> str:
     return f"inbound|{port.service_port}{'/udp' if port.protocol is Protocol.UDP else ''}||"
 
 
-def _listener(of: Served, access: Access) -> Listener:
+def _listener(of: Served) -> Listener:
     port = of.port
     udp = port.protocol is Protocol.UDP
     slow_start = of.ruled.mode is MtlsMode.PERMISSIVE and not (port.protocol.is_http or udp)
@@ -140,24 +145,24 @@ def _listener(of: Served, access: Access) -> Listener:
         address=port.listen_address,
         port=port.listen,
         direction=Direction.INBOUND,
-        chains=tuple(_chains(of, access)),
+        chains=tuple(_chains(of)),
         sources=tuple(source for source in (of.source, of.ruled.source) if source),
         udp=udp,
         patience=PATIENCE if slow_start else None,
     )
 
 
-def _chains(of: Served, access: Access) -> Iterator[FilterChain]:
+def _chains(of: Served) -> Iterator[FilterChain]:
     """Mutual TLS is told by its ALPN from TLS of the workload's own, which a port that is not HTTP passes on (BEHAVIOURS 16)."""
     mode = of.ruled.mode
-    plain = FilterChain(name=cluster_name(of.port), serve=_serve(of, access), source=of.source)
+    plain = FilterChain(name=cluster_name(of.port), serve=_serve(of), source=of.source)
     if mode is MtlsMode.DISABLE or of.port.protocol is Protocol.UDP:
         yield replace(plain, tls=of.ended)
         return
     strict = mode is MtlsMode.STRICT
     yield FilterChain(
         name=f"{plain.name}mtls",
-        serve=_serve(of, access, forward_client_cert="APPEND_FORWARD"),
+        serve=_serve(of, forward_client_cert="APPEND_FORWARD"),
         transport_protocol="tls",
         application_protocols=() if strict else tls.MESH_PROTOCOLS,
         tls=tls.mesh_server(of.trust_domains, http=of.port.protocol.is_http),
@@ -171,12 +176,14 @@ def _chains(of: Served, access: Access) -> Iterator[FilterChain]:
             yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls")
 
 
-def _serve(of: Served, access: Access, *, forward_client_cert: str = "") -> HttpConnections | TcpConnections:
+def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | TcpConnections:
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
-        return HttpConnections(stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=access)
-    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=access)
+        return HttpConnections(
+            stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=of.access, tokens=of.tokens
+        )
+    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=of.access)
 
 
 def _table(port: InboundPort, source: Source | None) -> RouteTable:

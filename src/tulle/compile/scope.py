@@ -14,6 +14,7 @@ from tulle.compile.peers import Peers
 from tulle.compile.policies import Tuning
 from tulle.compile.rules import Rules
 from tulle.compile.steering import Steering
+from tulle.compile.tokens import NO_AUTHENTICATIONS, Authentications
 from tulle.model.identity import Labels, selects
 from tulle.model.mesh import MeshSettings
 from tulle.model.proxy import Node, Role
@@ -33,6 +34,7 @@ class Structure:
     ground: object = field(default_factory=object)
     """Equal by identity: the same object as long as nothing but VirtualServices, routes of the Gateway API and endpoints change."""
     peers: Peers = field(default_factory=Peers)
+    authentications: Authentications = NO_AUTHENTICATIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,8 +54,9 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     sidecar = found.scope.sidecar
     guards = mesh.structure.rules.guards.seen_from(found.by_host)
     posture = mesh.catalog.peers.posture(node.namespace, node.labels)
-    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers))
-    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards))
+    tokens = mesh.structure.authentications.at(node.namespace, node.labels, node.service)
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens)
+    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}

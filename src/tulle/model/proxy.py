@@ -13,6 +13,7 @@ from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, Resolution
 from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
+from tulle.model.tokens import Tokens
 from tulle.model.traffic import HashPolicy, TrafficPolicy, Tunnel
 
 
@@ -94,6 +95,8 @@ class HttpConnections:
     """Callers may come by HTTP/3, too, and are told so."""
     access: Access = OPEN
     """Which requests are let in."""
+    tokens: tuple[Tokens, ...] = ()
+    """Which tokens callers may show; the first whose hosts fit a request is for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

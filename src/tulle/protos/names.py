@@ -39,6 +39,7 @@ NAMES = {
     "HttpRequestHeaderMatchInput": "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
     "InternalListener": "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
     "InternalUpstreamTransport": "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+    "JwtAuthentication": "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
     "Listener": "envoy.config.listener.v3.Listener",
     "NetworkExtAuthz": "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
     "NetworkRBAC": "envoy.extensions.filters.network.rbac.v3.RBAC",

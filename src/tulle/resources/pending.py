@@ -178,7 +178,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("tracing", "no traces are sent"),
         _off("accessLogging", "no access log is written"),
     ),
-    "RequestAuthentication": (_off("", "tokens are not looked at", _always),),
     "EnvoyFilter": (
         _off("targetRefs[]", "only a Gateway of the Gateway API in the same namespace can be named", lambda ref: not _is_gateway(ref)),
     ),

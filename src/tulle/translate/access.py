@@ -41,13 +41,18 @@ _PSEUDO = {Attribute.METHOD: ":method", Attribute.HOST: ":authority"}
 _SOMETHING: Fields = {"safe_regex": regex(".+")}
 
 
-def http_filters(of: Access) -> list[Fields]:
-    """In the order in which policies are asked: those that others decide, those that only log, those that deny, those that allow."""
-    return [*_asked(of, HTTP, pb.RBAC, authorizers.of_requests), *(_filter(HTTP, pb.RBAC(**fields)) for fields in _decided(of))]
+def asking(of: Access) -> list[Fields]:
+    """Filters for what others decide. They come before tokens are looked at."""
+    return list(_asked(of, HTTP, pb.RBAC, authorizers.of_requests))
+
+
+def deciding(of: Access) -> list[Fields]:
+    """Filters for what the proxy itself decides: what only logs, what denies, what allows."""
+    return [_filter(HTTP, pb.RBAC(**fields)) for fields in _decided(of)]
 
 
 def network_filters(of: Access) -> list[Fields]:
-    """The same for whole connections."""
+    """Both, for whole connections."""
 
     def rbac(**fields: Any) -> Any:
         return pb.NetworkRBAC(stat_prefix="tcp.", **fields)

@@ -1,0 +1,68 @@
+"""JSON Web Tokens: Envoy's jwt_authn filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tulle.model.tokens import Issuer, Tokens
+from tulle.protos import any_, pb
+from tulle.translate.access import JWT, PAYLOAD
+from tulle.translate.values import Fields, string_matcher
+
+_NO_KEYS = '{"keys":[]}'
+"""With these no token is good."""
+
+
+def http_filters(asked: Iterable[Tokens], *, edge: bool) -> list[Fields]:
+    """One filter, or none. Where claims may lead to other routes, at the edge, the route is chosen anew once they are known."""
+    every = tuple(asked)
+    issuers = {issuer.name: issuer for tokens in every for issuer in tokens.issuers}
+    if not issuers:
+        return []
+    made = pb.JwtAuthentication(
+        providers={name: _provider(issuer, edge=edge) for name, issuer in issuers.items()},
+        rules=[rule for tokens in every for rule in _rules(tokens)],
+        bypass_cors_preflight=True,
+    )
+    return [{"name": JWT, "typed_config": any_(made)}]
+
+
+def _provider(of: Issuer, *, edge: bool) -> Fields:
+    fields: Fields = {
+        "issuer": of.issuer,
+        "audiences": list(of.audiences),
+        "local_jwks": {"inline_string": _NO_KEYS if of.keys is None else of.keys},
+        "forward": of.forward,
+        "forward_payload_header": of.payload_header,
+        "payload_in_metadata": PAYLOAD,
+        "from_headers": [{"name": name, "value_prefix": prefix} for name, prefix in of.headers],
+        "from_params": list(of.parameters),
+        "from_cookies": list(of.cookies),
+        "claim_to_headers": [{"header_name": header, "claim_name": claim} for header, claim in of.claim_headers],
+        "normalize_payload_in_metadata": {"space_delimited_claims": ["scope", "permission", *of.split_claims]},
+        "clear_route_cache": edge,
+    }
+    return fields
+
+
+def _rules(of: Tokens) -> list[Fields]:
+    """One for each host, as the first that fits decides."""
+    headers = [[{"name": ":authority", "string_match": string_matcher(host)}] for host in of.hosts] or [[]]
+    return [{"match": {"prefix": "/", "headers": header}, "requires": requirement(of.issuers)} for header in headers]
+
+
+def requirement(issuers: tuple[Issuer, ...]) -> Fields:
+    """A token of any issuer, or none at all, is fine; one that is bad never is, whatever other tokens stand beside it."""
+    each = [_one(issuer) for issuer in issuers]
+    if len(each) == 1:
+        return each[0]
+    every: Fields = {"requires_all": {"requirements": each}}
+    if any(issuer.required for issuer in issuers):
+        return every
+    one_of = [{"provider_name": issuer.name} for issuer in issuers]
+    return {"requires_any": {"requirements": [*one_of, every]}}
+
+
+def _one(of: Issuer) -> Fields:
+    named: Fields = {"provider_name": of.name}
+    return named if of.required else {"requires_any": {"requirements": [named, {"allow_missing": {}}]}}
