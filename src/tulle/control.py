@@ -46,6 +46,7 @@ from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
 from tulle.server.ingress import ingress
+from tulle.server.key_sets import KeySets
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
 from tulle.server.refusals import Refusal, judge
@@ -106,6 +107,7 @@ class Control:
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
+        self._key_sets = KeySets(self._take_keys)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
@@ -144,6 +146,7 @@ class Control:
             may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
             running.append(tasks.create_task(Checking(self.registry, **may).run()))
             running.append(tasks.create_task(self.agents.run()))
+            running.append(tasks.create_task(self._key_sets.run()))
             if definitions:
                 running.append(tasks.create_task(definitions.run()))
             running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
@@ -220,12 +223,17 @@ class Control:
         resources: Mapping[Key, Resource[Any]] | None = None,
         registrations: Mapping[str, Registration] | None = None,
     ) -> None:
-        self.inputs = Inputs(
+        self.inputs = replace(
+            self.inputs,
             resources=self.inputs.resources if resources is None else resources,
             registrations=self.inputs.registrations if registrations is None else registrations,
-            settings=self.inputs.settings,
         )
         self.revision = max(self.revision, revision)
+        self._changed.set()
+
+    def _take_keys(self, found: Mapping[str, str]) -> None:
+        """Public keys of those who issue tokens."""
+        self.inputs = replace(self.inputs, key_sets=found)
         self._changed.set()
 
     def _remember(self, key: Key, now: Resource[Any] | None) -> None:
@@ -251,6 +259,7 @@ class Control:
 
     def _rebuild(self) -> None:
         self.built = build(self.inputs, self.built)
+        self._key_sets.want(self.built.mesh.structure.authentications.key_uris)
         self._names.changed()
         for member in self.fleet.members.values():
             snapshot = self._snapshot(member.node)

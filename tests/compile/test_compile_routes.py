@@ -130,7 +130,7 @@ def test_nothing_comes_after_a_route_that_takes_every_request() -> None:
         ("sourceLabels: {app: b}", "only for callers with labels app=b"),
         ("sourceNamespace: other", "only for callers in namespace other"),
         ("gateways: [edge]", "only for gateways edge"),
-        ('headers: {"@request.auth.claims.a": {exact: x}}', "@request.auth.claims.a is not in force yet"),
+        ('headers: {"@request.auth.claims.a": {exact: x}}', "@request.auth.claims.a is known at gateways only"),
     ],
 )
 def test_rules_for_other_places_are_skipped_with_the_reason(match: str, why: str) -> None:

@@ -23,8 +23,6 @@ ROUTE = "route: [{destination: {host: a}}]"
          "spec.http[0].fault.abort: sets no httpStatus and no grpcStatus: nothing is aborted"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", fault: {delay: {fixedDelay: 1s}}}]",
          "spec.http[0].fault.delay: sets no percentage: nothing is delayed"),
-        ("VirtualService", "hosts: [a]\nhttp: [{match: [{headers: {'@request.auth.claims.sub': {exact: x}}}], " + ROUTE + "}]",
-         "spec.http[0].match[0].headers: not in force: tokens are not looked at, so claims of theirs never match"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}",
          "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting: not in force: endpoints are not chosen by zone"),
         ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {}}}",

@@ -13,7 +13,7 @@ import typer
 from tulle.cli.client import DEFAULT, Client, Server
 from tulle.cli.failure import Failure
 from tulle.cli.files import Filenames
-from tulle.cli.output import err, out
+from tulle.cli.output import out
 
 
 class Form(StrEnum):
@@ -31,7 +31,7 @@ def explain(
     filename: Filenames = None,
     header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header. May be repeated.")] = None,
     connect_to: Annotated[str, typer.Option(metavar="ADDR:PORT", help="The listener dialled, where the URL does not say it.")] = "",
-    source: Annotated[str, typer.Option(metavar="IP|NS/SA", help="Who calls: an IP address or an identity.")] = "",
+    source: Annotated[str, typer.Option(metavar="IP|NS/SA", help="Who calls: an address, or an identity that is shown.")] = "",
     sni: Annotated[str, typer.Option(metavar="NAME", help="The name asked for in TLS, where it is not the URL's.")] = "",
     alpn: Annotated[str, typer.Option(metavar="PROTOCOLS", help="Offered in TLS, such as h2,http/1.1.")] = "",
     output: Annotated[Form, typer.Option("--output", "-o", help="How to print.")] = Form.TEXT,
@@ -48,6 +48,7 @@ def explain(
       tulle explain -f config/ --from node.yaml GET http://reviews:9080/ -o json
       tulle explain -f config/ GET https://shop.example/cart --alpn h2
       tulle explain -f config/ tls://db.example:5432
+      tulle explain --from reviews-v1 --connect-to 127.0.0.1:9080 --source default/web GET http://reviews:9080/
 
     With -f, --from takes `gateway`, a workload of a mesh file among the files, or a file with a node, such as
     {type: sidecar, namespace: default, labels: {app: web}}.
@@ -61,7 +62,7 @@ def explain(
     question = {name: value for name, value in given.items() if value}
     if "/" in source:
         _check_source(source)
-        err("note: an identity as --source has no bearing on the answer: no authorization policies are in force")
+        question["source"] = source
     elif source:
         question["source"] = _address(source)
     trace = _offline(filename, caller, question) if filename else _live(server, caller, question)
@@ -106,6 +107,8 @@ def _address(source: str) -> str:
 
 
 def _check_source(source: str) -> None:
+    if source.startswith("spiffe://"):
+        return
     namespace, slash, account = source.partition("/")
     if not (slash and namespace and account):
         raise Failure(f"--source: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web", 2)

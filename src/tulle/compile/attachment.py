@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from tulle.model.identity import Labels, selects
@@ -39,3 +39,11 @@ def is_for(policy: Resource[Attached], gateway: Key) -> bool:
     if any(t.kind == "Gateway" and t.name == gateway.name for t in spec.targets):
         return True
     return spec.selector is not None and dict(spec.selector.match_labels) == {GATEWAY_NAME: gateway.name}
+
+
+def unused_targets(policy: Resource[Attached]) -> Iterator[tuple[str, str]]:
+    """The objects that it names and that take no calls: field and reason."""
+    for index, target in enumerate(policy.spec.targets):
+        if target.kind not in ("Gateway", "Service"):
+            where = "spec.targetRef" if policy.spec.target_ref else f"spec.targetRefs[{index}]"
+            yield where, f"not in force: nothing of the kind {target.kind} takes calls here; Gateway and Service do"

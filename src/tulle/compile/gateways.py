@@ -58,9 +58,7 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
         served[server.gateway] = served.get(server.gateway, frozenset()) | {host for _, host in server.hosts}
     ports = frozenset(p for s in group for p in (s.declared_port, s.port))
     tokens = authentications.at_edge(scope.namespace, scope.labels, served)
-    of_requests, of_connections = (
-        guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False)
-    )
+    of_requests, of_connections = (guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False))
 
     def guarded(serve: HttpConnections | TcpConnections) -> HttpConnections | TcpConnections:
         if isinstance(serve, HttpConnections):

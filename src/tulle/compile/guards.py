@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tulle.compile.access import Door, access_policy, confined
-from tulle.compile.attachment import by_namespace, is_for, takes
+from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
 from tulle.compile.consul.intentions import ANY
 from tulle.model.access import OPEN, Access, AccessPolicy, Authorizer, Effect
 from tulle.model.identity import Labels
@@ -94,11 +94,8 @@ def _ordered(policies: Iterable[AccessPolicy]) -> Access:
 
 def unused(guards: Guards, policy: Policy) -> Iterator[tuple[str, str]]:
     """What of a policy is not in force: field and reason."""
+    yield from unused_targets(policy)
     spec = policy.spec
-    for index, target in enumerate(spec.targets):
-        if target.kind not in ("Gateway", "Service"):
-            where = "spec.targetRef" if spec.target_ref else f"spec.targetRefs[{index}]"
-            yield where, f"not in force: nothing of the kind {target.kind} takes calls here; Gateway and Service do"
     if spec.provider and spec.provider.name not in guards.authorizers:
         known = ", ".join(sorted(guards.authorizers)) or "none"
         where = f"extensionProviders of the ConfigMap istio in {guards.root_namespace or 'the root namespace'}"

@@ -50,9 +50,7 @@ def inbound(
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    served = [
-        replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies), tokens=tokens) for port in chosen
-    ]
+    served = [replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies), tokens=tokens) for port in chosen]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
     return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
 
@@ -180,9 +178,7 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
-        return HttpConnections(
-            stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=of.access, tokens=of.tokens
-        )
+        return HttpConnections(stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=of.access, tokens=of.tokens)
     return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=of.access)
 
 

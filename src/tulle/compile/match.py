@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tulle.model.routing import Compare, HeaderMatch, QueryMatch, RouteMatch, StringMatch
+from tulle.model.routing import ClaimMatch, Compare, HeaderMatch, QueryMatch, RouteMatch, StringMatch
 from tulle.resources.networking import common
 from tulle.resources.networking.virtual_service import HttpMatch
 
 ANY = RouteMatch()
+CLAIMS = "@request.auth.claims"
 _ALL_PATHS = frozenset({".*", "/.*", "*"})
 
 
@@ -22,8 +23,14 @@ def route_match(spec: HttpMatch) -> RouteMatch:
             *_headers(spec.headers, invert=False),
             *_headers(spec.without_headers, invert=True),
         ),
+        claims=(*_claims(spec.headers, invert=False), *_claims(spec.without_headers, invert=True)),
         query=tuple(QueryMatch(name=name, match=text(wanted)) for name, wanted in sorted(spec.query_params.items())),
     )
+
+
+def claim_in(spec: HttpMatch) -> str:
+    """The first claim of a token that a match looks at; empty where it looks at none."""
+    return next((name for name in (*spec.headers, *spec.without_headers) if name.startswith(CLAIMS)), "")
 
 
 def text(spec: common.StringMatch | common.PresenceMatch) -> StringMatch | None:
@@ -38,7 +45,20 @@ def text(spec: common.StringMatch | common.PresenceMatch) -> StringMatch | None:
 
 
 def _headers(wanted: Mapping[str, common.PresenceMatch], *, invert: bool) -> tuple[HeaderMatch, ...]:
-    return tuple(HeaderMatch(name=name.lower(), match=text(spec), invert=invert) for name, spec in sorted(wanted.items()))
+    found = [(name, spec) for name, spec in sorted(wanted.items()) if not name.startswith(CLAIMS)]
+    return tuple(HeaderMatch(name=name.lower(), match=text(spec), invert=invert) for name, spec in found)
+
+
+def _claims(wanted: Mapping[str, common.PresenceMatch], *, invert: bool) -> tuple[ClaimMatch, ...]:
+    """`@request.auth.claims.a.b`, or with brackets where the name of a claim has dots: `@request.auth.claims[a][b]`."""
+    found = [(name.removeprefix(CLAIMS), spec) for name, spec in sorted(wanted.items()) if name.startswith(CLAIMS)]
+    return tuple(ClaimMatch(path=_claim_path(name), match=text(spec), invert=invert) for name, spec in found)
+
+
+def _claim_path(written: str) -> tuple[str, ...]:
+    if written.startswith("["):
+        return tuple(written.removeprefix("[").removesuffix("]").split("]["))
+    return tuple(written.removeprefix(".").split("."))
 
 
 def _path(spec: common.StringMatch | None, ignore_case: bool) -> StringMatch | None:

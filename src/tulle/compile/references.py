@@ -54,6 +54,14 @@ def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str
             yield where, part.destination, steering.namespace, _CLOSED
 
 
+def claim_problems(steering: Steering) -> Iterator[Found]:
+    """Matches on tokens in calls between workloads, whose proxies look at no tokens on the way out."""
+    for rule in steering.http if names.MESH in steering.gateways else ():
+        for condition in rule.conditions:
+            if condition.spec and (claim := match.claim_in(condition.spec)):
+                yield condition.source, f"{claim} is known at gateways only: calls between workloads never match"
+
+
 def gateway_problems(steering: Steering, known: tuple[Resource[Gateway], ...]) -> Iterator[Found]:
     """Gateways that do not exist, and hosts that none of a gateway's servers offers."""
     by_name = {f"{g.key.namespace}/{g.key.name}": g for g in known}

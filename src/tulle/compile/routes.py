@@ -108,8 +108,8 @@ def _elsewhere(condition: Condition, place: Place, final: Route | None) -> str:
     spec = condition.spec
     if spec is None:
         return ""
-    if claims := [name for name in (*spec.headers, *spec.without_headers) if name.startswith("@")]:
-        return f"{claims[0]} is not in force yet"
+    if names.MESH in place.gateways and (claim := match.claim_in(spec)):
+        return f"{claim} is known at gateways only"
     own = condition.source.key.namespace
     return proxy_mismatch(place, own, spec.port, spec.source_labels, spec.source_namespace, spec.gateways)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 from tulle.compile import http3, names, protocols, served, tables, tls
+from tulle.compile.attachment import unused_targets
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
 from tulle.compile.consul import statuses as consul
@@ -20,6 +21,7 @@ from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
 from tulle.compile.references import (
     Found,
+    claim_problems,
     destination_problems,
     gateway_problems,
     host_problems,
@@ -31,6 +33,7 @@ from tulle.compile.routes import target
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
+from tulle.compile.tokens import Authentication, without_keys
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import selects
 from tulle.model.proxy import Node, Role
@@ -55,8 +58,9 @@ from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, Re
 from tulle.resources.telemetry import Telemetry
 
 _ACTIVE = (WorkloadEntry, Secret)
-_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry, RequestAuthentication)
-_RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, AuthorizationPolicy, PeerAuthentication, EnvoyFilter)
+_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry)
+_SECURITY = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
+_RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *_SECURITY, EnvoyFilter)
 _RULING = (*_RULES, ConfigMap)
 _GROUNDED = (*_RULING, *_ACTIVE, *_READ_ONLY)
 """Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed."""
@@ -131,6 +135,8 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
         return _warned(resource, _sidecar_found(scope, resource, spec))
     if isinstance(spec, AuthorizationPolicy):
         return _warned(resource, _of_policy(structure.rules, cast("Policy", resource)))
+    if isinstance(spec, RequestAuthentication):
+        return _warned(resource, _of_authentication(structure, cast("Authentication", resource)))
     if isinstance(spec, PeerAuthentication):
         return _warned(resource, _peers_found(structure, cast("Resource[PeerAuthentication]", resource)))
     if isinstance(spec, EnvoyFilter):
@@ -145,6 +151,10 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
 
 def _of_policy(rules: Rules, policy: Policy) -> Iterator[Found]:
     return ((policy.at(field), why) for field, why in unused(rules.guards, policy))
+
+
+def _of_authentication(structure: Structure, document: Authentication) -> Iterator[Found]:
+    return ((document.at(field), why) for field, why in (*unused_targets(document), *without_keys(structure.authentications, document)))
 
 
 def _useless(resource: Resource[object]) -> Status:
@@ -180,6 +190,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             *steering.problems,
             *destination_problems(scope, steering),
             *gateway_problems(steering, known),
+            *claim_problems(steering),
             *host_problems(steering, rivals),
             *route_problems(steering, routed),
             *left_out_on_sidecars(steering),

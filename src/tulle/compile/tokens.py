@@ -23,7 +23,9 @@ class Authentications:
 
     root_namespace: str = ""
     by_namespace: Mapping[str, tuple[Authentication, ...]] = field(default_factory=dict)
-    key_sets: KeySets = field(default_factory=dict)
+    key_sets: KeySets | None = None
+    key_uris: Mapping[str, float] = field(default_factory=dict)
+    """The URIs of all key sets that are to be fetched, each with the seconds that it may take."""
 
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Tokens, ...]:
         """What is asked of requests to a workload of a service, or to what a proxy serves for all Gateways alike."""
@@ -56,7 +58,7 @@ class Authentications:
             name=name,
             issuer=rule.issuer,
             audiences=rule.audiences,
-            keys=rule.jwks if rule.jwks is not None else self.key_sets.get(key_uri(rule) or ""),
+            keys=rule.jwks if rule.jwks is not None else (self.key_sets or {}).get(key_uri(rule) or ""),
             headers=tuple((h.name, h.prefix) for h in rule.from_headers),
             parameters=rule.from_params,
             cookies=rule.from_cookies,
@@ -72,9 +74,25 @@ class Authentications:
 NO_AUTHENTICATIONS = Authentications()
 
 
-def authentications(documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets) -> Authentications:
+def authentications(documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets | None) -> Authentications:
     """The RequestAuthentications of a mesh, which come from the oldest."""
-    return Authentications(root_namespace=root_namespace, by_namespace=by_namespace(documents), key_sets=key_sets)
+    every = tuple(documents)
+    return Authentications(
+        root_namespace=root_namespace,
+        by_namespace=by_namespace(every),
+        key_sets=key_sets,
+        key_uris={uri: rule.timeout.total_seconds() for r in every for rule in r.spec.jwt_rules if (uri := key_uri(rule))},
+    )
+
+
+def without_keys(of: Authentications, document: Authentication) -> Iterator[tuple[str, str]]:
+    """The issuers of a document whose tokens cannot be judged: field and reason."""
+    for index, rule in enumerate(document.spec.jwt_rules):
+        uri, field_ = key_uri(rule), f"spec.jwtRules[{index}]"
+        if uri is None and rule.jwks is None:
+            yield field_, "has neither jwks nor jwksUri, and the issuer is no URL where keys could be looked up: its tokens are refused"
+        elif uri is not None and of.key_sets is not None and uri not in of.key_sets:
+            yield field_, f"the keys at {uri} could not be fetched yet: its tokens are refused"
 
 
 def key_uri(rule: JwtRule) -> str | None:
@@ -82,9 +100,3 @@ def key_uri(rule: JwtRule) -> str | None:
     if rule.jwks is not None or rule.jwks_uri:
         return rule.jwks_uri
     return f"{rule.issuer.rstrip('/')}/.well-known/openid-configuration" if rule.issuer.startswith(("http://", "https://")) else None
-
-
-def wanted(authentications: Iterable[Authentication]) -> Mapping[str, float]:
-    """The URIs of all key sets that are to be fetched, each with the seconds that it may take."""
-    rules = (rule for r in authentications for rule in r.spec.jwt_rules)
-    return {uri: rule.timeout.total_seconds() for rule in rules if (uri := key_uri(rule))}

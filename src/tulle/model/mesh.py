@@ -38,5 +38,5 @@ class Inputs:
     resources: Mapping[Key, Resource[object]] = field(default_factory=dict)
     registrations: Mapping[str, Registration] = field(default_factory=dict)
     settings: MeshSettings = MeshSettings()
-    key_sets: Mapping[str, str] = field(default_factory=dict)
-    """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from."""
+    key_sets: Mapping[str, str] | None = None
+    """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from. None where nobody fetches any."""

@@ -53,17 +53,27 @@ class QueryMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimMatch:
+    """Of the caller's token, once it is found good: a text, or a list with such a text in it. `match` None asks for presence."""
+
+    path: tuple[str, ...]
+    match: StringMatch | None = None
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
     """All parts must hold. `path` None matches every path."""
 
     path: StringMatch | None = None
     headers: tuple[HeaderMatch, ...] = ()
     query: tuple[QueryMatch, ...] = ()
+    claims: tuple[ClaimMatch, ...] = ()
 
     @property
     def catches_all(self) -> bool:
         path = self.path is None or (self.path.compare is Compare.PREFIX and self.path.value == "/")
-        return path and not self.headers and not self.query
+        return path and not (self.headers or self.query or self.claims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,10 +36,6 @@ def _is_grpc_web(protocol: Any) -> bool:
     return isinstance(protocol, str) and protocol.upper() == "GRPC-WEB"
 
 
-def _claims(headers: Any) -> bool:
-    return isinstance(headers, Mapping) and any(name.startswith("@") for name in headers)
-
-
 def _is_gateway(ref: Any) -> bool:
     return isinstance(ref, Mapping) and (ref.get("group"), ref.get("kind")) == ("gateway.networking.k8s.io", "Gateway")
 
@@ -137,8 +133,6 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             message="ignoreUriCase has no effect on a regex; begin it with (?i)",
             when=lambda match: bool(match.get("ignoreUriCase", match.get("ignore_uri_case"))) and _has("regex")(match.get("uri")),
         ),
-        _off("http[].match[].headers", "tokens are not looked at, so claims of theirs never match", _claims),
-        _off("http[].match[].withoutHeaders", "tokens are not looked at, so claims of theirs never match", _claims),
         _off("http[].fault.abort.http2Error", "no request is aborted by it"),
         _off("http[].fault.delay.exponentialDelay", "no request is delayed by it"),
         Pending(path="http[].websocketUpgrade", message="has no effect: WebSocket upgrades are always allowed"),

@@ -23,15 +23,11 @@ from tulle.model.access import (
 )
 from tulle.model.routing import StringMatch
 from tulle.protos import any_, pb
-from tulle.translate import authorizers
+from tulle.translate import authorizers, claims
 from tulle.translate.values import Fields, cidr, regex, string_matcher
 
 HTTP = "envoy.filters.http.rbac"
 NETWORK = "envoy.filters.network.rbac"
-JWT = "envoy.filters.http.jwt_authn"
-PAYLOAD = "payload"
-"""Under this key that filter keeps the claims of a token that it found good."""
-
 CUSTOM = "istio-ext-authz"
 """Begins the names of the rules that an authorisation service is asked about (Istio's word)."""
 
@@ -150,11 +146,11 @@ def _principal(of: Condition) -> Fields:
 def _either(of: Is | Within | Noted) -> Fields:
     """What callers and operations are told by in the same words."""
     if isinstance(of, Noted):
-        return {"sourced_metadata": _metadata(of.filter, of.path, of.match)}
+        return {"sourced_metadata": {"metadata_matcher": claims.noted(of.filter, of.path, of.match)}}
     if isinstance(of, Within):
         raise TypeError(f"a {of.attribute.value} does not stand here")
     if of.attribute is Attribute.CLAIM:
-        return {"sourced_metadata": _metadata(JWT, (PAYLOAD, *of.name), of.match)}
+        return {"sourced_metadata": {"metadata_matcher": claims.matcher(of.name, of.match)}}
     if of.attribute is Attribute.PATH:
         return {"url_path": {"path": _text(of.match)}}
     name = _PSEUDO.get(of.attribute) or of.name[0]
@@ -163,10 +159,3 @@ def _either(of: Is | Within | Noted) -> Fields:
 
 def _text(match: StringMatch | None) -> Fields:
     return string_matcher(match) if match else _SOMETHING
-
-
-def _metadata(filter_: str, path: tuple[str, ...], match: StringMatch | None) -> Fields:
-    """A text, or a list with such a text in it."""
-    wanted: Fields = {"string_match": _text(match)}
-    either = {"or_match": {"value_matchers": [wanted, {"list_match": {"one_of": wanted}}]}}
-    return {"metadata_matcher": {"filter": filter_, "path": [{"key": key} for key in path], "value": either}}

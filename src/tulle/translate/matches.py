@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tulle.model.routing import Compare, Forward, HeaderMatch, QueryMatch, Route, RouteMatch, StringMatch
+from tulle.model.routing import ClaimMatch, Compare, Forward, HeaderMatch, QueryMatch, Route, RouteMatch, StringMatch
+from tulle.translate import claims
 from tulle.translate.values import NO, Fields, regex, string_matcher
 
 
@@ -16,6 +17,8 @@ def route_match(route: Route) -> Fields:
         fields["headers"] = [_header(header) for header in match.headers]
     if match.query:
         fields["query_parameters"] = [_query(query) for query in match.query]
+    if match.claims:
+        fields["dynamic_metadata"] = [_claim(claim) for claim in match.claims]
     return fields
 
 
@@ -58,3 +61,7 @@ def _query(query: QueryMatch) -> Fields:
     if query.match is None:
         return {"name": query.name, "present_match": True}
     return {"name": query.name, "string_match": string_matcher(query.match)}
+
+
+def _claim(claim: ClaimMatch) -> Fields:
+    return claims.matcher(claim.path, claim.match) | ({"invert": True} if claim.invert else {})

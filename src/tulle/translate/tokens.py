@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import hashlib
+import json
 from collections.abc import Iterable
 
 from tulle.model.tokens import Issuer, Tokens
 from tulle.protos import any_, pb
-from tulle.translate.access import JWT, PAYLOAD
+from tulle.translate.claims import JWT, PAYLOAD
 from tulle.translate.values import Fields, string_matcher
 
-_NO_KEYS = '{"keys":[]}'
-"""With these no token is good."""
+_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+"""Of the curve P-256 (FIPS 186-5): y^2 = x^3 - 3x + b."""
+
+
+@functools.cache
+def nobodys_keys() -> str:
+    """A set of keys with which no token is good: a point of a curve, found by its first coordinate, whose secret nobody knows."""
+    x = int.from_bytes(hashlib.sha256(b"keys of nobody").digest()) % _P
+    while pow(y := pow((x**3 - 3 * x + _B) % _P, (_P + 1) // 4, _P), 2, _P) != (x**3 - 3 * x + _B) % _P:
+        x += 1
+    point = {name: base64.urlsafe_b64encode(n.to_bytes(32)).rstrip(b"=").decode() for name, n in (("x", x), ("y", y))}
+    return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "nobody", **point}]})
 
 
 def http_filters(asked: Iterable[Tokens], *, edge: bool) -> list[Fields]:
@@ -31,7 +46,7 @@ def _provider(of: Issuer, *, edge: bool) -> Fields:
     fields: Fields = {
         "issuer": of.issuer,
         "audiences": list(of.audiences),
-        "local_jwks": {"inline_string": _NO_KEYS if of.keys is None else of.keys},
+        "local_jwks": {"inline_string": nobodys_keys() if of.keys is None else of.keys},
         "forward": of.forward,
         "forward_payload_header": of.payload_header,
         "payload_in_metadata": PAYLOAD,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from tulle.compile.explain.match import compare
+from tulle.compile.explain.match import compare, texts
 from tulle.compile.explain.request import Headers, Seen
 from tulle.compile.explain.trace import Decision, Step, place, quote
 from tulle.model.access import Access, AccessPolicy, AccessRule, AllOf, AnyOf, Attribute, Condition, Effect, Is, Not, Noted, Within
@@ -32,7 +32,7 @@ class Caller:
     remote: str = ""
     destination: str = ""
     sni: str = ""
-    claims: Mapping[str, Any] = FrozenMap()
+    claims: FrozenMap[str, Any] = FrozenMap()
     """Of a good token."""
 
 
@@ -150,7 +150,7 @@ def _address(attribute: Attribute, caller: Caller) -> str:
 def _values(of: Is, caller: Caller, seen: Seen | None) -> tuple[str, ...]:
     """What of a call a condition looks at."""
     if of.attribute is Attribute.CLAIM:
-        return tuple(_claims(caller.claims, of.name))
+        return tuple(texts(caller.claims, of.name))
     if of.attribute in (Attribute.PRINCIPAL, Attribute.SNI):
         value = caller.principal if of.attribute is Attribute.PRINCIPAL else caller.sni
         return (value,) if value else ()
@@ -160,15 +160,6 @@ def _values(of: Is, caller: Caller, seen: Seen | None) -> tuple[str, ...]:
         return (seen.path.partition("?")[0],) if seen.path else ()
     names = {Attribute.METHOD: ":method", Attribute.HOST: ":authority"}
     return seen.values(names.get(of.attribute) or of.name[0])
-
-
-def _claims(of: Any, path: Sequence[str]) -> Iterator[str]:
-    """A text, or the texts of a list."""
-    for key in path:
-        of = of.get(key) if isinstance(of, Mapping) else None
-    for value in of if isinstance(of, list | tuple) else (of,):
-        if isinstance(value, str):
-            yield value
 
 
 def _said(of: Condition, caller: Caller, seen: Seen | None) -> str:

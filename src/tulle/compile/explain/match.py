@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ import re2
 from tulle.compile.explain.paths import split_query
 from tulle.compile.explain.request import Seen
 from tulle.compile.explain.trace import quote
-from tulle.model.routing import Compare, Forward, HeaderMatch, QueryMatch, Route, StringMatch
+from tulle.model.routing import ClaimMatch, Compare, Forward, HeaderMatch, QueryMatch, Route, StringMatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,8 @@ def verdicts(route: Route, seen: Seen) -> Iterator[Verdict]:
     given = parameters(split_query(seen.path)[1])
     for query in route.match.query:
         yield _parameter(query, given)
+    for claim in route.match.claims:
+        yield _claim(claim, seen)
     if route.match.catches_all and not tunnel and seen.method != "CONNECT":
         yield Verdict(holds=True, why="it takes every request")
 
@@ -137,6 +139,24 @@ def _ask(there: bool, invert: bool) -> str:
     if there != invert:
         return ""
     return ", it must be absent" if invert else ", any value wanted"
+
+
+def texts(claims: Any, path: Sequence[str]) -> Iterator[str]:
+    """The text at a path of a token's claims, or the texts of the list there."""
+    for key in path:
+        claims = claims.get(key) if isinstance(claims, Mapping) else None
+    for value in claims if isinstance(claims, list | tuple) else (claims,):
+        if isinstance(value, str):
+            yield value
+
+
+def _claim(match: ClaimMatch, seen: Seen) -> Verdict:
+    values = tuple(texts(seen.claims, match.path))
+    fits = any(match.match is None or compare(match.match, value) for value in values)
+    found = " and ".join(map(quote, values)) if values else "absent"
+    wanted = _wanted(match.match) if match.match else "any value"
+    says = "excluded" if match.invert else "wanted"
+    return Verdict(holds=fits != match.invert, why=f"claim {'.'.join(match.path)} is {found}, {wanted} {says}")
 
 
 def _parameter(match: QueryMatch, given: dict[str, str]) -> Verdict:

@@ -10,10 +10,10 @@ from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
+from tulle.compile.explain.tokens import shown
 from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
-from tulle.model.access import OPEN, Access
 from tulle.model.frozen import FrozenMap
-from tulle.model.proxy import Cluster, EndpointGroup, ProxyView
+from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, ProxyView
 from tulle.model.routing import (
     INVALID_BACKEND,
     Abort,
@@ -30,6 +30,8 @@ from tulle.model.service import Endpoint, Resolution
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN = 2
+UNGUARDED = HttpConnections(stat_prefix="", routes="")
+"""Connections without policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,8 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def route(table: RouteTable, wire: Wire, backends: Backends, access: Access = OPEN, caller: Caller = NOBODY) -> Trace:
-    """The explanation of a request against one route table, behind the policies that say who may call."""
+def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnections = UNGUARDED, caller: Caller = NOBODY) -> Trace:
+    """The explanation of a request against one route table, behind the policies of the connections that it comes by."""
     seen = framed.receive(wire) if wire.version > 1 else receive(wire)
     trace = Trace(route_config=table.name)
     if isinstance(seen, Refused) and not seen.status:
@@ -78,12 +80,16 @@ def route(table: RouteTable, wire: Wire, backends: Backends, access: Access = OP
         return replace(
             trace, direct_response=_answer(seen.status, seen.body, grpc=not seen.body and speaks_grpc(wire.headers)), steps=(step,)
         )
-    decision, asked = decide(access, caller, seen)
+    said = shown(guard.tokens, seen)
+    seen = replace(seen, claims=said.claims)
+    if said.refused:
+        return replace(trace, direct_response=_answer(said.refused.status, said.refused.body, grpc=seen.grpc), steps=said.steps)
+    decision, asked = decide(guard.access, replace(caller, claims=said.claims), seen)
     trace = replace(trace, allowed=decision)
     if decision and decision.decision == "deny":
-        return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=asked)
+        return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=(*said.steps, *asked))
     found = hosts.find(table, seen.authority)
-    before = (*asked, *found.steps)
+    before = (*said.steps, *asked, *found.steps)
     if found.host is None:
         step = Step(rule=table.name, matched=False, why=f"no virtual host takes {quote(seen.authority)}: answered 404")
         return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*before, step))

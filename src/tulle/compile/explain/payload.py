@@ -10,6 +10,7 @@ from tulle.compile import Mesh
 from tulle.compile.explain.entry import UnusableRequestError
 from tulle.compile.explain.request import Request
 from tulle.compile.explain.views import explain
+from tulle.model.identity import Identity
 from tulle.model.proxy import Node
 
 
@@ -19,10 +20,10 @@ def explain_request(mesh: Mesh, node: Node, payload: Mapping[str, Any]) -> dict[
     `{"method": "GET", "url": "http://...", "headers": [["name", "value"], ...], "connect_to": "127.0.0.1:8080", "sni": "name",
     "alpn": "h2,http/1.1", "source": "10.0.0.1"}`; all but `url` may be absent.
     """
-    return explain(mesh, node, read_payload(payload)).to_dict()
+    return explain(mesh, node, read_payload(payload, mesh.structure.settings.domain)).to_dict()
 
 
-def read_payload(payload: Mapping[str, Any]) -> Request:
+def read_payload(payload: Mapping[str, Any], trust_domain: str = "cluster.local") -> Request:
     """The request in a body. Raises UnusableRequestError."""
     for name in ("sni", "alpn", "source"):
         if not isinstance(payload.get(name) or "", str):
@@ -38,11 +39,20 @@ def read_payload(payload: Mapping[str, Any]) -> Request:
         sni=payload.get("sni") or "",
         alpn=tuple(part.strip() for part in (payload.get("alpn") or "").split(",") if part.strip()),
         address=_caller(payload.get("source") or ""),
+        principal=_principal(payload.get("source") or "", trust_domain),
     )
 
 
+def _principal(given: str, trust_domain: str) -> str:
+    """The identity, where one is given: `NAMESPACE/SERVICEACCOUNT` or a SPIFFE id."""
+    if given.startswith("spiffe://") or "/" not in given:
+        return given if "/" in given else ""
+    namespace, _, account = given.partition("/")
+    return Identity(trust_domain=trust_domain, namespace=namespace, service_account=account).uri()
+
+
 def _caller(given: str) -> str:
-    """The caller's address, where one is given; an identity (NAMESPACE/SERVICEACCOUNT) has no bearing yet."""
+    """The caller's address, where one is given."""
     if "/" in given or not given:
         return ""
     try:

@@ -50,8 +50,6 @@ class Request:
     """The caller's IP address."""
     principal: str = ""
     """The SPIFFE id in the caller's certificate."""
-    claims: FrozenMap[str, Any] = FrozenMap()
-    """Of the caller's token, which is taken to be good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +93,8 @@ class Seen:
     """What the connection is to become."""
     refuses: str = ""
     """Why the upgrade is refused once a route is found."""
+    claims: FrozenMap[str, Any] = FrozenMap()
+    """Of the caller's token."""
     cut: bool = False
     """It is refused by closing the connection."""
 

@@ -46,7 +46,7 @@ def _taken(seen: ProxyView, entry: Entry, request: Request) -> Trace:
     routes = table(seen, chain.serve)
     if entry.wire is None:
         return connections.requests_wanted(start, routes.name)
-    trace = route(routes, entry.wire, Backends.of(seen), chain.serve.access, caller)
+    trace = route(routes, entry.wire, Backends.of(seen), chain.serve, caller)
     return replace(trace, tls=start.tls, steps=(*start.steps, *trace.steps))
 
 
@@ -60,7 +60,6 @@ def _caller(entry: Entry, chain: FilterChain, request: Request) -> Caller:
         remote=remote_address(at.source, hops, chain.serve) if isinstance(chain.serve, HttpConnections) else at.source,
         destination=at.destination,
         sni=at.sni,
-        claims=request.claims,
     )
 
 
