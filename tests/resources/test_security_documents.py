@@ -142,7 +142,7 @@ def test_an_unknown_attribute_is_named() -> None:
     [
         ("PeerAuthentication", "selector: {matchLabels: {a: b}}\nmtls: {mode: STRICT}\nportLevelMtls: {1: {}}", []),
         ("AuthorizationPolicy", "{}", []),
-        ("RequestAuthentication", "{}", ["spec"]),
+        ("RequestAuthentication", "{}", []),
     ],
 )  # fmt: skip
 def test_what_is_not_in_force(kind: str, spec: str, places: list[str]) -> None:
