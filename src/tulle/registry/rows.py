@@ -15,7 +15,7 @@ from tulle.registry.kv import Behavior, Entry, Session
 
 NODES, SERVICES, CHECKS = "catalog/nodes/", "catalog/services/", "catalog/checks/"
 KV, SESSIONS, QUERIES, SELF = "consul/kv/", "consul/sessions/", "consul/queries/", "consul/self"
-ACL = "consul/acl/"
+ACL, COORDINATES = "consul/acl/", "consul/coordinates/"
 REGISTRATIONS = "registrations/"
 PREFIXES = ("catalog/", "consul/", REGISTRATIONS)
 

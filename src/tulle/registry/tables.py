@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from tulle.model.service import Registration
 from tulle.registry import form, rows
 from tulle.registry.catalog import Check, CheckKey, Kept, Node, NodeName, Service, ServiceKey
+from tulle.registry.coordinates import Coordinate
 from tulle.registry.kv import Entry, Session
 from tulle.registry.port import Changes, Row
 from tulle.registry.runs import check_of_run, service_of_run
@@ -41,6 +42,9 @@ class Tables:
         """By kind and id."""
         self.acl_changes = 0
         """How often anything in `acl` has changed."""
+        self.coordinates: dict[NodeName, Kept[Coordinate]] = {}
+        self.moves = 0
+        """How often anything in `coordinates` has changed."""
         self.self_id = ""
         """UUID of this agent's node; empty before it was ever chosen."""
         self.services_of_node: dict[NodeName, set[str]] = {}
@@ -114,6 +118,7 @@ class Tables:
             *(rows.check_key(*key) for key, kept in self.checks.items() if not self._is_of_run(kept.value)),
             *(rows.REGISTRATIONS + quote(identifier, safe="") for identifier in self.runs),
             *(rows.QUERIES + identifier for identifier in self.queries),
+            *(rows.COORDINATES + quote(node, safe="") for node in self.coordinates),
             *(f"{rows.ACL}{kind}/{identifier}" for kind, papers in self.acl.items() for identifier in papers),
         ]
         return [(key, None) for key in held if key not in told]
@@ -133,6 +138,8 @@ class Tables:
             return self._take_session(key[len(rows.SESSIONS) :], _kept(row))
         if key.startswith(rows.QUERIES):
             return self._take_query(key[len(rows.QUERIES) :], row)
+        if key.startswith(rows.COORDINATES):
+            return self._take_coordinate(unquote(key[len(rows.COORDINATES) :]), row)
         if key.startswith(rows.ACL):
             return self._take_acl(*rows.acl_names(key), row)
         if key.startswith(rows.REGISTRATIONS):
@@ -213,6 +220,12 @@ class Tables:
         kept = Kept(value=json.loads(row.value), created=row.created, modified=row.revision) if row else None
         _put(self.queries, identifier, kept)
         yield from (("queries",), ("query", identifier))
+
+    def _take_coordinate(self, node: NodeName, row: Row | None) -> Iterable[Topic]:
+        kept = Kept(value=Coordinate.of(json.loads(row.value)), created=row.created, modified=row.revision) if row else None
+        _put(self.coordinates, node, kept)
+        self.moves += 1
+        yield ("coordinates",)
 
     def _take_acl(self, kind: str, identifier: str, row: Row | None) -> Iterable[Topic]:
         kept = Kept(value=json.loads(row.value), created=row.created, modified=row.revision) if row else None

@@ -134,6 +134,8 @@ def leave_node(tables: Tables, name: str) -> list[Write]:
         check = tables.checks[name, identifier]
         if (name, check.value.service_id) not in tables.services:
             writes += [("delete", rows.key_of(check.value), b"", check.modified)]
+    if placed := tables.coordinates.get(name):
+        writes.append(("delete", rows.COORDINATES + quote(name, safe=""), b"", placed.modified))
     for session in sorted(tables.sessions):
         if tables.sessions[session].value.node == name:
             writes += end_session(tables, session)

@@ -19,6 +19,7 @@ from tulle.registry.transitions import Entering, Refused
 from tulle.server.consul import entering, shapes
 from tulle.server.consul.app import Handler, Route
 from tulle.server.consul.filters import AGENT_SERVICE, HEALTH_CHECK, test_of
+from tulle.server.consul.near import placed
 from tulle.server.consul.place import Place
 from tulle.server.consul.wire import DONE, Ask, Found, Reply
 
@@ -85,7 +86,7 @@ class AgentApi:
         answer = {
             "Config": config,
             "DebugConfig": {},
-            "Coord": self._place.coordinate(node.name),
+            "Coord": placed(self._tables)[node.name].document(),
             "Member": self._member(node.name),
             "Stats": {"consul": {"leader": "true", "leader_addr": self._place.leader, "server": "true"}},
             "Meta": dict(node.meta),

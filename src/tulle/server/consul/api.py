@@ -19,20 +19,27 @@ from tulle.server.consul.config.entries import ConfigApi
 from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.config.intentions import IntentionApi
 from tulle.server.consul.connect import ConnectApi, Signs
+from tulle.server.consul.coordinates import CoordinateApi
 from tulle.server.consul.events import EventApi
 from tulle.server.consul.kv import KvApi, SessionApi
+from tulle.server.consul.operating import OperatingApi
 from tulle.server.consul.place import Place
 from tulle.server.consul.queries import QueryApi
+from tulle.server.consul.txn import TxnApi
 from tulle.server.consul.wire import Ask, Reply
 
 
 def consul_app(registry: Registry, place: Place, held: HeldEntries, authority: Signs | None = None) -> ConsulApp:
     """The API of one place. What is not there answers 404. Without an `authority` nobody gets certificates."""
+    authorities = _authorities(registry, place)
     intentions = IntentionApi(held, registry, allow=place.acl != "deny")
     parts = (
         AgentApi(registry, place),
         CatalogApi(registry, place),
         KvApi(registry),
+        TxnApi(registry, place),
+        CoordinateApi(registry, place),
+        OperatingApi(registry, place, authorities),
         SessionApi(registry, place),
         EventApi(registry),
         QueryApi(registry, place),
@@ -41,7 +48,6 @@ def consul_app(registry: Registry, place: Place, held: HeldEntries, authority: S
         ConnectApi(registry, place, intentions, authority),
         ChainApi(held, place),
     )
-    authorities = _authorities(registry, place)
     routes = [route for part in parts for route in part.routes()]
     routes += _access(registry, authorities) if authorities else _no_access()
     return ConsulApp(registry, routes, place.wan, authorities)

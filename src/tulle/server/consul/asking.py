@@ -14,6 +14,7 @@ from tulle.registry.catalog import Kept
 from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
 from tulle.server.consul import shapes
+from tulle.server.consul.near import by_distance
 from tulle.server.consul.place import Place
 
 Query = dict[str, Any]
@@ -42,8 +43,8 @@ class Asking:
             raise Refused(404, "Query not found")
         return _filled(shown(max(templates, key=lambda kept: len(kept.value["Name"]))), name)
 
-    async def execute(self, name: str, limit: int = 0) -> dict[str, Any]:
-        """The answer to a query. Raises Refused(404)."""
+    async def execute(self, name: str, limit: int = 0, near: str = "") -> dict[str, Any]:
+        """The answer to a query; `near` goes before what the query itself says. Raises Refused(404)."""
         query = self.found(name)
         asked = query["Service"]
         datacenter, nodes, failovers = self._place.datacenter, self._here(asked), 0
@@ -53,6 +54,8 @@ class Asking:
                 datacenter = other
                 break
         self._registry.dice.shuffle(nodes)
+        if near := near or asked["Near"]:
+            nodes = by_distance(nodes, lambda entry: str(entry["Node"]["Node"]), near, self._registry.tables)
         nodes = nodes[:limit] if limit else nodes
         return {"Service": asked["Service"], "Nodes": nodes, "DNS": query["DNS"], "Datacenter": datacenter, "Failovers": failovers}
 

@@ -46,9 +46,6 @@ class CatalogApi:
             "health/state/": self.health_state,
             "status/leader": self.leader,
             "status/peers": self.peers,
-            "coordinate/datacenters": self.coordinate_datacenters,
-            "coordinate/nodes": self.coordinate_nodes,
-            "coordinate/node/": self.coordinate_node,
         }
         put: dict[str, Handler] = {"catalog/register": self.register, "catalog/deregister": self.deregister}
         return [
@@ -82,7 +79,7 @@ class CatalogApi:
         service = entering.service(given, name) if given else None
         one = body.part("Check")
         items = [*([one] if one else []), *body.parts("Checks")]
-        checks = tuple(_external_check(item, name, service) for item in items)
+        checks = tuple(external_check(item, name, service) for item in items)
         here = Entering(node=node, keep_node=skip, service=service, checks=checks)
         await self._registry.change(lambda tables: transitions.enter(tables, _with_own_id(tables, here)))
         return TRUE_REPLY
@@ -256,31 +253,13 @@ class CatalogApi:
 
         return Found(topics=topics, look=look)
 
-    # === status and coordinates
+    # === status
 
     def leader(self, _: Ask) -> Reply:
         return Reply(value=self._place.leader)
 
     def peers(self, _: Ask) -> Reply:
         return Reply(value=[self._place.leader])
-
-    def coordinate_datacenters(self, _: Ask) -> Reply:
-        own = self._place.coordinate(f"{self._registry.node.name}.{self._place.datacenter}")
-        return Reply(value=[{"Datacenter": self._place.datacenter, "AreaID": "wan", "Coordinates": [own]}])
-
-    def coordinate_nodes(self, _: Ask) -> Found:
-        def look() -> Reply:
-            return Reply(value=[self._place.coordinate(self._registry.node.name)])
-
-        return Found(topics=(("nodes",),), look=look)
-
-    def coordinate_node(self, ask: Ask) -> Found:
-        def look() -> Reply:
-            if ask.rest != self._registry.node.name:
-                return Reply(status=404, body=b"")
-            return Reply(value=[self._place.coordinate(ask.rest)])
-
-        return Found(topics=(("node", ask.rest),), look=look)
 
 
 def _service_topics(ask: Ask) -> tuple[Topic, ...]:
@@ -307,7 +286,7 @@ def _leave_check(tables: Tables, node: str, identifier: str) -> list[Write]:
     return transitions.leave_check(tables, kept.value) if kept else []
 
 
-def _external_check(body: Body, node: str, service: Service | None) -> Check:
+def external_check(body: Body, node: str, service: Service | None) -> Check:
     """A check that somebody else runs: this agent only keeps what it is told."""
     identifier, name = body.text("CheckID"), body.text("Name")
     if not identifier and not name:

@@ -1,9 +1,8 @@
-"""`/v1/kv`, `/v1/session` and `/v1/txn`: values, the locks on them, and several operations as one."""
+"""`/v1/kv` and `/v1/session`: values, and the locks on them."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -12,18 +11,16 @@ from tulle.model.service import Health
 from tulle.registry import durations, rows, transitions
 from tulle.registry.catalog import Kept
 from tulle.registry.kv import LOCK_DELAY, LOCK_DELAY_LIMIT, TTL_LEAST, TTL_MOST, VALUE_LIMIT, Behavior, Entry, Session
-from tulle.registry.locking import READING, Failed, KeyOp, Keys
+from tulle.registry.locking import Failed, KeyOp, Keys
 from tulle.registry.port import Write
 from tulle.registry.registry import Registry
 from tulle.registry.tables import Tables
 from tulle.registry.transitions import Refused
 from tulle.server.consul.app import Route
-from tulle.server.consul.body import BadBodyError, Body
+from tulle.server.consul.body import Body
 from tulle.server.consul.place import Place
 from tulle.server.consul.wire import TRUE_REPLY, Ask, Found, Reply
 
-OPERATIONS = 128
-"""Of one transaction."""
 _RAW = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
 
 
@@ -36,7 +33,6 @@ class KvApi:
             Route(method="GET", path="/v1/kv/", handler=self.get),
             Route(method="PUT", path="/v1/kv/", handler=self.put),
             Route(method="DELETE", path="/v1/kv/", handler=self.delete),
-            Route(method="PUT", path="/v1/txn", handler=self.transact),
         ]
 
     # === reading
@@ -121,38 +117,6 @@ class KvApi:
         await self._registry.change(decide)
         return done
 
-    # === transactions
-
-    async def transact(self, ask: Ask) -> Reply:
-        ops = _operations(ask.document())
-        results: list[tuple[KeyOp, Kept[Entry]]] = []
-        errors: list[dict[str, Any]] = []
-
-        def decide(tables: Tables) -> Sequence[Write]:
-            keys = Keys(tables, self._registry.delayed)
-            results.clear()
-            errors.clear()
-            for number, op in enumerate(ops):
-                try:
-                    results.extend((op, kept) for kept in keys.do(op))
-                except Failed as failed:
-                    errors.append({"OpIndex": number, "What": str(failed)})
-                except Refused as refused:
-                    errors.append({"OpIndex": number, "What": refused.message})
-            return [] if errors else keys.writes()
-
-        await self._registry.change(decide)
-        if errors:
-            return Reply(status=409, value={"Results": None, "Errors": errors})
-        headers = {"x-consul-lastcontact": "0", "x-consul-knownleader": "true"} if all(op.verb in READING for op in ops) else {}
-        return Reply(value={"Results": [{"KV": self._result(op, kept)} for op, kept in results], "Errors": None}, headers=headers)
-
-    def _result(self, op: KeyOp, kept: Kept[Entry]) -> dict[str, Any]:
-        now = self._registry.tables.kv.get(kept.value.key)
-        if op.verb.startswith("get"):
-            return shown(kept)
-        return {**shown(now if now and now.value == kept.value else kept), "Value": None}
-
 
 def shown(kept: Kept[Entry]) -> dict[str, Any]:
     e = kept.value
@@ -176,36 +140,6 @@ def _cut(keys: list[str], prefix: str, separator: str) -> list[str]:
         at = key.find(separator, len(prefix))
         found[key if at < 0 else key[: at + len(separator)]] = True
     return list(found)
-
-
-def _operations(document: object) -> list[KeyOp]:
-    """Raises Refused."""
-    if not isinstance(document, list):
-        raise BadBodyError("the body must be a list of operations")
-    if len(document) > OPERATIONS:
-        raise Refused(413, f"Transaction contains too many operations ({len(document)} > {OPERATIONS})")
-    return [_operation(Body(item, "operation")) for item in document]
-
-
-def _operation(body: Body) -> KeyOp:
-    given = body.part("KV")
-    if given is None:
-        raise Refused(400, "a transaction can hold operations on KV only")
-    value = given.text("Value")
-    try:
-        data = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadBodyError("Value is not base64") from None
-    if len(data) > VALUE_LIMIT:
-        raise Refused(413, f"Value for key {given.text('Key')[:64]!r} is too large ({len(data)} > {VALUE_LIMIT} bytes)")
-    most = (1 << 64) - 1
-    flags, index = given.number("Flags", most=most), given.number("Index", most=most)
-    if flags < 0 or index < 0:
-        raise BadBodyError("Flags and Index must not be negative")
-    verb, key = given.text("Verb"), given.text("Key")
-    if not key and not verb.endswith("-tree"):
-        raise Refused(400, "Missing key name")
-    return KeyOp(verb=verb, key=key, value=data, flags=flags, index=index, session=given.text("Session"))
 
 
 class SessionApi:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tulle.server.consul.wan import NO_WAN, Wan
 
@@ -28,8 +27,3 @@ class Place:
     """The other datacenters."""
     reload: Callable[[], Awaitable[object]] = nothing
     """Reads this agent's definition files anew."""
-
-    def coordinate(self, node: str) -> dict[str, Any]:
-        """Where a node lies in the network. All nodes of one place lie together."""
-        vector = {"Vec": [0.0] * 8, "Error": 1.5, "Adjustment": 0.0, "Height": 1e-05}
-        return {"Node": node, "Segment": "", "Coord": vector}

@@ -62,7 +62,7 @@ class QueryApi:
     async def one(self, ask: Ask) -> Found | Reply:
         name, _, verb = ask.rest.rpartition("/")
         if name and verb == "execute":
-            answer = await self._asking.execute(name, ask.number("limit") or 0)
+            answer = await self._asking.execute(name, ask.number("limit") or 0, ask.get("near"))
             return Reply(value=answer, headers={"x-consul-knownleader": "true", "x-consul-lastcontact": "0"})
         if name and verb == "explain":
             return Reply(value={"Query": self._asking.found(name)})

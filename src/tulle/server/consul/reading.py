@@ -10,6 +10,7 @@ from functools import partial
 from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
 from tulle.server.consul.acl.visible import visible
+from tulle.server.consul.near import nearest
 from tulle.server.consul.wire import Ask, Blocking, Found, Reply, text
 from tulle.server.quick import Answer, Question
 
@@ -58,16 +59,23 @@ class Reading(Question):
         self._answers = answers
         self._found = found
         self._show = partial(visible, path, ask)
+        self._near = partial(nearest, path, ask, registry.tables)
         self._admitted = admitted
         self._indent = ask.indent
         self._blocking = Blocking.of(ask)
         asked = tuple((name, values) for name, values in ask.query.items() if name not in _NOT_IN_KEY)
-        self._key = (path, ask.rest, None if ask.authority.is_free else ask.authority, asked)
+        self._asks_near = ask.has("near")
+        self._moved = self._moves()
+        self._key = (path, ask.rest, None if ask.authority.is_free else ask.authority, asked, self._moved)
         self._decided_at = self._index()
         self._lines = (0, b"")
 
     def stands(self) -> bool:
-        return self._index() == self._decided_at and self._admitted()
+        return self._index() == self._decided_at and self._moves() == self._moved and self._admitted()
+
+    def _moves(self) -> int:
+        """What nearness depends on, and nothing else does."""
+        return self._registry.tables.moves if self._asks_near else 0
 
     def has_news(self) -> bool:
         """Also once nothing can change any more."""
@@ -93,7 +101,7 @@ class Reading(Question):
 
     def _look(self) -> Reply:
         try:
-            return self._show(self._found.look())
+            return self._show(self._near(self._found.look()))
         except Refused as refused:
             return text(refused.status, refused.message)
 
