@@ -36,12 +36,14 @@ ROUTER = {
 
 def test_an_entry_is_put_read_listed_and_deleted(consul: Consul) -> None:
     assert consul.put("/v1/config", ROUTER).json is True
+    assert consul.put("/v1/config", ROUTER).json is True
     read = consul.get("/v1/config/service-router/web")
     destination = {"Service": "admin", "RequestTimeout": "5s", "NumRetries": 3, "RequestHeaders": {"Add": {"x-By": "r"}}}
     expected = {**ROUTER, "Routes": [{"Match": ROUTER["Routes"][0]["Match"], "Destination": destination}]}  # type: ignore[index]
     assert {k: v for k, v in read.json.items() if k not in ("CreateIndex", "ModifyIndex")} == expected
     assert read.json["ModifyIndex"] == read.index > 0
     assert [e["Name"] for e in consul.get("/v1/config/service-router").json] == ["web"]
+    assert consul.ask("DELETE", "/v1/config/service-router/web").json == {}
     assert consul.ask("DELETE", "/v1/config/service-router/web").json == {}
     gone = consul.get("/v1/config/service-router/web")
     assert (gone.status, gone.text) == (404, 'Config entry not found for "service-router" / "web"')

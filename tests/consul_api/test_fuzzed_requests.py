@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from support.consul import NODE, Consul, running_consul
-from tulle.server.consul.api import consul_app
 from tulle.server.consul.app import BODY_LIMIT
-from tulle.server.consul.place import Place
 
 SECRET = "5ec2e700-0000-4000-8000-000000000001"
 ROUNDS = 40
@@ -105,8 +103,7 @@ def consul(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def endpoints(consul: Consul) -> list[tuple[str, str]]:
     """What is there, as the server itself knows it."""
-    app = consul_app(consul.registry, Place(datacenter="dc1", leader="127.0.0.1:8300", acl="allow"))
-    return sorted({(method, path) for path, methods in app._routes.items() for method in methods})
+    return sorted({(method, path) for path, methods in consul.app._routes.items() for method in methods})
 
 
 class Dice:

@@ -22,6 +22,7 @@ from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
 from tulle.server.checks_api import ChecksApi
 from tulle.server.consul.api import consul_app
+from tulle.server.consul.app import ConsulApp
 from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.place import Place
 from tulle.server.consul.wan import NO_WAN, Wan
@@ -64,6 +65,7 @@ class Consul:
     registrations: Registrations
     loop: asyncio.AbstractEventLoop
     store: Store
+    app: ConsulApp
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Sends a body of bytes as it is, any other as JSON."""
@@ -106,7 +108,7 @@ def running_consul(
     listener = listen(Address(host="127.0.0.1", port=0))
     loop = asyncio.new_event_loop()
     stop, started = asyncio.Event(), threading.Event()
-    held: list[tuple[Registry, Registrations, Store]] = []
+    held: list[tuple[Registry, Registrations, Store, ConsulApp]] = []
     failed: list[BaseException] = []
 
     async def run() -> None:
@@ -123,7 +125,7 @@ def running_consul(
             parts = {"consul": consul_app(registry, place, entries, authority), "more": ChecksApi(registry).routes()}
             app = application(documents, registrations, QuietMesh(), loopback=True, **parts)
             serving = group.create_task(serve(app, listener))
-            held.append((registry, registrations, store))
+            held.append((registry, registrations, store, parts["consul"]))
             started.set()
             await stop.wait()
             registry.close()
@@ -144,7 +146,9 @@ def running_consul(
     started.wait(30)
     try:
         if held:
-            yield Consul(port=listener.getsockname()[1], registry=held[0][0], registrations=held[0][1], loop=loop, store=held[0][2])
+            registry, registrations, store, app = held[0]
+            port = listener.getsockname()[1]
+            yield Consul(port=port, registry=registry, registrations=registrations, loop=loop, store=store, app=app)
     finally:
         if held and thread.is_alive():
             loop.call_soon_threadsafe(stop.set)

@@ -14,7 +14,7 @@ from tulle.resources import consul
 from tulle.resources.consul import api_name
 from tulle.resources.kinds import Kind, kind_of
 from tulle.resources.spec import Spec
-from tulle.store.document import File, Update
+from tulle.store.document import File, Outcome, Update
 from tulle.store.documents import Documents
 from tulle.store.port import ConflictError
 
@@ -75,12 +75,13 @@ class HeldEntries:
         if report.violations:
             said = "; ".join(f"{v.field.removeprefix('spec.')}: {v.message}" if v.field else v.message for v in report.violations)
             raise Refused(400, f"Bad Request: invalid {kind} {name!r}: {said}")
-        await self._reached(report.revision)
+        await self._reached(max((result.revision for result in report.results), default=0))
         return True
 
     async def delete(self, kind: str, name: str) -> None:
         report = await self._documents.delete([_key(kind, name)])
-        await self._reached(report.revision)
+        if any(result.outcome is Outcome.DELETED for result in report.results):
+            await self._reached(report.revision)
 
     async def _reached(self, revision: int) -> None:
         """Whoever has had an answer reads what it wrote."""
