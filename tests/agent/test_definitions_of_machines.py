@@ -28,9 +28,8 @@ def test_services_and_checks_of_another_machine(tmp_path: Path) -> None:
         definitions.mkdir()
         (tmp_path / "code").write_text("0")
         alias = {"id": "as-web", "alias_service": "web"}
-        write(
-            definitions, {"name": "web", "port": 1, "tags": ["v1"], "meta": {"a": "b"}, "checks": [SCRIPT]}, {"name": "b", "check": alias}
-        )
+        web = {"name": "web", "port": 1, "tags": ["v1"], "meta": {"a": "b"}, "checks": [SCRIPT]}
+        write(definitions, web, {"name": "b", "check": alias})
         words = ("agent", "--config-dir", str(definitions), "--node", "m1", "--address", "127.0.0.7")
         scripts = place.environment | {"TULLE_ENABLE_LOCAL_SCRIPT_CHECKS": "true"}
         async with running(place, "control"):

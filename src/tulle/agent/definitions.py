@@ -101,8 +101,10 @@ class RemoteCatalog:
         """Seconds until it is to be told again."""
         try:
             for service in list(self._services.values()):
-                await self._put("register", {"Service": _service(service)}, self._tokens.get(service.id, ""))
-            for check in list(self._checks.values()):
+                # With its checks, so that it is never given out before they have spoken.
+                own = [_check(check) for check in self._checks.values() if check.service_id == service.id]
+                await self._put("register", {"Service": _service(service), "Checks": own}, self._tokens.get(service.id, ""))
+            for check in [check for check in self._checks.values() if not check.service_id]:
                 await self._tell(check)
             if not self._keep_others:
                 await self._clear()
