@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from support.certificates import Ca, Pair, tls_secret
 from support.compiled import built, gateway, warnings
 from support.http3_client import http3
 from support.led_mesh import LedMesh, led_mesh
-from support.running import free_port
+from support.running import Place, free_port, running
 from support.tls_client import asked, context, program
 from tulle.compile import view
 from tulle.model.proxy import Listener
@@ -310,3 +311,58 @@ def test_over_tcp_all_is_as_before() -> None:
         assert (answer.status, answer.serial) == (200, SHOP.serial)
 
     run(documents(port), check)
+
+
+DENY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-posts, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  action: DENY
+  rules: [{to: [{operation: {methods: [POST]}}]}]
+"""
+
+
+@envoy
+def test_who_may_call_is_the_same(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def check(_mesh: LedMesh) -> None:
+        async with http3(port, "shop.example.com", ca=CA.write(tmp_path)) as client:
+            assert (await client.ask("shop.example.com", "/here")).status == 200
+            denied = await client.ask("shop.example.com", "/here", method="POST")
+            assert (denied.status, denied.body) == (403, b"RBAC: access denied")
+
+    run(documents(port) + DENY, check)
+
+
+MESH = """
+apiVersion: tulle.dev/v1
+kind: Mesh
+metadata: {name: shop}
+spec:
+  workloads:
+  - {service: far, ports: [{port: 80}], command: ["PYTHON", -m, tulle.demo.apps.echo]}
+---
+"""
+
+
+@envoy
+def test_a_gateway_with_several_threads(tmp_path: Path) -> None:
+    """Datagrams of a connection always come to the thread that has it."""
+    place, port, ca = Place(folder=tmp_path), free_port(), CA.write(tmp_path)
+    place.write("mesh.yaml", MESH.replace("PYTHON", sys.executable) + documents(port))
+
+    async def one() -> None:
+        async with http3(port, "shop.example.com", ca=ca) as client:
+            answers = [await client.ask("shop.example.com", f"/here/{n}") for n in range(3)]
+            assert [a.status for a in answers] == [200] * 3
+
+    async def whole() -> None:
+        async with running(place, "up", "mesh.yaml", "--concurrency", "3"):
+            await place.until("/api/v1/services", lambda a: any(s["healthy"] for s in a["services"]))
+            await place.until("/api/v1/proxies", lambda a: len(a["proxies"]) == 2 and all(p["current"] for p in a["proxies"]))
+            await asyncio.gather(*(one() for _ in range(20)))
+
+    asyncio.run(whole())
