@@ -21,10 +21,11 @@ from support.carried import at
 from support.certificates import Ca, Pair, tls_secret
 from support.compiled import gateway
 from support.generated_edges import BYTES, CERTIFICATES, HTTP, SECURE, Call, Edges
+from support.http3_client import http3
 from support.led_mesh import LedMesh, led_mesh
 from support.raw_http import upstreams
 from support.running import free_port
-from tulle.compile.explain import Request, Trace, explain
+from tulle.compile.explain import Request, Trace, UnusableRequestError, explain
 from tulle.model.service import Protocol
 
 CALLS = int(os.environ.get("TULLE_CONNECTIONS", "400"))
@@ -32,6 +33,7 @@ SEED = int(os.environ.get("TULLE_SEED", "20260101"))
 PORTS = 15
 CA = Ca()
 OWN = {name: CA.issue(f"{name}.test") for name in (*CERTIFICATES, *SECURE)}
+QUIC = ("h3",)
 TLS_ALERT = b"\x15\x03"
 """What TLS says to those who do not speak it, before it closes."""
 
@@ -83,8 +85,20 @@ def _client(alpn: tuple[str, ...]) -> ssl.SSLContext:
     return context
 
 
+async def by_quic(call: Call) -> Seen:
+    try:
+        async with http3(call.port, call.sni, patience=1) as client:
+            answer = await client.ask(call.host)
+            status = f"HTTP/1.1 {answer.status}" + (f" {answer.get('location')}" if answer.get("location") else "")
+            return Seen(answer.get("x-cluster") or status, client.serial, "h3")
+    except (OSError, TimeoutError):
+        return Seen("")
+
+
 async def made(call: Call) -> Seen:
     """What comes of a call. HTTP/2 is agreed upon, but not spoken."""
+    if call.alpn == QUIC:
+        return await by_quic(call)
     tls = {"ssl": _client(call.alpn), "server_hostname": call.sni, "ssl_handshake_timeout": 10} if call.tls else {}
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", call.port, **tls)
@@ -158,25 +172,36 @@ async def differences(seed: int, folder: Path) -> tuple[list[str], Counter[str]]
         names = {f"127.0.0.1:{port}": name for name, port in ports.items()}
         async with led_mesh(gateway(), text, *places) as mesh:
             assert mesh.rejections == []
-            for _ in range(CALLS):
-                call = edges.call()
+
+            async def one(call: Call) -> None:
                 trace = _explained(mesh, call)
                 seen, wanted = await made(call), expected(trace, call, names)
-                kinds[seen.said or "closed"] += 1
+                kinds["h3" if seen.alpn == "h3" else seen.said or "closed"] += 1
                 if seen not in wanted:
                     found.append(f"{call}: {seen}, explained as {wanted} ({trace.filter_chain})")
+
+            calls = [edges.call() for _ in range(CALLS)]
+            for call in calls:
+                if call.alpn != QUIC:
+                    await one(call)
+            # Side by side: who is refused over QUIC hears nothing, and waits.
+            await asyncio.gather(*(one(call) for call in calls if call.alpn == QUIC))
     return found, kinds
 
 
 def _explained(mesh: LedMesh, call: Call) -> Trace:
     assert mesh.node
     request = Request(url=call.url, connect_to=("127.0.0.1", call.port), sni=call.sni, alpn=call.alpn, headers=(("host", call.host),))
-    return explain(mesh.built.mesh, mesh.node, request)
+    try:
+        return explain(mesh.built.mesh, mesh.node, request)
+    except UnusableRequestError:
+        assert call.alpn == QUIC, "every port is served over TCP"
+        return Trace(closed="nobody takes HTTP/3 there")
 
 
 def test_connections_are_explained_as_envoy_acts(tmp_path: Path) -> None:
     found, kinds = asyncio.run(differences(SEED, tmp_path))
     print(f"seed {SEED}: {dict(kinds)}")
     assert not found, f"seed {SEED}: {len(found)} of {CALLS} differ:\n" + "\n".join(found[:25])
-    groups = (("closed",), ("HTTP/1.1 404",), ("h2",), HTTP, BYTES, SECURE, tuple(k for k in kinds if "301" in k))
+    groups = (("closed",), ("HTTP/1.1 404",), ("h2",), ("h3",), HTTP, BYTES, SECURE, tuple(k for k in kinds if "301" in k))
     assert min(sum(kinds[name] for name in group) for group in groups) > CALLS / 200, f"the generator is lopsided: {kinds}"

@@ -37,6 +37,7 @@ class Edges:
 
     def __init__(self, seed: int, ports: list[int]) -> None:
         self._random = Random(seed)
+        self._quic = Random(seed)
         self._ports = ports
         self._count = 0
 
@@ -55,7 +56,7 @@ class Edges:
         ended = f", tls: {{mode: SIMPLE, credentialName: {self._random.choice(CERTIFICATES)}}}"
         kind = self._random.choice(("https", "https", "tls", "pass"))
         if kind == "https":
-            return self._edge(port, "HTTPS", host, ended, "http", self._web())
+            return self._edge(port, "HTTPS", host, ended, "http", self._web(), http3=self._quic.random() < 0.8)
         if kind == "tls":
             return self._edge(port, "TLS", host, ended, "tcp", self._shares(BYTES))
         match = f'match: [{{port: {port}, sniHosts: ["{host}"]}}], '
@@ -74,13 +75,14 @@ class Edges:
         shares = (f"{{destination: {{host: {name}}}, weight: {weight}}}" for name, weight in zip(services, weights, strict=True))
         return f"route: [{', '.join(shares)}]"
 
-    def _edge(self, port: int, protocol: str, host: str, tls: str, kind: str, rule: str) -> str:
+    def _edge(self, port: int, protocol: str, host: str, tls: str, kind: str, rule: str, *, http3: bool = False) -> str:
         self._count += 1
         name = f"edge-{self._count}"
+        annotations = ', annotations: {tulle.dev/http3: "true"}' if http3 else ""
         return f"""---
 apiVersion: networking.istio.io/v1
 kind: Gateway
-metadata: {{name: {name}}}
+metadata: {{name: {name}{annotations}}}
 spec:
   selector: {{istio: ingressgateway}}
   servers: [{{port: {{number: {port}, name: {name}, protocol: {protocol}}}, bind: 127.0.0.1, hosts: ["{host}"]{tls}}}]
@@ -104,4 +106,6 @@ spec: {{hosts: ["{host}"], gateways: [{name}], {kind}: [{{{rule}}}]}}
         elif not sni:
             host = "127.0.0.1"
         alpn = self._random.choice(OFFERED) if scheme == "https" else ("other",) if scheme == "tls" and self._random.random() < 0.5 else ()
+        if scheme == "https" and self._quic.random() < 0.25:
+            alpn = ("h3",)
         return Call(url=f"{scheme}://{host}:{port}", port=port, sni=sni, alpn=alpn, host=f"{host}:{port}")
