@@ -185,6 +185,32 @@ SCENES = {
         GET http://a.example/port => 404
         """,
     ),
+    "hosts of a route that belong to another listener are not served by its own": (
+        EDGE.replace(
+            "[{name: web, port: 80, protocol: HTTP}]",
+            "[{name: any, port: 80, protocol: HTTP}, {name: wide, port: 80, protocol: HTTP, hostname: '*.example'},"
+            " {name: deep, port: 80, protocol: HTTP, hostname: '*.deep.example'},"
+            " {name: one, port: 80, protocol: HTTP, hostname: one.deep.example}]",
+        )
+        + "".join(
+            route(
+                "hostnames: [bar.test, '*.example', '*.deep.example', one.deep.example]\n" + rules(rule(prefix(f"/{name}"), backend)),
+                name=name,
+                parent=f"{{name: edge, sectionName: {name}}}",
+            )
+            for name, backend in (("any", "a"), ("wide", "b"), ("deep", "c"), ("one", "d"))
+        ),
+        "\n".join(
+            f"GET http://{host}/{path} => {backend if host == own else 404}"
+            for own, path, backend in (
+                ("bar.test", "any", "a"),
+                ("bar.example", "wide", "b"),
+                ("bar.deep.example", "deep", "c"),
+                ("one.deep.example", "one", "d"),
+            )
+            for host in ("bar.test", "bar.example", "bar.deep.example", "one.deep.example")
+        ),
+    ),
     "of equal rules the older route's goes first, then the first of its own": (
         EDGE
         + route(rules(rule(prefix("/same"), "a"), rule(prefix("/same"), "b")), name="z-older")

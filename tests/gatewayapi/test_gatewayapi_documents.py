@@ -315,8 +315,8 @@ def test_what_is_not_in_force_is_said(kind: str, spec: str, said: list[str]) -> 
 @pytest.mark.parametrize(
     ("kind", "versions"),
     [
-        ("Gateway", ("v1", "v1beta1")),
-        ("HTTPRoute", ("v1", "v1beta1")),
+        ("Gateway", ("v1", "v1beta1", "v1alpha2")),
+        ("HTTPRoute", ("v1", "v1beta1", "v1alpha2")),
         ("GRPCRoute", ("v1", "v1alpha2")),
         ("TLSRoute", ("v1", "v1alpha3", "v1alpha2")),
         ("ReferenceGrant", ("v1", "v1beta1")),

@@ -284,10 +284,11 @@ def test_listeners_that_cannot_be_told_apart_are_all_left_out() -> None:
         "h": "True ProtocolConflict",
         "t": "True ProtocolConflict",
         "u": "False NoConflicts",
-        "p": "True HostnameConflict",
-        "s": "True HostnameConflict",
+        "p": "True ProtocolConflict",
+        "s": "True ProtocolConflict",
         "o": "False NoConflicts",
     }
+    assert condition(listeners(CONFLICTS)["h"]["conditions"], "Accepted") == "False Invalid"
     assert top(CONFLICTS, "edge") == "True ListenersNotValid"
     assert top(gateway("[{name: w, port: 80, protocol: x/y}]"), "edge") == "False ListenersNotValid"
 

@@ -70,7 +70,7 @@ class Kind:
 _ISTIO = "networking.istio.io"
 _VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _GATEWAY, _GATEWAY_X = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io"
-_NOW = ("v1", "v1beta1")
+_NOW = ("v1", "v1beta1", "v1alpha2")
 _SECURITY = "security.istio.io"
 _CONSUL = "consul.hashicorp.com"
 

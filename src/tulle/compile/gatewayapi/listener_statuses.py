@@ -30,7 +30,7 @@ def references(scope: Scope, index: Index, section: Section) -> Verdict:
 
 def accepted(scope: Scope, index: Index, section: Section) -> Verdict:
     """Why a listener is not accepted."""
-    own = section.refused if section.refused[0] else section.conflict
+    own = section.refused if section.refused[0] or not section.conflict[0] else ("Invalid", section.conflict[1])
     tls = listener_tls.ended(section, index.documents)
     if own[0] or tls is None or not listener_tls.lets_nobody_in(tls, keyring(scope)):
         return own

@@ -183,4 +183,5 @@ def _conflicts(section: Section, others: Iterable[Section]) -> Iterator[Verdict]
         if one != two:
             yield "ProtocolConflict", f"port {mine.port} is for {theirs.protocol} in listener {theirs.name}"
         elif mine.hostname == theirs.hostname:
-            yield "HostnameConflict", f"listener {theirs.name} has port {mine.port} and hostname {section.hostname}, too"
+            reason = "HostnameConflict" if mine.protocol == theirs.protocol else "ProtocolConflict"
+            yield reason, f"listener {theirs.name} has port {mine.port} and hostname {section.hostname}, too"
