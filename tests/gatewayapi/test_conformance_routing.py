@@ -211,6 +211,26 @@ SCENES = {
             for host in ("bar.test", "bar.example", "bar.deep.example", "one.deep.example")
         ),
     ),
+    "of routes for one host the one that names it most closely goes first, however old": (
+        EDGE.replace(
+            "[{name: web, port: 80, protocol: HTTP}]",
+            "[{name: one, port: 80, protocol: HTTP, hostname: one.deep.example},"
+            " {name: deep, port: 80, protocol: HTTP, hostname: '*.deep.example'}]",
+        )
+        + route(rules(rule(prefix("/"), "a"), rule(prefix("/a"), "a")), name="none")
+        + route("hostnames: ['*.example']\n" + rules(rule(prefix("/b"), "b")), name="wide")
+        + route("hostnames: ['*.deep.example']\n" + rules(rule(prefix("/b"), "c"), rule(prefix("/c"), "c")), name="deep")
+        + route("hostnames: [one.deep.example]\n" + rules(rule(prefix("/c"), "d")), name="exact"),
+        """
+        GET http://one.deep.example/c => d
+        GET http://one.deep.example/b => c
+        GET http://one.deep.example/a => a
+        GET http://one.deep.example/ => a
+        GET http://two.deep.example/c => c
+        GET http://two.deep.example/b => c
+        GET http://two.deep.example/ => a
+        """,
+    ),
     "of equal rules the older route's goes first, then the first of its own": (
         EDGE
         + route(rules(rule(prefix("/same"), "a"), rule(prefix("/same"), "b")), name="z-older")

@@ -30,6 +30,8 @@ from tulle.resources.gatewayapi.session import SessionPersistence
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
 
+_BROKEN = "reset"
+"""Where a rule speaks of retries, connections that break and tries that take too long are among the reasons for one (GEP-1731)."""
 _TRIES = 2
 """Retries, where a rule asks for some without a number."""
 
@@ -159,7 +161,8 @@ def _retry(rule: HttpRetry | None, *, hashed: bool) -> RetryPolicy | None:
     attempts = _TRIES if rule.attempts is None else rule.attempts
     if not attempts:
         return None
-    return replace(usual, attempts=attempts, retriable_status_codes=rule.codes, backoff=rule.backoff or None)
+    conditions = (*usual.retry_on, _BROKEN)
+    return replace(usual, attempts=attempts, retry_on=conditions, retriable_status_codes=rule.codes, backoff=rule.backoff or None)
 
 
 def _patience(rule: Timeouts | None, retry: RetryPolicy | None) -> tuple[RetryPolicy | None, timedelta | None]:

@@ -28,6 +28,8 @@ from tulle.resources.networking.virtual_service import TlsRoute as TlsRules
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
 
+Layers = tuple[tuple[Entry, ...], ...]
+"""Rules that are tried one layer after the other."""
 UNKNOWN = "unknown.invalid"
 """A host that no service can have: stands for a reference that is not valid, so that its share of connections is closed."""
 
@@ -63,20 +65,24 @@ class Maker:
         groups = tables.grouped(memo, ("hosts of", section.id), found, hosts, (section, narrower))
         if shared and section.hostname not in groups:
             groups = {**groups, section.hostname: {}}
-        made = tables.each(memo, ("entries of", section.id), groups, lambda _, group: self._all_entries(group.values()), world)
+        made = tables.each(memo, ("entries of", section.id), groups, lambda host, group: self._layered(host, group.values()), world)
         wild = {host: entries_ for host, entries_ in made.items() if names.is_wildcard(host)}
 
-        def make(host: str, own: tuple[Entry, ...]) -> Steering:
-            layers = tuple(_until_all((own, *(wild[h] for h in _wider(host) if h in wild))))
+        def make(host: str, own: Layers) -> Steering:
+            layers = tuple(_until_all((*own, *(layer for h in _wider(host) for layer in wild.get(h, ())))))
             return memo.get(("gateway api steering", section.id, host), (section, layers), partial(self._made, section, host, layers))
 
         steerings = tables.each(memo, ("steerings of", section.id), made, make, (*world, tuple(wild.items())))
         return cast("Mapping[Hashable, Steering]", steerings)
 
-    def _all_entries(self, found: Iterable[Attachment]) -> tuple[Entry, ...]:
-        return tuple(entry for attachment in found for entry in self._entries(attachment.route))
+    def _layered(self, host: str, found: Iterable[Attachment]) -> Layers:
+        """The rules of routes that name the very host, then of those that name wider ones, then of those that name none."""
+        layers: dict[tuple[bool, int, str], list[Entry]] = {}
+        for attachment in found:
+            layers.setdefault(_named(attachment.route, host), []).extend(self._entries(attachment.route))
+        return tuple(tuple(layers[rank]) for rank in sorted(layers))
 
-    def _made(self, section: Section, host: str, layers: tuple[tuple[Entry, ...], ...]) -> Steering:
+    def _made(self, section: Section, host: str, layers: Layers) -> Steering:
         """Rules for the very host first, then those for wider ones."""
         ordered = _in_order(layers)
         first = min((e.rule.route for e in ordered), key=lambda r: r.created, default=cast("Resource[Route]", section.gateway))
@@ -154,6 +160,12 @@ def _wider(host: str) -> Iterator[str]:
         yield "*"
 
 
+def _named(route: Resource[Route], host: str) -> tuple[bool, int, str]:
+    """Sorts routes by how closely they name a host, whatever of it a listener leaves to them."""
+    hostnames = route.spec.hostnames if isinstance(route.spec, HttpRoute | GrpcRoute) else ()
+    return min((names.specificity(h) for h in hostnames if names.covers(h, host)), default=(True, 1, ""))
+
+
 def _until_all(layers: Iterable[tuple[Entry, ...]]) -> Iterator[tuple[Entry, ...]]:
     """Behind rules that take every request, no others are tried."""
     for layer in layers:
@@ -162,7 +174,7 @@ def _until_all(layers: Iterable[tuple[Entry, ...]]) -> Iterator[tuple[Entry, ...
             return
 
 
-def _in_order(layers: tuple[tuple[Entry, ...], ...]) -> tuple[Entry, ...]:
+def _in_order(layers: Layers) -> tuple[Entry, ...]:
     """A rule that is for a host and for a wider one is tried once."""
     ordered = {id(e): e for layer in reversed(layers) for e in layer}
     firsts = [[e for e in layer if ordered.pop(id(e), None)] for layer in layers]
