@@ -237,6 +237,7 @@ PLAIN = "{mode: SIMPLE, credentialName: shop}"
     ("change", "complaint"),
     [
         ((PLAIN, "{mode: MUTUAL, credentialName: shop}"), "over QUIC callers cannot be asked for certificates"),
+        ((PLAIN, "{mode: ISTIO_MUTUAL}"), "over QUIC callers cannot be asked for certificates"),
         ((PLAIN, "{mode: OPTIONAL_MUTUAL, credentialName: shop}"), "over QUIC callers cannot be asked for certificates"),
         (
             (PLAIN, "{mode: SIMPLE, credentialName: shop, maxProtocolVersion: TLSV1_2}"),

@@ -18,7 +18,6 @@ from tulle.resources.networking.tls import ServerTlsMode, TlsVersion
 
 PROTOCOLS = ("h3",)
 """Offered by ALPN over QUIC."""
-_ASKING = (ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL)
 _OLD = (TlsVersion.TLSV1_0, TlsVersion.TLSV1_1, TlsVersion.TLSV1_2)
 
 
@@ -40,7 +39,7 @@ def unfit(spec: Server, topology: Topology) -> str:
 def _asks_callers(spec: Server) -> bool:
     if isinstance(spec, ListenerServer):
         return spec.ended is not None and bool(spec.ended.asks or spec.ended.authorities)
-    return spec.tls is not None and spec.tls.mode in _ASKING
+    return spec.tls is not None and spec.tls.mode is not ServerTlsMode.SIMPLE
 
 
 def offered(server: Served) -> bool:
@@ -58,7 +57,7 @@ def over_quic(found: Listener) -> Listener | None:
     chains = tuple(
         replace(c, tls=replace(c.tls, protocols=PROTOCOLS))
         for c in found.chains
-        if c.tls and isinstance(c.serve, HttpConnections) and c.serve.http3
+        if c.tls and c.tls.trust is None and isinstance(c.serve, HttpConnections) and c.serve.http3
     )
     if not chains:
         return None
