@@ -111,13 +111,12 @@ class Control:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
-        from tulle.ca.delivery import Deliveries  # noqa: PLC0415 - slow to load
-        from tulle.ca.start import open_authority  # noqa: PLC0415 - slow to load
+        from tulle.ca.start import open_deliveries  # noqa: PLC0415 - slow to load
 
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic))
-            self.authority = open_authority(self.settings, self._database)
-            self.deliveries = Deliveries(self.authority)
+            self.deliveries = open_deliveries(self.settings, self._database)
+            self.authority = self.deliveries.authority
             self.store = store
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))

@@ -91,6 +91,8 @@ class Settings:
     """Of the identities of workloads; empty for `domain`."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Trust domains that count as this one; the same authority stands behind them."""
+    federation: tuple[tuple[str, str], ...] = ()
+    """Other trust domains, each with the file of its roots."""
     ca_dir: str = ""
     """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
     certificate_life: timedelta = timedelta(hours=24)
@@ -108,6 +110,7 @@ class Settings:
             domain=self.domain,
             trust_domain=self.trust_domain,
             trust_domain_aliases=self.trust_domain_aliases,
+            federated=tuple(domain for domain, _ in self.federation),
             root_namespace=self.root_namespace,
             allow_any=self.outbound == "ALLOW_ANY",
             intended=self.acl != "deny",
@@ -216,6 +219,17 @@ def _trust_domains(text: str) -> tuple[str, ...]:
     return tuple(_trust_domain(word.strip()) for word in text.split(",") if word.strip())
 
 
+def _federation(text: str) -> tuple[tuple[str, str], ...]:
+    """`partner.example=/etc/tulle/partner.pem,other.example=...`"""
+    found = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        domain, equals, path = word.partition("=")
+        if not equals or not path:
+            raise ValueError(f"{word!r} is not TRUST_DOMAIN=FILE")
+        found.append((_trust_domain(domain), path))
+    return tuple(found)
+
+
 _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=90)
 
 
@@ -273,6 +287,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "domain": _name,
     "trust_domain": _trust_domain,
     "trust_domain_aliases": _trust_domains,
+    "federation": _federation,
     "ca_dir": str,
     "certificate_life": _life,
     "root_namespace": _name,

@@ -11,7 +11,10 @@ import pytest
 
 from tulle.ca.authority import Authority
 from tulle.ca.delivery import HALF, JITTER, Deliveries
+from tulle.ca.federation import Federation
+from tulle.ca.files import AuthorityError
 from tulle.model.proxy import Layer, Node, Role
+from tulle.model.tls import Authority as Trusted
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -109,3 +112,28 @@ def test_keys_are_never_shown(tmp_path: Path) -> None:
     of = given(tmp_path, Clock())
     layers = of.layers(node("a"))
     assert "PRIVATE" not in f"{layers!r} {list(of.held())!r}"
+
+
+def test_bundles_of_other_domains_are_read_again_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "partner.pem"
+    with pytest.raises(AuthorityError, match=r"partner.pem: cannot be read: No such file"):
+        Federation([("partner.example", str(file))])
+    partner = Authority(tmp_path / "partner", "partner.example")
+    file.write_bytes(partner.bundle())
+    federation = Federation([("partner.example", str(file))])
+    of = Deliveries(Authority(tmp_path / "ca", "cluster.local"), federation, aliases=("old.example",))
+
+    def told() -> dict[str, bytes]:
+        (roots,) = of.layers(node("a"))[1].secrets
+        assert isinstance(roots, Trusted)
+        return {domain: bundle.reveal() for domain, bundle in roots.bundles}
+
+    own = of.authority.bundle()
+    assert told() == {"cluster.local": own, "old.example": own, "partner.example": partner.bundle()}
+    file.write_text("nothing")
+    of.renew()
+    assert told()["partner.example"] == partner.bundle()
+    partner.begin()
+    file.write_bytes(partner.bundle())
+    of.renew()
+    assert told()["partner.example"] == partner.bundle()

@@ -325,3 +325,45 @@ def test_a_gateway_passes_mutual_tls_on_untouched(tmp_path: Path) -> None:
             assert "URI=spiffe://cluster.local/ns/default/sa/client" in json.loads(body)["headers"]["x-forwarded-client-cert"]
 
     asyncio.run(run())
+
+
+def test_another_trust_domain_is_believed_for_itself_alone(tmp_path: Path) -> None:
+    """Federation: its roots vouch for its own workloads, not for ours, and those of a third for nobody."""
+
+    async def run() -> None:
+        partner, third = Authority(tmp_path / "partner", "partner.example"), Authority(tmp_path / "third", "third.example")
+        bundle = tmp_path / "partner.pem"
+        bundle.write_bytes(partner.bundle())
+        direct, local = free_port(), free_port()
+        with backend("app") as app:
+            web = sidecar("web", opened(80, direct, app.port), calls=(Upstream(host="door.example.com", port=80, bind_port=local),))
+            async with meshed(tmp_path, STRICT, (web,), partners={"partner.example": bundle}) as mesh:
+
+                async def let_in(domain: str, by: Authority) -> bool:
+                    return (await knock(direct, mesh.pair("client", trust_domain=domain, by=by))).startswith(b"HTTP/1.1 200")
+
+                assert await let_in("cluster.local", mesh.authority)
+                assert await let_in("partner.example", partner)
+                assert not await let_in("cluster.local", partner)
+                assert not await let_in("partner.example", mesh.authority)
+                assert not await let_in("third.example", third)
+                # The other way: a service of theirs, by the identity that a rule names.
+                answers = []
+                for domain in ("partner.example", "cluster.local"):
+                    async with TlsServer(tmp_path, mesh.pair("shop", trust_domain=domain, by=partner)).serving() as port:
+                        rule = OTHER_DOOR.format(port=port, sni="door.example.com", identity=f"spiffe://{domain}/ns/default/sa/shop")
+                        await mesh.change(f"{STRICT}{rule}")
+                        answers.append((await asyncio.to_thread(ask, local, headers={"host": "door.example.com"}))[0])
+                assert answers == [200, 503]
+                # Their roots change, and ours: both are taken over.
+                partner.begin()
+                partner.switch()
+                assert not await let_in("partner.example", partner)
+                bundle.write_bytes(partner.bundle())
+                mesh.authority.begin()
+                mesh.deliveries.renew()
+                await mesh.offered()
+                assert await let_in("partner.example", partner)
+                assert await let_in("cluster.local", mesh.authority)
+
+    asyncio.run(run())

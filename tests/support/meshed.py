@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -15,9 +15,11 @@ from support.led_envoy import led_envoy
 from support.lone_envoy import LoneEnvoy
 from tulle.ca.authority import Authority
 from tulle.ca.delivery import Deliveries
+from tulle.ca.federation import Federation
 from tulle.compile import Built, build, view
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Identity
+from tulle.model.mesh import MeshSettings
 from tulle.model.proxy import InboundPort, Node, Role, Upstream
 from tulle.model.service import Protocol, RegisteredPort, Registration
 from tulle.server.ads import Ads
@@ -64,14 +66,17 @@ def opened(number: int, listen: int, target: int = 1, protocol: Protocol = Proto
 class Meshed:
     """`pair` makes certificates as an attacker, or a mistake, may have them."""
 
-    def __init__(self, folder: Path, text: str, *registrations: Registration) -> None:
+    def __init__(self, folder: Path, text: str, *registrations: Registration, partners: Mapping[str, Path] | None = None) -> None:
+        """`partners`: other trust domains and the files of their roots."""
         self.authority = Authority(folder / "ca", "cluster.local")
-        self.deliveries = Deliveries(self.authority)
+        others = tuple((domain, str(path)) for domain, path in (partners or {}).items())
+        self.deliveries = Deliveries(self.authority, Federation(others))
+        self._settings = MeshSettings(federated=tuple(partners or ()))
         self.nodes: dict[str, Node] = {}
         self.envoys: dict[str, LoneEnvoy] = {}
         self.rejections: list[object] = []
         self._registrations = registrations
-        self._built: Built = build(inputs(text, *registrations))
+        self._built: Built = build(inputs(text, *registrations, settings=self._settings))
         self._translator = Translator()
         self.ads = Ads(self)
 
@@ -90,7 +95,7 @@ class Meshed:
     async def change(self, text: str, *registrations: Registration) -> None:
         """Puts other documents into force; returns when the proxies have taken them."""
         self._registrations = registrations or self._registrations
-        self._built = build(inputs(text, *self._registrations), self._built)
+        self._built = build(inputs(text, *self._registrations, settings=self._settings), self._built)
         await self.offered()
 
     async def offered(self) -> None:
@@ -127,10 +132,15 @@ class Meshed:
 
 @asynccontextmanager
 async def meshed(
-    folder: Path, text: str, nodes: tuple[Node, ...], *registrations: Registration, delta: bool = True
+    folder: Path,
+    text: str,
+    nodes: tuple[Node, ...],
+    *registrations: Registration,
+    delta: bool = True,
+    partners: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[Meshed]:
     """Yields when all proxies have taken what they were sent."""
-    mesh = Meshed(folder, text, *registrations, *(registered(node) for node in nodes if node.inbound))
+    mesh = Meshed(folder, text, *registrations, *(registered(node) for node in nodes if node.inbound), partners=partners)
     (xds,) = await mesh.ads.start(["127.0.0.1:0"])
     try:
         async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from tulle.ca.authority import Authority, Issued
+from tulle.ca.federation import Federation
 from tulle.model.identity import Identity
 from tulle.model.proxy import Layer, Node
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, Certificate, Hidden
@@ -19,8 +20,8 @@ from tulle.model.tls import Authority as Trusted
 
 HALF, JITTER = 0.5, 0.05
 """Of a certificate's life: when it is renewed, and by how much that differs from proxy to proxy, so that not all come at once."""
-LONGEST_SLEEP = 600.0
-"""Seconds. Clocks jump, machines sleep: so often one looks anew."""
+LONGEST_SLEEP = 60.0
+"""Seconds. Clocks jump, machines sleep, other domains change their roots: so often one looks anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,18 @@ def _utc() -> datetime:
 class Deliveries:
     """Gives each proxy its own certificate and the roots. Used from one event loop only."""
 
-    def __init__(self, authority: Authority, *, now: Callable[[], datetime] = _utc, dice: Random | None = None) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        federation: Federation | None = None,
+        *,
+        aliases: tuple[str, ...] = (),
+        now: Callable[[], datetime] = _utc,
+        dice: Random | None = None,
+    ) -> None:
+        """`aliases`: other names of the authority's own trust domain, which matter where there are others beside it."""
         self.authority = authority
+        self._federation, self._aliases = federation or Federation(), aliases
         self._now, self._dice = now, dice or Random()  # noqa: S311 - spreads renewals, guards nothing
         self._held: dict[str, Held] = {}
         self._roots = self._trusted()
@@ -77,6 +88,9 @@ class Deliveries:
             self._news.clear()
             first = min((held.renew_at for held in self._held.values()), default=None)
             wait = LONGEST_SLEEP if first is None else min((first - self._now()).total_seconds(), LONGEST_SLEEP)
+            if self._roots.secrets != (fresh := self._trusted()).secrets:
+                self._roots = fresh
+                due()
             if wait <= 0:
                 due()
                 await asyncio.sleep(1)
@@ -96,4 +110,9 @@ class Deliveries:
         return Held(issued=issued, renew_at=renew_at, layer=Layer(secrets=(certificate,)))
 
     def _trusted(self) -> Layer:
-        return Layer(secrets=(Trusted(name=MESH_ROOTS, roots=Hidden(self.authority.bundle())),))
+        own, others = Hidden(self.authority.bundle()), self._federation.bundles()
+        if not others:
+            return Layer(secrets=(Trusted(name=MESH_ROOTS, roots=own),))
+        bundles = dict.fromkeys((self.authority.trust_domain, *self._aliases), own)
+        bundles = {domain: Hidden(roots) for domain, roots in others} | bundles
+        return Layer(secrets=(Trusted(name=MESH_ROOTS, roots=own, bundles=tuple(sorted(bundles.items()))),))

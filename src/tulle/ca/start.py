@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tulle.ca.authority import Authority
+from tulle.ca.delivery import Deliveries
+from tulle.ca.federation import Federation
 from tulle.settings import Settings
+
+
+def open_deliveries(settings: Settings, database: str) -> Deliveries:
+    """With the bundles of other trust domains. Raises AuthorityError, OSError."""
+    authority = open_authority(settings, database)
+    return Deliveries(authority, Federation(settings.federation), aliases=settings.mesh.trust_domains[1:])
 
 
 def open_authority(settings: Settings, database: str) -> Authority:

@@ -80,7 +80,7 @@ def _ended(scope: Scope, server: Served, spec: ServerTls) -> DownstreamTls | tls
     if isinstance(server.spec, ListenerServer):
         return listener_tls.downstream(server.spec.ended, scope.keyring, http=server.protocol is Protocol.HTTPS)
     if spec.mode is ServerTlsMode.ISTIO_MUTUAL:
-        return tls.gateway_of_the_mesh(spec, scope.structure.settings.trust_domains, http=server.protocol is Protocol.HTTPS)
+        return tls.gateway_of_the_mesh(spec, scope.structure.settings.believed, http=server.protocol is Protocol.HTTPS)
     return tls.downstream(spec, scope.keyring, server.gateway.namespace, http=server.protocol is Protocol.HTTPS)
 
 

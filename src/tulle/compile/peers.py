@@ -29,6 +29,7 @@ class Posture:
     namespace: Policy | None = None
     mesh: Policy | None = None
     trust_domains: tuple[str, ...] = ()
+    """Of callers that are let in."""
 
     def port(self, number: int) -> Ruled:
         """What holds for a port. The first that says something does: for the port, the workload, the namespace, the mesh."""
@@ -51,12 +52,15 @@ class Peers:
     """By namespace, the oldest for all of it."""
     mesh: Policy | None = None
     trust_domains: tuple[str, ...] = ()
+    """Of the mesh."""
+    believed: tuple[str, ...] = ()
+    """Of callers that are let in."""
 
     def posture(self, namespace: str, labels: Mapping[str, str]) -> Posture:
         own = next(
             (p for p in self.selective.get(namespace, ()) if p.spec.selector and selects(p.spec.selector.match_labels, labels)), None
         )
-        return Posture(own=own, namespace=self.whole.get(namespace), mesh=self.mesh, trust_domains=self.trust_domains)
+        return Posture(own=own, namespace=self.whole.get(namespace), mesh=self.mesh, trust_domains=self.believed)
 
     def takes_mtls(self, namespace: str, labels: Mapping[str, str], port: int) -> bool:
         """Whether a workload's sidecar takes mutual TLS on a port."""
@@ -102,4 +106,5 @@ def arrange(policies: Iterable[Policy], settings: MeshSettings) -> Peers:
         whole=whole,
         mesh=mesh,
         trust_domains=settings.trust_domains,
+        believed=settings.believed,
     )

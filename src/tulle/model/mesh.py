@@ -19,6 +19,8 @@ class MeshSettings:
     """Of the identities that the mesh's authority gives out; empty for `domain`."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Names of the same trust domain from before, or from other meshes with the same root."""
+    federated: tuple[str, ...] = ()
+    """Other trust domains, with roots of their own, whose workloads may call."""
     root_namespace: str = "istio-system"
     allow_any: bool = True
     """Whether workloads may call hosts that the mesh does not know (Istio's outboundTrafficPolicy ALLOW_ANY)."""
@@ -29,6 +31,11 @@ class MeshSettings:
     def trust_domains(self) -> tuple[str, ...]:
         """The trust domain, then its aliases."""
         return tuple(dict.fromkeys((self.trust_domain or self.domain, *self.trust_domain_aliases)))
+
+    @property
+    def believed(self) -> tuple[str, ...]:
+        """The trust domains of callers that are let in."""
+        return tuple(dict.fromkeys((*self.trust_domains, *self.federated)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

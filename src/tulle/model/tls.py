@@ -67,6 +67,8 @@ class Authority:
     roots: Material
     revoked: Material | None = None
     """A list of certificates that are trusted no more."""
+    bundles: tuple[tuple[str, Hidden], ...] = ()
+    """By SPIFFE trust domain, roots that vouch for that domain alone; where there are any, they stand in place of `roots`."""
     sources: tuple[Source, ...] = ()
 
 

@@ -54,6 +54,7 @@ NAMES = {
     "Resource": "envoy.service.discovery.v3.Resource",
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",
     "Router": "envoy.extensions.filters.http.router.v3.Router",
+    "SPIFFECertValidatorConfig": "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
     "Secret": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "SkipFilter": "envoy.extensions.filters.common.matcher.action.v3.SkipFilter",
     "SourcePortInput": "envoy.extensions.matching.common_inputs.network.v3.SourcePortInput",

@@ -64,6 +64,7 @@ class TrustApi:
             "given": of.is_given,
             "certificateLifeSeconds": of.lifetime.total_seconds(),
             "roots": _roots(of.roots()),
+            "bundle": of.bundle().decode(),
             "behind": list(self._trust.behind()),
         }
 

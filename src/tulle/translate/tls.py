@@ -24,6 +24,10 @@ def secret(of: Secret) -> Any:
 
 
 def _authority(of: Authority) -> Fields:
+    if of.bundles:
+        domains = [{"name": domain, "trust_bundle": _source(roots)} for domain, roots in of.bundles]
+        config = any_(pb.SPIFFECertValidatorConfig(trust_domains=domains))
+        return {"custom_validator_config": {"name": "envoy.tls.cert_validator.spiffe", "typed_config": config}}
     revoked: Fields = {"crl": _source(of.revoked)} if of.revoked else {}
     return {"trusted_ca": _source(of.roots)} | _watched(of.roots) | revoked
 
