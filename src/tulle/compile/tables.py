@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from tulle.compile.memo import Memo
 
@@ -51,18 +51,21 @@ def each(memo: Memo, name: Hashable, items: Mapping[K, V], make: Callable[[K, V]
 
 
 def _each(last: _Each[K, V, T], items: Mapping[K, V], make: Callable[[K, V], T], world: tuple[object, ...]) -> _Each[K, V, T]:
-    if last.world != world:
-        made: Mapping[K, T] = settled(last.made, {key: make(key, value) for key, value in items.items()})
-        return _Each(items=items, world=world, made=made)
-    known = last.items
-    again = {key: make(key, items[key]) for key in changed(known, items) if key not in known or known[key] != items[key]}
+    known, before = last.items, last.made
+    keys: Iterable[K] = items
+    if last.world == world:
+        keys = (key for key in changed(known, items) if key not in known or known[key] != items[key])
+    again = {key: _settled(before.get(key, _ABSENT), make(key, items[key])) for key in keys}
     if not same_keys(known, items):
-        made = {key: again[key] if key in again else last.made[key] for key in items}
-    elif changed(last.made, again):
-        made = {**last.made, **again}
+        made: Mapping[K, T] = {key: again[key] if key in again else before[key] for key in items}
     else:
-        made = last.made
+        made = {**before, **again} if changed(before, again) else before
     return _Each(items=items, world=world, made=made)
+
+
+def _settled(before: Any, after: T) -> T:
+    """What was made before, if it is equal."""
+    return cast("T", before) if before == after else after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
