@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.compiled import plain, problems, sidecar
+from support.steps import check, on_the_way
 from tulle import compile as compiler
 from tulle.compile import gateway_addresses, view
 from tulle.model.frozen import FrozenMap
@@ -260,6 +261,12 @@ def test_what_was_there_before_leaves_no_trace(before: Inputs, after: Inputs) ->
     assert second.statuses == alone.statuses
     for node in NODES:
         assert plain(view(second.mesh, node)) == plain(view(alone.mesh, node))
+
+
+@settings(run, max_examples=25)
+@given(st.lists(everything, min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_every_step_is_what_a_fresh_start_gives(pictures: list[Inputs], random: Any) -> None:
+    check(on_the_way(pictures, random), NODES)
 
 
 @run

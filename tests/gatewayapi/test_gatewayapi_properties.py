@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.compiled import documents, gateway, instance, plain, problems, sidecar
+from support.steps import check, on_the_way
 from tulle import compile as compiler
 from tulle.compile import view
 from tulle.model.mesh import Inputs
@@ -159,6 +160,23 @@ def test_what_was_there_before_leaves_no_trace(before: list[dict[str, Any]], aft
     assert second.statuses == alone.statuses
     for node in NODES:
         assert plain(view(second.mesh, node)) == plain(view(alone.mesh, node))
+
+
+BESIDE = [
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": host[:1], "namespace": "default"},
+        "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "b.other.svc.cluster.local"}}]}]},
+    }
+    for host in ("a", "b.other.svc.cluster.local", "c.test")
+]
+
+
+@settings(run, max_examples=25)
+@given(st.lists(st.tuples(some_documents, st.sampled_from(BESIDE)), min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_every_step_is_what_a_fresh_start_gives(pictures: list[tuple[list[dict[str, Any]], dict[str, Any]]], random: Any) -> None:
+    check(on_the_way([inputs([*found, beside]) for found, beside in pictures], random), NODES)
 
 
 @run

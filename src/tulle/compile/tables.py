@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import is_not
 from typing import Any, Generic, TypeVar, cast
 
 from tulle.compile.memo import Memo
@@ -23,8 +25,12 @@ _ABSENT: Any = object()
 
 def changed(before: Mapping[K, V], after: Mapping[K, V]) -> list[K]:
     """The keys of items that are new, or not the same objects as before."""
+    if before is after:
+        return []
+    if same_keys(before, after):
+        return list(compress(after, map(is_not, before.values(), after.values())))
     known = before.get
-    return [] if before is after else [key for key, value in after.items() if known(key, _ABSENT) is not value]
+    return [key for key, value in after.items() if known(key, _ABSENT) is not value]
 
 
 def same_keys(before: Mapping[K, Any], after: Mapping[K, Any]) -> bool:
