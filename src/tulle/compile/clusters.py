@@ -39,6 +39,8 @@ class Placed:
     """Those whose endpoints are part of their clusters."""
     labels: frozenset[str] = frozenset()
     """What of a caller's labels their rules ask for."""
+    zoned: bool = False
+    """Whether rules ask how many callers each zone has."""
 
 
 def placed(found: Iterable[tuple[Backend, Tuning | None]]) -> Placed:
@@ -47,6 +49,7 @@ def placed(found: Iterable[tuple[Backend, Tuning | None]]) -> Placed:
         hosts=frozenset(b.key.host for b in rules),
         inline=frozenset(b.key.host for b in rules if b.inline is not None),
         labels=asked_labels(rule for group in rules.values() for rule in group),
+        zoned=any(rule.zones for group in rules.values() for rule in group),
     )
 
 

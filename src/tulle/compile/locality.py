@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from tulle.compile.zones import Zone, counted, shares, zone_of
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.proxy import LocalityGroup
@@ -35,6 +36,8 @@ class Standpoint:
 
     locality: Locality = Locality()
     labels: Labels = NO_LABELS
+    peers: tuple[tuple[Zone, int], ...] = ()
+    """How many callers of its kind there are in each zone."""
 
 
 ANYWHERE = Standpoint()
@@ -46,7 +49,18 @@ def in_force(policy: TrafficPolicy, service: Service) -> LocalityRules | None:
     if said is None and service.traffic_distribution in DISTRIBUTIONS:
         return DISTRIBUTIONS[service.traffic_distribution]
     rules = said or _DEFAULT
+    if rules.zones:
+        return _judged(rules) if policy.outlier_detection else _unjudged(rules)
     return rules if rules.enabled and (rules.distribute or policy.outlier_detection) else None
+
+
+def _judged(rules: LocalityRules) -> LocalityRules:
+    return replace(rules, by_region=True)
+
+
+def _unjudged(rules: LocalityRules) -> LocalityRules:
+    """Nobody tells when to fail over: only zones count."""
+    return replace(rules, failover=(), failover_priority=())
 
 
 def asked_labels(rules: Iterable[LocalityRules]) -> frozenset[str]:
@@ -54,9 +68,11 @@ def asked_labels(rules: Iterable[LocalityRules]) -> frozenset[str]:
     return frozenset(label for rule in rules for label in rule.failover_priority if "=" not in label)
 
 
-def standpoint(locality: Locality, labels: Mapping[str, str], address: str, asked: Iterable[str]) -> Standpoint:
+def standpoint(
+    locality: Locality, labels: Mapping[str, str], address: str, asked: Iterable[str], peers: tuple[tuple[Zone, int], ...] = ()
+) -> Standpoint:
     known = placed_labels(labels, locality, address)
-    return Standpoint(locality=locality, labels=FrozenMap({key: known[key] for key in asked if key in known}))
+    return Standpoint(locality=locality, labels=FrozenMap({key: known[key] for key in asked if key in known}), peers=peers)
 
 
 def placed_labels(labels: Mapping[str, str], locality: Locality, address: str, network: str = "") -> dict[str, str]:
@@ -76,6 +92,8 @@ def grouped(endpoints: tuple[Endpoint, ...], rules: LocalityRules | None, caller
         return ()
     if rules.distribute:
         return _distributed(endpoints, rules.distribute, caller.locality)
+    if rules.zones:
+        return _zoned(endpoints, rules, caller)
     spots: dict[_Spot, list[Endpoint]] = {}
     rank = _rank(rules, caller)
     for endpoint in endpoints:
@@ -103,6 +121,30 @@ def stood_in(
     last = max((group.priority for group in first), default=-1)
     groups = (LocalityGroup(locality=Locality(), endpoints=found, priority=last + n) for n, found in enumerate(behind, 1))
     return (*first, *groups)
+
+
+def _zoned(endpoints: tuple[Endpoint, ...], rules: LocalityRules, caller: Standpoint) -> tuple[LocalityGroup, ...]:
+    """First the zones that have a share, then the others of the region, then what is farther."""
+    failover = dict(reversed(rules.failover))
+    parts = shares(zone_of(caller.locality), counted(endpoints), dict(caller.peers), rules.zones)
+    spots: dict[tuple[int, int, bool], dict[Locality, list[Endpoint]]] = {}
+    for endpoint in endpoints:
+        region = _region(caller.locality, endpoint.locality, failover) if rules.by_region else 0
+        spare = bool(parts) and zone_of(endpoint.locality) not in parts
+        spot = (_unlike(rules.failover_priority, caller, endpoint), region, spare)
+        spots.setdefault(spot, {}).setdefault(endpoint.locality, []).append(endpoint)
+    found: list[LocalityGroup] = []
+    for priority, spot in enumerate(sorted(spots)):
+        groups = [LocalityGroup(locality=place, endpoints=tuple(there), priority=priority) for place, there in spots[spot].items()]
+        for zone in dict.fromkeys(zone_of(group.locality) for group in groups):
+            inside = [group for group in groups if zone_of(group.locality) == zone]
+            found += _shared(inside, parts[zone] / 100) if zone in parts else inside
+    return tuple(found) if len(spots) > 1 or parts else ()
+
+
+def _region(caller: Locality, other: Locality, failover: Mapping[str, str]) -> int:
+    """0 in the caller's region; else as `distance`."""
+    return distance(caller, other, failover) if caller.region != other.region else 0
 
 
 def _rank(rules: LocalityRules, caller: Standpoint) -> Callable[[Endpoint], int]:
@@ -155,7 +197,7 @@ def _distributed(endpoints: tuple[Endpoint, ...], rules: tuple[Distribution, ...
     return tuple(sorted(groups, key=lambda g: str(g.locality)))
 
 
-def _shared(groups: list[LocalityGroup], share: int) -> list[LocalityGroup]:
+def _shared(groups: list[LocalityGroup], share: float) -> list[LocalityGroup]:
     """Places that one share is for divide it by the weights of their endpoints."""
     own = [sum(max(e.weight, 1) for e in group.endpoints) for group in groups]
     return [replace(group, weight=max(1, round(share * 100 * weight / sum(own)))) for group, weight in zip(groups, own, strict=True)]

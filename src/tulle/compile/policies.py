@@ -172,7 +172,23 @@ def _tunnel(rule: spec.Tunnel | None) -> Tunnel | None:
 
 
 def load_balancer(rule: spec.LoadBalancer | None) -> LoadBalancer:
-    return replace(_algorithm(rule), locality=_locality(rule.locality_lb_setting)) if rule else LoadBalancer()
+    return replace(_algorithm(rule), locality=_places(rule)) if rule else LoadBalancer()
+
+
+_ENOUGH = 6
+"""Endpoints that the caller's region must have for zones to be looked at where nothing is said: Envoy's default."""
+
+
+def _places(rule: spec.LoadBalancer) -> LocalityRules | None:
+    """Zones speak before places, where both are set."""
+    zones = rule.zone_aware_lb_setting
+    if zones is None or zones.enabled is False:
+        return _locality(rule.locality_lb_setting)
+    return LocalityRules(
+        zones=zones.min_cluster_size or _ENOUGH,
+        failover=tuple((f.from_, f.to) for f in zones.failover),
+        failover_priority=zones.failover_priority,
+    )
 
 
 def _locality(rule: spec.LocalityLb | None) -> LocalityRules | None:

@@ -54,6 +54,7 @@ from tulle.resources.networking.traffic_policy import PolicyBlocks, SimpleLb, Tr
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
+from tulle.resources.paths import camel
 from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from tulle.resources.telemetry import Telemetry
 
@@ -290,6 +291,10 @@ def _blocks_found(resource: Resource[object], path: str, blocks: PolicyBlocks, *
     locality = balancer.locality_lb_setting if balancer else None
     if locality and locality.enabled is not False and not locality.distribute and not judged:
         yield resource.at(f"{path}.loadBalancer.localityLbSetting"), _NO_OUTLIERS
+    zones = balancer.zone_aware_lb_setting if balancer else None
+    for name in ("failover", "failover_priority"):
+        if zones and zones.enabled is not False and getattr(zones, name) and not judged:
+            yield resource.at(f"{path}.loadBalancer.zoneAwareLbSetting.{camel(name)}"), _NO_OUTLIERS
 
 
 def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> Iterator[Found]:

@@ -17,6 +17,8 @@ from tulle.compile.outbound import HTTP_PROXY, Outbound, layer, outbound
 from tulle.compile.patching import patch_set
 from tulle.compile.policies import Tuning
 from tulle.compile.scope import Scope, scope_of
+from tulle.compile.workloads import SERVICE
+from tulle.compile.zones import Zone, caller_zones
 from tulle.model.proxy import Cluster, Direction, EndpointGroup, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
 from tulle.model.tls import DownstreamTls, UpstreamTls
 
@@ -81,9 +83,22 @@ def _forward_listener(node: Node) -> tuple[Listener, ...]:
 
 def _endpoints(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, node: Node) -> Layer:
     """The endpoints of all clusters of a scope that do not hold their own, and the clusters that depend on the proxy's place."""
-    caller = standpoint(node.locality, node.labels, node.ip, placed.labels) if placed.hosts else ANYWHERE
+    peers = _peers(mesh, node) if placed.zoned else ()
+    caller = standpoint(node.locality, node.labels, node.ip, placed.labels, peers) if placed.hosts else ANYWHERE
     footing = (scope.structure.ground, scope.structure.rules.gateway_api.calls, backends, placed, mesh.catalog)
     return mesh.memo.get(("endpoint layer", scope.id, caller), footing, lambda: _gathered(mesh, scope, backends, placed, caller))
+
+
+def _peers(mesh: Mesh, node: Node) -> tuple[tuple[Zone, int], ...]:
+    """How many instances of the proxy's own service each zone has."""
+    made_from = (mesh.catalog,)
+    return mesh.memo.get(
+        ("peers", node.namespace, node.service),
+        made_from,
+        lambda: caller_zones(
+            [w.endpoint.locality for w in mesh.catalog.workloads.matching(node.namespace, {SERVICE: node.service} if node.service else {})]
+        ),
+    )
 
 
 def _gathered(mesh: Mesh, scope: Scope, backends: tuple[Backend, ...], placed: Placed, caller: Standpoint) -> Layer:

@@ -54,6 +54,10 @@ class LocalityRules:
     distribute: tuple[Distribution, ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     """From one region to another."""
+    zones: int = 0
+    """Above 0: requests stay in the caller's zone as far as its endpoints can take them, where its region has so many endpoints."""
+    by_region: bool = False
+    """Together with `zones`: other regions stand in, instead of being zones like others."""
     failover_priority: tuple[str, ...] = ()
     """Labels, or `label=value`: endpoints that share the first ones with the caller come first."""
 

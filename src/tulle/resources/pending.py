@@ -40,6 +40,11 @@ def _is_gateway(ref: Any) -> bool:
     return isinstance(ref, Mapping) and (ref.get("group"), ref.get("kind")) == ("gateway.networking.k8s.io", "Gateway")
 
 
+def _zoned(balancer: Any) -> bool:
+    zones = balancer.get("zoneAwareLbSetting", balancer.get("zone_aware_lb_setting"))
+    return isinstance(zones, Mapping) and zones.get("enabled") is not False
+
+
 def _lacks(*names: str) -> Test:
     """The value has none of these fields."""
     wanted = {folded(name) for name in names}
@@ -82,7 +87,11 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
 
 
 _BLOCKS = (
-    _off("loadBalancer.zoneAwareLbSetting", "endpoints are not chosen by zone"),
+    Pending(
+        path="loadBalancer",
+        message="localityLbSetting is not in force beside zoneAwareLbSetting",
+        when=lambda b: _has("zoneAwareLbSetting")(b) and _has("localityLbSetting")(b) and _zoned(b),
+    ),
     Pending(
         path="loadBalancer",
         message="warms nothing up: only ROUND_ROBIN and LEAST_REQUEST do",

@@ -130,7 +130,7 @@ def _common_lb(policy: TrafficPolicy) -> Fields:
         "healthy_panic_threshold": {"value": float(outlier.min_health_percent if outlier else 0)},
         "update_merge_window": duration(ZERO),
     }
-    return fields | {"locality_weighted_lb_config": {}} if locality and locality.distribute else fields
+    return fields | {"locality_weighted_lb_config": {}} if locality and (locality.distribute or locality.zones) else fields
 
 
 def _thresholds(pool: ConnectionPool, budget: RetryBudget | None) -> Fields:
