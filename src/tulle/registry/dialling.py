@@ -7,6 +7,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from tulle.registry.catalog import Probe
 
@@ -27,6 +28,12 @@ def tls(probe: Probe, protocols: Sequence[str] = ()) -> ssl.SSLContext:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context
+
+
+def issuers() -> bytes | None:
+    """The certificates of those whom this machine trusts, as PEM; None where they are not in one file. gRPC would use a list of its own."""
+    file = ssl.get_default_verify_paths().cafile
+    return Path(file).read_bytes() if file else None
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import grpc
 from tulle.registry import checks, http_probe
 from tulle.registry.catalog import CheckKind, Probe
 from tulle.registry.checks import Outcome, Result
-from tulle.registry.dialling import dialled, split, tls
+from tulle.registry.dialling import dialled, issuers, split, tls
 
 KEPT = 64 * 1024
 """Bytes of a program's output that are held while it runs, at least."""
@@ -166,7 +166,7 @@ async def grpc_health(probe: Probe) -> Result:
     if probe.grpc_use_tls and probe.tls_skip_verify:
         return failing(f"gRPC check {probe.grpc}: tls_skip_verify is not possible for gRPC; trust the certificate's issuer on this machine")
     where, _, service = probe.grpc.partition("/")
-    request = (b"\x0a" + bytes((len(service.encode()),)) + service.encode()) if service else b""
+    request = _text_field(service.encode()) if service else b""
     async with _channel(where, probe) as channel:
         call = channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
@@ -179,13 +179,22 @@ async def grpc_health(probe: Probe) -> Result:
     return failing(f"gRPC check {probe.grpc}: {_GRPC_STATES.get(state, state)}")
 
 
+def _text_field(text: bytes) -> bytes:
+    """The first field of a protobuf message, which is a text: its tag, its length in pieces of seven bits, and itself."""
+    length, head = len(text), b"\x0a"
+    while length > 127:
+        head += bytes((length & 127 | 128,))
+        length >>= 7
+    return head + bytes((length,)) + text
+
+
 def _channel(where: str, probe: Probe) -> grpc.aio.Channel:
     options: tuple[tuple[str, object], ...] = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
     if not probe.grpc_use_tls:
         return grpc.aio.insecure_channel(where, options=options)
     if probe.tls_server_name:
         options = (*options, ("grpc.ssl_target_name_override", probe.tls_server_name))
-    return grpc.aio.secure_channel(where, grpc.ssl_channel_credentials(), options=options)
+    return grpc.aio.secure_channel(where, grpc.ssl_channel_credentials(issuers()), options=options)
 
 
 PROBERS: Mapping[CheckKind, Prober] = {
