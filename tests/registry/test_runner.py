@@ -146,3 +146,47 @@ def test_only_so_many_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(main())
     assert 2 <= most <= 12, "four, and those that the server has yet to let go"
+
+
+def test_words_end_in_time_though_all_others_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "AT_ONCE", 2)
+    monkeypatch.setattr(checks, "SHORTEST_INTERVAL", 0.01)
+
+    async def main() -> None:
+        connected: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _, writer: connected.append(writer), "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        hanging = [check(f"h{i}", http=url, interval=0.01, timeout=60.0) for i in range(6)]
+        async with running(hanging) as (seen, found):
+            await eventually(lambda: len(connected) == 2)
+            found.sync([*hanging, check("word", ttl=0.05), check("alias", alias_service="web")])
+            await eventually(lambda: {"word", "alias"} <= {id_ for id_, _, _ in seen.results})
+            assert len(connected) == 2
+            found.sync([])
+        for writer in connected:
+            writer.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_the_end_of_a_word_is_told_again_when_it_could_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "RETRY", 0.02)
+
+    class Deaf(Seen):
+        async def told(self, check: Check, status: Health, output: str) -> None:
+            await super().told(check, status, output)
+            if len(self.results) < 3:
+                raise OSError("the disk is full")
+
+    async def main() -> None:
+        deaf = Deaf()
+        found = Runner(deaf, time.monotonic, scripts=False)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(found.run())
+            found.sync([check("word", ttl=0.02)])
+            await eventually(lambda: len(deaf.results) == 3)
+            running.cancel()
+        assert {status for _, status, _ in deaf.results} == {Health.CRITICAL}
+
+    asyncio.run(main())

@@ -14,8 +14,10 @@ from tulle.registry import checks, probers
 from tulle.registry.catalog import Check, CheckKey, CheckKind
 from tulle.registry.checks import Outcome, Result, Standing
 
-AT_ONCE = 128
-"""Checks that run at the same time; more wait for their turn."""
+AT_ONCE = 512
+"""Checks that are under way at the same time; more wait for their turn."""
+RETRY = 1.0
+"""Seconds after which the end of a word is told again that could not be told."""
 SWEEP = 30.0
 """Seconds between looks for services that were critical for too long."""
 ALIAS_INTERVAL = 1.0
@@ -116,7 +118,6 @@ class Runner:
                     due, turn, key = heapq.heappop(self._queue)
                     kept = self._kept.get(key)
                     if kept and kept.turn == turn:
-                        await self._slots.acquire()
                         tasks.create_task(self._one(kept, due))
                 await self._rest(self._queue[0][0] - self._clock() if self._queue else None)
 
@@ -130,32 +131,44 @@ class Runner:
             return
 
     async def _one(self, kept: _Kept, due: float) -> None:
+        probe = kept.check.probe
+        again = None if probe.kind is CheckKind.TTL else ALIAS_INTERVAL if probe.kind is CheckKind.ALIAS else checks.interval(probe)
         try:
             await self._step(kept)
         except Exception:  # noqa: BLE001 - the pump: whatever one check brings about, the others go on
             _log.exception("a check could not be run", check=kept.check.id)
+            again = again or RETRY
         finally:
-            self._slots.release()
-            if self._kept.get(kept.check.key) is kept and kept.check.probe.kind is not CheckKind.TTL:
-                every = ALIAS_INTERVAL if kept.check.probe.kind is CheckKind.ALIAS else checks.interval(kept.check.probe)
-                self._put(checks.next_run(due, every, self._clock()), kept.check.key, kept.turn)
+            if again and self._is_wanted(kept):
+                self._put(checks.next_run(due, again, self._clock()), kept.check.key, kept.turn)
                 self._new.set()
 
     async def _step(self, kept: _Kept) -> None:
+        """What takes no time never waits for those that do."""
         probe = kept.check.probe
-        if probe.kind is CheckKind.TTL:
-            late = checks.expired(kept.standing, self._clock())
-            if late:
-                kept.standing = late
-                await self._tell(kept, checks.expiry_output(kept.output))
-            return
-        result = self._results.alias(kept.check) if probe.kind is CheckKind.ALIAS else await probers.run(probe)
-        if self._kept.get(kept.check.key) is kept:
-            kept.standing = checks.after(kept.standing, probe, result.outcome, self._clock())
-            await self._tell(kept, result.output)
+        match probe.kind:
+            case CheckKind.TTL:
+                await self._expire(kept)
+            case CheckKind.ALIAS:
+                await self._take(kept, self._results.alias(kept.check))
+            case _:
+                async with self._slots:
+                    if self._is_wanted(kept):
+                        await self._take(kept, await probers.run(probe))
 
-    async def _tell(self, kept: _Kept, output: str) -> None:
-        await self._results.told(kept.check, kept.standing.status, output)
+    async def _expire(self, kept: _Kept) -> None:
+        before = kept.standing
+        if late := checks.expired(before, self._clock()):
+            await self._results.told(kept.check, late.status, checks.expiry_output(kept.output))
+            kept.standing = late if kept.standing is before else kept.standing
+
+    async def _take(self, kept: _Kept, result: Result) -> None:
+        if self._is_wanted(kept):
+            kept.standing = checks.after(kept.standing, kept.check.probe, result.outcome, self._clock())
+            await self._results.told(kept.check, kept.standing.status, result.output)
+
+    def _is_wanted(self, kept: _Kept) -> bool:
+        return self._kept.get(kept.check.key) is kept
 
     async def _sweep(self) -> None:
         while True:
