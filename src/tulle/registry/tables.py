@@ -22,6 +22,8 @@ from tulle.registry.waiting import Topic
 
 DEAD_KEYS = 10_000
 """So many deleted keys are remembered, so that no index goes down where they were."""
+ALL_KEYS: Topic = ("kv keys",)
+"""Touched with every key."""
 Touched = list[tuple[Topic, int]]
 
 
@@ -208,7 +210,7 @@ class Tables:
         if before and not kept:
             _drop(self._keys, key)
             insort(self._dead, key)
-        yield ("kv", key)
+        yield from (("kv", key), ALL_KEYS)
 
     def _take_session(self, identifier: str, kept: Kept[Session] | None) -> Iterable[Topic]:
         before = self.sessions.get(identifier)

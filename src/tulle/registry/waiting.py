@@ -79,9 +79,8 @@ class Waiting:
     def _wake_related(self, topic: Topic) -> None:
         self._wake(topic)
         if topic[0] == "kv":
-            prefixes = [waited for waited in self._waiters if waited[0] == "kv*" and topic[1].startswith(waited[1])]
-            for prefix in prefixes:
-                self._wake(prefix)
+            for end in range(len(topic[1]) + 1):
+                self._wake(("kv*", topic[1][:end]))
 
     def _wake(self, topic: Topic) -> None:
         for waiter in self._waiters.pop(topic, ()):

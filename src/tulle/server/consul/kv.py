@@ -14,19 +14,22 @@ from tulle.registry.kv import LOCK_DELAY, LOCK_DELAY_LIMIT, TTL_LEAST, TTL_MOST,
 from tulle.registry.locking import Failed, KeyOp, Keys
 from tulle.registry.port import Write
 from tulle.registry.registry import Registry
-from tulle.registry.tables import Tables
+from tulle.registry.tables import ALL_KEYS, Tables
 from tulle.registry.transitions import Refused
 from tulle.server.consul.app import Route
 from tulle.server.consul.body import Body
 from tulle.server.consul.place import Place
 from tulle.server.consul.wire import TRUE_REPLY, Ask, Found, Reply
 
+REMEMBERED = 1024
+"""So many prefixes have their index at hand."""
 _RAW = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
 
 
 class KvApi:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._indices: dict[str, tuple[tuple[int, int], int]] = {}
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -56,10 +59,6 @@ class KvApi:
     def _tree(self, ask: Ask) -> Found:
         tables, prefix = self._registry.tables, ask.rest
 
-        def index() -> int:
-            seen = (("kv", key) for keys in (tables.keys_under(prefix), tables.dead_under(prefix)) for key in keys)
-            return self._registry.waiting.index(seen)
-
         def look() -> Reply:
             keys = list(tables.keys_under(prefix))
             if not keys and (prefix or not ask.has("keys")):
@@ -68,7 +67,19 @@ class KvApi:
                 return Reply(value=_cut(keys, prefix, ask.get("separator") or ask.get("seperator")))
             return Reply(value=[shown(tables.kv[key]) for key in keys])
 
-        return Found(topics=(("kv*", prefix),), look=look, index=index)
+        return Found(topics=(("kv*", prefix),), look=look, index=lambda: self._index_under(prefix))
+
+    def _index_under(self, prefix: str) -> int:
+        """The latest change of any key under a prefix, also of those that are gone; looked for once, until any key at all changes."""
+        tables, waiting = self._registry.tables, self._registry.waiting
+        now = (waiting.index((ALL_KEYS,)), waiting.floor)
+        known = self._indices.get(prefix)
+        if known is None or known[0] != now:
+            seen = (("kv", key) for keys in (tables.keys_under(prefix), tables.dead_under(prefix)) for key in keys)
+            if len(self._indices) >= REMEMBERED:
+                self._indices.clear()
+            known = self._indices[prefix] = (now, waiting.index(seen))
+        return known[1]
 
     # === writing
 
