@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition
-from tulle.server.gateway_status import gateway_programmed, observed, set_programmed, with_listeners
+from tulle.server.gateway_status import callers_hidden, gateway_programmed, observed, set_programmed, with_listeners
 
 
 def condition(status: bool | None, reason: str, type_: str = "Programmed", message: str = "") -> Condition:
@@ -63,3 +64,12 @@ def test_conditions_bear_the_generation_that_they_are_about() -> None:
         found = observed({**LISTENERS, "parents": [{"conditions": [{"type": "A", "status": "True", "reason": "B"}]}]}, generation)
         said = [c["observedGeneration"] for part in (*found["listeners"], *found["parents"]) for c in part["conditions"]]
         assert said == [generation] * 3
+
+
+@pytest.mark.parametrize(
+    ("said", "transparent", "told"), [("true", False, True), ("7", False, True), ("true", True, False), ("false", False, False)]
+)
+def test_endpoints_that_do_not_see_callers(said: str, transparent: bool, told: bool) -> None:
+    node = Node(id="gateway~edge", role=Role.GATEWAY, transparent=transparent)
+    found = [(c.type, c.reason) for c in callers_hidden(node, {"tulle.dev/original-source": said})]
+    assert found == ([("OriginalSource", "NoCapability")] if told else [])

@@ -33,7 +33,7 @@ def explain(
     connect_to: Annotated[str, typer.Option(metavar="ADDR:PORT", help="The listener dialled, where the URL does not say it.")] = "",
     source: Annotated[str, typer.Option(metavar="IP|NS/SA", help="Who calls: an address, or an identity that is shown.")] = "",
     sni: Annotated[str, typer.Option(metavar="NAME", help="The name asked for in TLS, where it is not the URL's.")] = "",
-    alpn: Annotated[str, typer.Option(metavar="PROTOCOLS", help="Offered in TLS, such as h2,http/1.1.")] = "",
+    alpn: Annotated[str, typer.Option(metavar="PROTOCOLS", help="Offered in TLS, such as h2,http/1.1; h3 for HTTP/3.")] = "",
     output: Annotated[Form, typer.Option("--output", "-o", help="How to print.")] = Form.TEXT,
     server: Server = DEFAULT,
 ) -> None:

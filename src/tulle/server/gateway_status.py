@@ -8,6 +8,7 @@ from typing import Any
 
 from tulle.model.proxy import Node
 from tulle.model.resource import Condition
+from tulle.resources.annotations import original_source
 from tulle.server.forms import condition_json
 
 NO_ADDRESS, BAD_ADDRESS = "AddressNotAssigned", "AddressNotUsable"
@@ -61,6 +62,13 @@ def addresses(nodes: Iterable[Node], asked: Iterable[str]) -> list[dict[str, str
     wanted = list(asked)
     found = wanted or [node.ip if node.bind in ("0.0.0.0", "::") else node.bind for node in nodes]
     return [{"type": "IPAddress", "value": value} for value in dict.fromkeys(found)]
+
+
+def callers_hidden(node: Node, annotations: Mapping[str, str]) -> Iterable[Condition]:
+    """That endpoints see a proxy's address although a Gateway wants them to see the callers'."""
+    if original_source(annotations).on and not node.transparent:
+        text = f"{node.id} may not send from addresses of others (CAP_NET_ADMIN), so endpoints see its own"
+        yield Condition(type="OriginalSource", status=False, reason="NoCapability", message=text)
 
 
 def observed(details: Mapping[str, Any], generation: int) -> dict[str, Any]:

@@ -16,10 +16,9 @@ from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health, Service, port_number
-from tulle.resources.annotations import original_source
 from tulle.resources.gatewayapi import Gateway
 from tulle.server.fleet import Fleet
-from tulle.server.gateway_status import addresses, gateway_programmed, set_programmed, with_listeners
+from tulle.server.gateway_status import addresses, callers_hidden, gateway_programmed, set_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 from tulle.server.standing import Standing, failing
 
@@ -131,7 +130,7 @@ class LiveMesh:
         return {"addresses": addresses(nodes, asked)} if nodes else {}
 
     def _addresses(self, key: Key) -> Iterable[Condition]:
-        """For a Gateway: where its servers really are, when a port could not be had."""
+        """For a Gateway: where its servers really are, when a port could not be had, and what else its proxies have no right to."""
         if key.kind not in ("Gateway", GATEWAY):
             return
         for member, _ in self._running.fleet.concerned(key):
@@ -141,6 +140,4 @@ class LiveMesh:
                 text = f"{member.node.id} may not bind ports below 1024 and serves {where}"
                 yield Condition(type="Moved", status=True, reason="UnprivilegedPort", message=text)
             resource = self._running.inputs.resources.get(key)
-            if resource and original_source(resource.annotations).on and not member.node.transparent:
-                text = f"{member.node.id} may not send from addresses of others (CAP_NET_ADMIN), so endpoints see its own"
-                yield Condition(type="OriginalSource", status=False, reason="NoCapability", message=text)
+            yield from callers_hidden(member.node, resource.annotations) if resource else ()
