@@ -57,11 +57,11 @@ def explain(
     """
     if not url:
         method, url = "", method
-    headers = [_header(text) for text in header or ()]
+    headers = [header_pair(text) for text in header or ()]
     given = {"url": url, "method": method, "headers": headers, "connect_to": connect_to, "sni": sni, "alpn": alpn}
     question = {name: value for name, value in given.items() if value}
     if "/" in source:
-        _check_source(source)
+        check_source(source, "--source")
         question["source"] = source
     elif source:
         question["source"] = _address(source)
@@ -92,7 +92,7 @@ def _live(server: str, caller: str, question: Mapping[str, Any]) -> Mapping[str,
     return trace  # type: ignore[no-any-return]
 
 
-def _header(text: str) -> list[str]:
+def header_pair(text: str) -> list[str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise Failure(f"-H: {text!r} is not a header; write 'name: value'", 2)
@@ -106,9 +106,10 @@ def _address(source: str) -> str:
         raise Failure(f"--source: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web, nor an IP address", 2) from None
 
 
-def _check_source(source: str) -> None:
+def check_source(source: str, option: str) -> None:
+    """Ends the program (2) where a text is no identity."""
     if source.startswith("spiffe://"):
         return
     namespace, slash, account = source.partition("/")
     if not (slash and namespace and account):
-        raise Failure(f"--source: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web", 2)
+        raise Failure(f"{option}: {source!r} is not NAMESPACE/SERVICEACCOUNT, for example default/web", 2)

@@ -72,6 +72,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "Look": (
         Entry(name="explain", help="Where a request would go, and why."),
+        Entry(name="can", help="Whether somebody may call, and which policy says so."),
         Entry(name="services", help="The services of the mesh; register and deregister instances."),
         Entry(name="endpoints", help="The instances behind a service."),
         Entry(name="checks", help="What is checked, its state, since when, and why."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,11 @@ class Offline:
             return read_node(name, text)
         names = ", ".join(("gateway", *sorted({w.id for w in self.workloads})))
         raise Failure(f"{option}: {name!r} is no proxy of these files ({names}), and no file with a node", 2)
+
+    def nodes(self) -> Iterator[Node]:
+        """All proxies of the files: the gateway, and those of the workloads."""
+        yield self.node("gateway", "")
+        yield from map(_sidecar, self.workloads)
 
 
 def compiled(names: Iterable[str]) -> Offline:

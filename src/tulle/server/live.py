@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from tulle.compile import Built, gateway_addresses, names
+from tulle.compile.explain.can import can_request
 from tulle.compile.explain.payload import explain_request
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.proxy_start import ProxyStart, proxy_start
@@ -98,6 +99,10 @@ class LiveMesh:
     def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         node = self._node(question.get("from"))
         return explain_request(self._running.built.mesh, node, question)
+
+    def can(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        nodes = (member.node for member in self._running.fleet.members.values())
+        return can_request(self._running.built.mesh, nodes, question)
 
     async def wait_acknowledged(self, revision: int, timeout: float) -> Progress:
         return await self._running.fleet.until(revision, timeout)

@@ -27,6 +27,7 @@ class LiveApi:
             Route("/api/v1/proxies", self.proxies, methods=["GET"]),
             Route("/api/v1/proxy-config", self.proxy_config, methods=["GET"]),
             Route("/api/v1/explain", self.explain, methods=["POST"]),
+            Route("/api/v1/can", self.can, methods=["POST"]),
             Route("/api/v1/version", self.version, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
@@ -62,6 +63,13 @@ class LiveApi:
             return answer(self._live.explain(question))
         except LookupError as error:
             raise problem(404, str(error.args[0]) if error.args else "not found") from None
+        except ValueError as error:
+            raise problem(400, str(error)) from None
+
+    async def can(self, request: Request) -> Response:
+        question = await object_of(request)
+        try:
+            return answer(self._live.can(question))
         except ValueError as error:
             raise problem(400, str(error)) from None
 

@@ -119,6 +119,9 @@ class Live(Protocol):
         """Of a service by its host name, or `name`, `name.namespace`; None for a service that the mesh does not know."""
         ...
 
+    def can(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answers the body of `POST /api/v1/can`: whether a call is let in. Raises ValueError for a bad question."""
+
     def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answers the body of `POST /api/v1/explain` with a trace as JSON. Raises ValueError for a bad question, LookupError for an
         unknown proxy."""
