@@ -18,6 +18,7 @@ from tulle.server.documents_api import DocumentsApi
 from tulle.server.forms import ApplyForm
 from tulle.server.live_api import LiveApi
 from tulle.server.registry_api import RegistryApi
+from tulle.server.trust_api import TrustApi
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
@@ -26,7 +27,14 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE
 def test_the_page_lists_the_routes() -> None:
     unused: Any = None
     mesh = QuietMesh()
-    apis = (DocumentsApi(unused, mesh), RegistryApi(unused, mesh), LiveApi(mesh), ChecksApi(unused), AgentsApi(unused, unused))
+    apis = (
+        DocumentsApi(unused, mesh),
+        RegistryApi(unused, mesh),
+        LiveApi(mesh),
+        ChecksApi(unused),
+        AgentsApi(unused, unused),
+        TrustApi(unused),
+    )
     routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}
     assert set(re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)) == found
