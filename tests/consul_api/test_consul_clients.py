@@ -74,3 +74,55 @@ def test_values_locks_and_transactions(client: py_consul.Consul) -> None:
     assert client.event.fire("hello", body="x")
     assert [event["Name"] for event in client.event.list()[1]] == ["hello"]
     assert client.kv.delete("", recurse=True)
+
+
+def test_tokens_policies_and_roles(server: Consul, client: py_consul.Consul) -> None:
+    with pytest.raises(py_consul.ACLPermissionDenied):
+        client.acl.token.list()
+    root = server.put("/v1/acl/bootstrap").json["SecretID"]
+    rules = {"key_prefix": {"a/": {"policy": "read"}, "": {"policy": "deny"}}}
+    policy = client.acl.policy.create("read-a", token=root, rules=rules)
+    role = client.acl.role.create("readers", policies_id=[policy["ID"]], token=root)
+    made = client.acl.token.create(roles_id=[role["ID"]], description="one", token=root)
+    assert client.acl.token.read(made["AccessorID"], token=root)["Description"] == "one"
+    assert client.acl.token.read_self(token=made["SecretID"])["Roles"] == [{"ID": role["ID"], "Name": "readers"}]
+    client.kv.put("a/x", "1", token=root)
+    assert client.kv.get("a/x", token=made["SecretID"])[1]["Value"] == b"1"
+    with pytest.raises(py_consul.ACLPermissionDenied):
+        client.kv.put("a/x", "2", token=made["SecretID"])
+    with pytest.raises(py_consul.ACLPermissionDenied):
+        client.kv.get("b/x", token=made["SecretID"])
+    clone = client.acl.token.clone(made["AccessorID"], token=root, description="two")
+    assert clone["Description"] == "two"
+    assert len(client.acl.token.list(token=root)) == 4
+    client.acl.policy.update(policy["ID"], "read-a", token=root, rules={"key_prefix": {"": {"policy": "write"}}})
+    assert client.kv.put("a/x", "2", token=made["SecretID"])
+    assert client.acl.token.delete(clone["AccessorID"], token=root)
+    assert client.acl.role.delete(role["ID"], token=root)
+    assert client.acl.policy.delete(policy["ID"], token=root)
+    with pytest.raises(py_consul.ConsulException):
+        client.acl.token.create(policies_name=["none"], token=root)
+
+
+def test_entries_intentions_chains_and_coordinates(client: py_consul.Consul) -> None:
+    assert client.config.set(kind="service-defaults", name="web", config_entry={"Protocol": "http"}) is True
+    entry = client.config.get(kind="service-defaults", name="web")
+    assert (entry["Kind"], entry["Name"], entry["Protocol"]) == ("service-defaults", "web", "http")
+    stale = int(entry["ModifyIndex"]) + 999
+    assert client.config.set(kind="service-defaults", name="web", config_entry={"Protocol": "grpc"}, cas=stale) is False
+    assert client.config.set(kind="service-defaults", name="web", config_entry={"Protocol": "grpc"}, cas=int(entry["ModifyIndex"])) is True
+    assert [e["Protocol"] for e in client.config.list(kind="service-defaults")] == ["grpc"]
+    assert client.discovery_chain.get("web")["Chain"]["Protocol"] == "grpc"
+    assert client.discovery_chain.get("web", override_protocol="http")["Chain"]["Protocol"] == "http"
+    assert client.config.delete(kind="service-defaults", name="web") is True
+    assert client.config.get(kind="service-defaults", name="web") is None
+    intentions = client.connect.intentions
+    assert intentions.upsert(source="web", destination="db", action="deny", description="d") is True
+    assert intentions.read(source="web", destination="db")["Action"] == "deny"
+    assert intentions.check(source="web", destination="db") is False
+    assert [i["SourceName"] for i in intentions.match(by="destination", name="db")["db"]] == ["web"]
+    assert intentions.delete(source="web", destination="db") is True
+    assert intentions.read(source="web", destination="db") is None
+    assert set(client.coordinate.datacenters()[0]) == {"Datacenter", "Coordinates", "AreaID"}
+    config = client.operator.raft_config()
+    assert (config["Index"], [s["Leader"] for s in config["Servers"]]) == (0, [True])

@@ -26,7 +26,8 @@ class ChainApi:
     def routes(self) -> Sequence[Route]:
         return [Route(method=method, path="/v1/discovery-chain/", handler=self.chain) for method in ("GET", "POST")]
 
-    def chain(self, ask: Ask) -> Found:
+    def chain(self, ask: Ask) -> Found | Reply:
+        """What a body overrides is for this one answer."""
         if not ask.rest:
             raise Refused(400, "Missing chain name")
         said = ask.json().text("OverrideProtocol") if ask.method == "POST" and ask.body.strip() else ""
@@ -34,7 +35,7 @@ class ChainApi:
         def look() -> Reply:
             return Reply(value={"Chain": _Chain(self._held, self._place.datacenter, ask.rest).told(said)})
 
-        return Found(topics=(TOPIC,), look=look, index=lambda: self._held.index)
+        return look() if said else Found(topics=(TOPIC,), look=look, index=lambda: self._held.index)
 
 
 class _Chain:
