@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from support.carried import ask
 from support.eventually import eventually
 from support.load import load
 from support.running import Place, running
@@ -116,10 +117,17 @@ def envoys_serials(runtime: Path) -> set[str]:
 
 
 async def the_edges(place: Place) -> None:
-    edges = {(e["caller"], e["host"]): e for e in await shown(place, "mtls", "status")}
+    edges = {(e["caller"], e["host"]): e for e in (await shown(place, "mtls", "status"))["edges"]}
     edge = edges["gateway~ingressgateway", "web.default.svc.cluster.local"]
     assert (edge["speaks"], edge["modes"], edge["mutual"], edge["fails"]) == ("mutual TLS", ["PERMISSIVE"], 1, False)
     assert "all that connected proxies say" in (await place.tulle("mtls", "status", "--plain"))[1]
+    await place.until("/api/v1/mtls", lambda a: all(not c["plain"] for c in a["callers"]))
+    direct = (await shown(place, "endpoints", "web"))[0]["port"]
+    assert (await asyncio.to_thread(ask, direct))[0] == 200
+    told = await place.until("/api/v1/mtls", lambda a: any(c["plain"] for c in a["callers"]), seconds=30)
+    (counted,) = [c for c in told["callers"] if c["plain"]]
+    assert (counted["proxy"], counted["port"], counted["plain"]) == ("sidecar~web", 9080, 1)
+    assert "CALLED IN PLAIN TEXT" in (await place.tulle("mtls", "status"))[1]
     place.write("strict.yaml", STRICT)
     place.write("plain.yaml", PLAIN)
     place.write("few.yaml", FEW_REQUESTS)

@@ -1,16 +1,19 @@
-"""Tells the control plane that an agent lives, and what its proxy has ejected: as often as the control plane wants to hear it."""
+"""Tells the control plane that an agent lives, what its proxy has ejected and who calls it, as often as the control plane wants to hear."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
 from tulle.agent.admin import Admin
+from tulle.agent.callers import PATTERN, Counted
 from tulle.agent.ejections import Ejections, ejected_hosts
 from tulle.agent.supervise import Policy
 from tulle.http_client import request
@@ -34,10 +37,13 @@ class Reporter:
     admin: Admin | None = None
     log: Path = Path()
     """Where the proxy writes of ejections. Without a proxy there is neither."""
+    inbound: Mapping[int, int] = field(default_factory=dict)
+    """Where the proxy listens for callers of its workload, and the ports that those know."""
     dice: Random = field(default_factory=Random)
 
     def __post_init__(self) -> None:
         self._ejections = Ejections()
+        self._callers = Counted(self.inbound)
         self._read = 0
         self._turn = 0
         self.heard = asyncio.Event()
@@ -49,6 +55,7 @@ class Reporter:
         while True:
             self._follow()
             await self._confirm()
+            await self._count()
             try:
                 pause = await self._report()
                 failures = 0
@@ -77,7 +84,8 @@ class Reporter:
 
     def _body(self) -> bytes:
         ejected = [asdict(ejected) for ejected in self._ejections.current.values()]
-        return json.dumps({"node": self.node, "address": self.address, "ejected": ejected}).encode()
+        callers = [asdict(callers) for callers in self._callers.current.values()]
+        return json.dumps({"node": self.node, "address": self.address, "ejected": ejected, "callers": callers}).encode()
 
     def _follow(self) -> None:
         """Reads what the proxy has written since, line by line; a log that has grown large begins anew."""
@@ -93,6 +101,11 @@ class Reporter:
             return
         for line in lines.decode(errors="replace").splitlines():
             self._ejections.take(line)
+
+    async def _count(self) -> None:
+        if self.admin and self.inbound:
+            with contextlib.suppress(OSError, ValueError):
+                self._callers.take(await self.admin.stats(PATTERN), datetime.now(UTC).isoformat(timespec="seconds"))
 
     async def _confirm(self) -> None:
         """Instances that went while they were ejected, and a proxy that was started again, leave no line in the log."""

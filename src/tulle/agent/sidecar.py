@@ -30,7 +30,7 @@ from tulle.agent.reporter import Reporter
 from tulle.agent.spec import AgentSettings, WorkloadPort, WorkloadSpec
 from tulle.agent.supervise import Policy
 from tulle.model.proxy import InboundPort, Node, Role
-from tulle.model.service import Health, RegisteredPort, Registration
+from tulle.model.service import Health, Protocol, RegisteredPort, Registration
 
 HTTP_PROXY_PORT = 15001
 LOOPBACK = "127.0.0.1"
@@ -175,8 +175,16 @@ class Sidecar:
 
     def reporter(self, envoy: Envoy) -> Reporter:
         at = self.settings
+        inbound = {p.listen: p.service_port for p in self.plan.node.inbound if p.protocol is not Protocol.UDP} if self.plan else {}
         return Reporter(
-            api=at.api, id=self.spec.id, node=at.node, address=self.spec.address, admin=envoy.admin, log=envoy.ejection_log, dice=self._dice
+            api=at.api,
+            id=self.spec.id,
+            node=at.node,
+            address=self.spec.address,
+            admin=envoy.admin,
+            log=envoy.ejection_log,
+            inbound=inbound,
+            dice=self._dice,
         )
 
     def registrar(self) -> Registrar | None:

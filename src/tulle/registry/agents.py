@@ -43,6 +43,18 @@ class Ejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """Connections to a port of the agent's workload since its proxy started."""
+
+    port: int
+    mutual: int
+    """With the mesh's mutual TLS."""
+    plain: int
+    last: str
+    """When one in plain text was last noticed, as ISO 8601; empty for never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What an agent says of itself."""
 
@@ -52,6 +64,7 @@ class Report:
     address: str = "127.0.0.1"
     ejected: tuple[Ejection, ...] = ()
     """What its proxy has ejected."""
+    callers: tuple[Callers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tulle.registry.agents import Agent, Agents, Ejection, Report
+from tulle.registry.agents import Agent, Agents, Callers, Ejection, Report
 from tulle.registry.form import RegistrationError, check_id
 from tulle.registry.registry import Registry
 from tulle.server.forms import answer, body_of, problem
@@ -31,10 +32,18 @@ class _Ejection(_Form):
     since: Text = ""
 
 
+class _Callers(_Form):
+    port: Annotated[int, Field(ge=0, le=65535)]
+    mutual: Annotated[int, Field(ge=0)] = 0
+    plain: Annotated[int, Field(ge=0)] = 0
+    last: Text = ""
+
+
 class _Report(_Form):
     node: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     address: Text = "127.0.0.1"
     ejected: Annotated[tuple[_Ejection, ...], Field(max_length=10_000)] = ()
+    callers: Annotated[tuple[_Callers, ...], Field(max_length=1000)] = ()
 
 
 class AgentsApi:
@@ -64,6 +73,7 @@ class AgentsApi:
             "state": agent.life.state.value,
             "heard": heard.isoformat(timespec="seconds"),
             "ejected": [ejection_json(ejection) for ejection in agent.report.ejected],
+            "callers": [asdict(counted) for counted in agent.report.callers],
         }
 
     async def put(self, request: Request) -> Response:
@@ -75,7 +85,8 @@ class AgentsApi:
         except (ValidationError, RegistrationError) as error:
             raise problem(400, f"the report of {identifier[:60]!r} cannot be used: {_said(error)}") from None
         ejected = tuple(Ejection(**ejection.model_dump()) for ejection in form.ejected)
-        await self._agents.heard(Report(id=identifier, node=form.node, address=form.address, ejected=ejected))
+        callers = tuple(Callers(**counted.model_dump()) for counted in form.callers)
+        await self._agents.heard(Report(id=identifier, node=form.node, address=form.address, ejected=ejected, callers=callers))
         return answer({"id": identifier, "every": self._agents.every})
 
     async def delete(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from tulle.compile import Built
 from tulle.compile.edges import Edge, edges
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS
+from tulle.registry.agents import Agents, Callers
 from tulle.resources.certificates import about, parse
 from tulle.server.fleet import Fleet, Member
 from tulle.translate.snapshot import SECRET, Entry, Snapshot
@@ -49,6 +50,7 @@ class Running(Protocol):
     built: Built
     authority: Authority
     deliveries: Deliveries
+    agents: Agents
 
 
 class Trust:
@@ -69,6 +71,12 @@ class Trust:
 
     def edges(self) -> Iterator[Edge]:
         return edges(self._running.built.mesh, (member.node for member in self._running.fleet.members.values()))
+
+    def callers(self) -> Iterator[tuple[str, Callers]]:
+        """By proxy, who called its workload, with mutual TLS and without, as its agent last said."""
+        for node_id in sorted(self._running.fleet.members):
+            agent = self._running.agents.known.get(node_id.removeprefix("sidecar~"))
+            yield from ((node_id, counted) for counted in (agent.report.callers if agent else ()))
 
     def behind(self) -> tuple[str, ...]:
         """The proxies that have not yet acknowledged the roots and the certificate that they are to have."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ class TrustApi:
         return answer(self._state())
 
     async def edges(self, _: Request) -> Response:
-        return answer({"edges": [_edge(edge) for edge in self._trust.edges()]})
+        callers = [{"proxy": proxy, **asdict(counted)} for proxy, counted in self._trust.callers()]
+        return answer({"edges": [_edge(edge) for edge in self._trust.edges()], "callers": callers})
 
     def _state(self) -> dict[str, Any]:
         of = self._trust.authority

@@ -1,0 +1,41 @@
+"""What a proxy's statistics tell of callers in plain text."""
+
+from __future__ import annotations
+
+from tulle.agent.callers import Callers, Counted
+
+
+def stats(total: int, handshakes: int, failed: int = 0, listen: int = 20001) -> dict[str, int]:
+    at = f"listener.127.0.0.1_{listen}"
+    return {
+        f"{at}.downstream_cx_total": total,
+        f"{at}.ssl.handshake": handshakes,
+        f"{at}.ssl.connection_error": failed,
+        f"{at}.worker_0.downstream_cx_total": total,
+        "listener.admin.downstream_cx_total": 9,
+    }
+
+
+def test_what_is_neither_mutual_tls_nor_failed_was_plain_text() -> None:
+    counted = Counted({20001: 80})
+    counted.take(stats(5, 3, 1), "noon")
+    assert counted.current == {80: Callers(port=80, mutual=3, plain=1, last="noon")}
+    counted.take(stats(7, 5, 1), "one")
+    assert counted.current[80].last == "noon"
+    counted.take(stats(9, 6, 1), "two")
+    assert counted.current[80] == Callers(port=80, mutual=6, plain=2, last="two")
+
+
+def test_a_proxy_that_was_started_again_counts_from_zero() -> None:
+    counted = Counted({20001: 80})
+    counted.take(stats(5, 3), "noon")
+    counted.take(stats(0, 0), "one")
+    assert counted.current[80] == Callers(port=80, last="noon")
+    counted.take(stats(1, 0), "two")
+    assert counted.current[80] == Callers(port=80, plain=1, last="two")
+
+
+def test_other_listeners_do_not_count() -> None:
+    counted = Counted({20001: 80})
+    counted.take(stats(5, 0, listen=15001), "noon")
+    assert counted.current == {}
