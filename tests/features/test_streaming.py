@@ -222,6 +222,22 @@ def test_grpc_streams_are_routed_by_service_and_method() -> None:
         asyncio.run(run(instances))
 
 
+def test_grpc_over_http3(tmp_path: Path) -> None:
+    """Framed by hand: gRPC's own clients do not speak HTTP/3. Its answers end in trailers."""
+
+    async def run(instances: tuple[Registration, ...]) -> None:
+        ports = Ports()
+        async with at_a_gateway(ports, *instances), http3(ports.secure, "shop.example.com", ca=CA.write(tmp_path)) as client:
+            headers = [("content-type", "application/grpc"), ("te", "trailers")]
+            message = b"\0" + (5).to_bytes(4, "big") + b"hello"
+            answer = await client.ask("shop.example.com", "/test.Other/Say", method="POST", headers=headers, body=message)
+            assert answer.body == b"\0" + (9).to_bytes(4, "big") + b"two:hello"
+            assert ("grpc-status", "0") in answer.trailers
+
+    with talkers() as instances:
+        asyncio.run(run(instances))
+
+
 def test_http2_in_plain_text_on_both_sides() -> None:
     """The service knows nothing else, whatever the caller speaks."""
 
