@@ -150,6 +150,36 @@ def test_certificates_are_replaced_while_callers_are_connected(tmp_path: Path) -
 
 
 @envoy
+def test_servers_come_and_go_while_callers_are_connected(tmp_path: Path) -> None:
+    port, ca = free_port(), CA.write(tmp_path)
+    fewer = documents(port).replace("hosts: [blog.example.com]", "hosts: [news.example.com]")
+
+    async def check(mesh: LedMesh) -> None:
+        async with http3(port, "shop.example.com", ca=ca) as before:
+            for text, there in ((fewer, False), (documents(port), True)):
+                await mesh.change(text)
+                await settled(there)
+                assert (await before.ask("shop.example.com", "/here")).status == 200, "a connection lives on"
+        assert mesh.rejections == []
+
+    async def settled(there: bool) -> None:
+        """The proxy says that it has a listener before all its threads do."""
+        async with asyncio.timeout(20):
+            while await connects("blog.example.com") is not there:
+                pass
+        assert await connects("shop.example.com")
+
+    async def connects(name: str) -> bool:
+        try:
+            async with http3(port, name, patience=1) as client:
+                return (await client.ask(name, "/here")).status == 200
+        except (ConnectionError, TimeoutError):
+            return False
+
+    run(documents(port), check)
+
+
+@envoy
 def test_one_of_several_certificates_is_shown(tmp_path: Path) -> None:
     """Callers of QUIC know elliptic curves."""
     port = free_port()
