@@ -8,9 +8,10 @@ await: between reading the inputs and offering the snapshots nothing else can ru
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from tulle.compile import Built, build, view
 from tulle.discovery.events import Rejected
 from tulle.dns.names import Known, Names
 from tulle.dns.question import AskNode, AskQuery, AskService
+from tulle.dns.sockets import Sockets
 from tulle.dns.zone import Gathered
 from tulle.logs import Log
 from tulle.model.mesh import Inputs
@@ -140,24 +142,33 @@ class Control:
             self._ads = Ads(self)
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
-            app = self._application(definitions)
-            running += [tasks.create_task(serve(app, listener)), tasks.create_task(self._follow_catalog())]
-            may = {"scripts": self.settings.enable_script_checks, "defined_scripts": self.settings.enable_local_script_checks}
-            running.append(tasks.create_task(Checking(self.registry, **may).run()))
-            running.append(tasks.create_task(self.agents.run()))
-            running.append(tasks.create_task(self._key_sets.run()))
-            if definitions:
-                running.append(tasks.create_task(definitions.run()))
-            running += [tasks.create_task(self._keep_built()), tasks.create_task(self._look_into_refusals())]
-            running.append(tasks.create_task(self.deliveries.run(self._changed.set)))
-            if questions:
-                running += [tasks.create_task(self._names.serve(questions)), tasks.create_task(self._directory.follow(self._names.changed))]
+            running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self.ready.set()
             await stop.wait()
             self.registry.close()
             for task in running:
                 task.cancel()
+
+    def _work(
+        self, listener: socket.socket, questions: Sockets | None, definitions: Definitions | None
+    ) -> Iterator[Coroutine[Any, Any, None]]:
+        """What goes on until the end, once the documents are compiled."""
+        yield serve(self._application(definitions), listener)
+        yield self._follow_catalog()
+        yield Checking(
+            self.registry, scripts=self.settings.enable_script_checks, defined_scripts=self.settings.enable_local_script_checks
+        ).run()
+        yield self.agents.run()
+        yield self._key_sets.run()
+        if definitions:
+            yield definitions.run()
+        yield self._keep_built()
+        yield self._look_into_refusals()
+        yield self.deliveries.run(self._changed.set)
+        if questions:
+            yield self._names.serve(questions)
+            yield self._directory.follow(self._names.changed)
 
     def _application(self, definitions: Definitions | None) -> Guard:
         return application(

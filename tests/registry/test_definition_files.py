@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from support.agent_calls import call
 from support.consul import Consul, running_consul
@@ -121,6 +124,30 @@ def test_what_else_agents_are_told_in_such_files_is_not_passed_over_in_silence()
         (),
         ("a.json:2: datacenter: not in force: only service, services, check and checks are read from definition files",),
     )
+
+
+FIELDS = "service services check checks name id port tags meta weights interval ttl connect http args sidecar_service proxy Notes"
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6) | st.sampled_from(["10s", "web"])
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS.split()), inner, max_size=5),
+    max_leaves=12,
+)
+PARTS = ("service {\n", "services {\n", "check {\n", "}\n", 'name = "a"\n', "port = 1\n", "x = [", "]\n", "<<E\n", "E\n", '"', "${", "}")
+HCL_PARTS = st.lists(st.sampled_from(PARTS), max_size=12)
+
+
+@given(st.builds(json.dumps, TREES) | st.text(max_size=20))
+def test_any_json_is_read_or_refused_with_a_line(text: str) -> None:
+    with suppress(DefinitionError):
+        read("a.json", text, "n1", scripts=True)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.builds("".join, HCL_PARTS))
+def test_any_hcl_is_read_or_refused_with_a_line(text: str) -> None:
+    with suppress(DefinitionError):
+        read("a.hcl", text, "n1", scripts=True)
 
 
 # A directory

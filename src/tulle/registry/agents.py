@@ -128,7 +128,10 @@ class Agents:
                 # It was this process that was not there: its agents could not be heard.
                 self.known = {key: replace(agent, life=agent.life.excused(now - last)) for key, agent in self.known.items()}
             last = now
-            await self.look(now)
+            try:
+                await self.look(now)
+            except Exception:  # noqa: BLE001 - the pump: it is tried again at the next look
+                _log.exception("what is known of agents cannot be written")
 
     def _remember(self) -> None:
         """Nodes that had agents before this process began: they have as much time as any other to be heard of."""

@@ -52,9 +52,17 @@ class Definitions:
         while True:
             now = self._signature()
             if now != seen:
-                seen = now
-                await self.reload()
+                seen = await self._reloaded(now)
             await asyncio.sleep(LOOK)
+
+    async def _reloaded(self, now: object) -> object:
+        """`now` when the files are in force; None when that is to be tried again."""
+        try:
+            await self.reload()
+        except Exception:  # noqa: BLE001 - the pump: whatever a file brings about, the rest goes on
+            _log.exception("definition files cannot be put into force")
+            return None
+        return now
 
     def _files(self) -> list[Path]:
         """Ordered by name, as later ones go before earlier ones."""
