@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from tulle.compile import edge_tables, edge_tls, http3, names
 from tulle.compile import tcp as tcp_routes
@@ -45,7 +46,13 @@ def listeners(scope: Scope, served: Iterable[Served], memo: Memo) -> tuple[tuple
             quic = http3.over_quic(made) if made.http3_port else None
             found += [made, quic] if quic else [made]
     plain = (edge_tables.table(scope, f"http.{port}", port, group, memo) for port, group in sorted(tables.items()))
-    return tuple(found), (*plain, *sorted(ended, key=lambda t: t.name))
+    kept = (memo.get(("edge listener", scope.id, made.name), (made,), partial(_same, made)) for made in found)
+    return tuple(kept), (*plain, *sorted(ended, key=lambda t: t.name))
+
+
+def _same(listener: Listener) -> Listener:
+    """The last one stays as long as the next ones are equal: what was made of it is then used again."""
+    return listener
 
 
 def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served]) -> tuple[FilterChain, ...]:

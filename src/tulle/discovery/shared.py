@@ -16,6 +16,8 @@ from tulle.discovery.kinds import CDS, EDS, RDS
 from tulle.translate.snapshot import Bundle, Entry, Snapshot
 
 T = TypeVar("T")
+_SWEEP = 16
+"""So many results are kept before the first look for dead ones: each may hold megabytes."""
 NAMES: frozenset[str] = frozenset()
 NOTHING: Mapping[str, Entry] = {}
 
@@ -55,7 +57,7 @@ class Memo(Generic[T]):
     def __init__(self, dropped: Callable[[T], None] = lambda _: None) -> None:
         self._dropped = dropped
         self._results: OrderedDict[Hashable, tuple[tuple[weakref.ref[Bundle], ...], T]] = OrderedDict()
-        self._sweep_at = 64
+        self._sweep_at = _SWEEP
 
     def get(self, bundles: tuple[Bundle, ...], key: Hashable, make: Callable[[], T]) -> T:
         refs = tuple(map(weakref.ref, bundles))
@@ -80,7 +82,7 @@ class Memo(Generic[T]):
         dead = [key for key, (refs, _) in self._results.items() if any(ref() is None for ref in refs)]
         for key in dead:
             self._dropped(self._results.pop(key)[1])
-        self._sweep_at = max(64, 2 * len(self._results))
+        self._sweep_at = max(_SWEEP, 2 * len(self._results))
 
 
 class Shared:

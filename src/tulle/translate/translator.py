@@ -23,6 +23,9 @@ from tulle.translate.patching import Patcher
 from tulle.translate.routes import host_part, table_body
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Bundle, Entry, Reference, Snapshot, content_hash
 
+_SPARE_TABLES = 8
+"""A table may be megabytes, and seldom is one wanted again."""
+
 
 class Translator:
     """Makes snapshots, and remembers what it made for the layers that are in use."""
@@ -34,7 +37,7 @@ class Translator:
         self._clusters = Memo(_cluster)
         self._endpoints = Memo(_endpoints)
         self._listeners = Memo(_listener)
-        self._tables = Memo(self._table)
+        self._tables = Memo(self._table, spare=_SPARE_TABLES)
         self._hosts = Memo(host_part)
 
     def snapshot(self, view: ProxyView) -> Snapshot:
