@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,9 @@ def test_what_is_taken_from_the_mesh() -> None:
     assert trace.tls is not None
     assert (trace.tls.certificates, trace.tls.client_certificate) == (("default",), "required")
     assert trace.cluster == "inbound|80||"
+
+
+def test_whom_a_caller_believes() -> None:
+    web, client = sidecar("web", opened(80, 20001)), replace(sidecar("client"), http_proxy=("127.0.0.1", 15001))
+    trace = explain(built("", registered(web)).mesh, client, Request(url="http://web/"))
+    assert trace.policies["mutual_tls"] == {"to_instances_with_sidecar": ["spiffe://cluster.local/ns/default/sa/web"]}

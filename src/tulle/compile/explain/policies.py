@@ -41,7 +41,8 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
         consecutive_5xx=outlier.consecutive_5xx, interval=seconds(outlier.interval), base_ejection_time=seconds(outlier.base_ejection_time)
     )
     secure = cluster.tls and (_present(sni=cluster.tls.sni, certificate=cluster.tls.certificate) or "the host of the request is asked for")
-    return _present(load_balancer=balancer.algorithm.value, outlier_detection=ejection, upstream_tls=secure)
+    mutual = cluster.mesh_tls and cluster.mesh_tls.trust and {"to_instances_with_sidecar": list(cluster.mesh_tls.trust.names)}
+    return _present(load_balancer=balancer.algorithm.value, outlier_detection=ejection, upstream_tls=secure, mutual_tls=mutual)
 
 
 def of_connections(serve: TcpConnections) -> dict[str, Any]:
