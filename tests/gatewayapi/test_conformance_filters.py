@@ -140,6 +140,13 @@ def test_answers_are_changed(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+ROUTE = f"{API}\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{name: edge}}]\n  rules:\n"
+
+
+def http_route(rules: str) -> str:
+    return ROUTE + "\n".join(f"  {line}" for line in rules.strip().split("\n")) + "\n"
+
+
 CORS = """
 - matches: [{path: {value: /open}}]
   filters: [{type: CORS, cors: {allowOrigins: ["*"], allowMethods: ["*"], allowHeaders: ["*"], exposeHeaders: ["*"]}}]
@@ -155,8 +162,7 @@ CORS = """
 @pytest.mark.parametrize("mine", [False, True])
 def test_origins_of_all_kinds(mine: bool, tmp_path: Path) -> None:
     """With credentials there is no `*` in an answer."""
-    rules = "\n".join(f"  {line}" for line in CORS.strip().split("\n"))
-    text = EDGE + f"{API}\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{name: edge}}]\n  rules:\n{rules}\n"
+    text = EDGE + http_route(CORS)
     asked = {"origin": "https://any.example", "access-control-request-method": "PATCH", "access-control-request-headers": "x-one"}
 
     async def run() -> None:
@@ -193,3 +199,70 @@ def test_websockets_are_passed_on(tmp_path: Path) -> None:
         assert b"101" in caller.recv(4096).split(b"\r\n")[0]
         caller.sendall(b"ping")
         assert caller.recv(4) == b"ping"
+
+
+STRICT = """
+- filters:
+  - type: CORS
+    cors:
+      allowOrigins: ["https://app.example", "https://*.wide.example", "http://ports.example:8080"]
+      allowMethods: [GET, PUT]
+      allowHeaders: [x-token]
+      exposeHeaders: [x-answer]
+      allowCredentials: true
+  backendRefs: [{name: a, port: 8080}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://app.example", True),
+        ("https://x.wide.example", True),
+        ("https://y.x.wide.example", True),
+        ("http://ports.example:8080", True),
+        ("http://app.example", False),
+        ("https://wide.example", False),
+        ("https://app.example.evil", False),
+        ("https://evil/x.wide.example", False),
+    ],
+)
+def test_cors(origin: str, allowed: bool, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with served(EDGE + http_route(STRICT), tmp_path, "a") as gate:
+            asked = {"origin": origin, "access-control-request-method": "PUT"}
+            preflight = await gate.send("OPTIONS", "http://x.example/", asked)
+            assert (preflight.status, preflight.get("x-cluster")) == (200, None if allowed else "a")
+            plain = await gate.send("GET", "http://x.example/", {"origin": origin})
+            assert plain.get("x-cluster") == "a"
+            for answer in (preflight, plain):
+                assert answer.get("access-control-allow-origin") == (origin if allowed else None)
+                assert answer.get("access-control-allow-credentials") == ("true" if allowed else None)
+            if allowed:
+                assert preflight.get("access-control-allow-methods") == "GET,PUT"
+                assert preflight.get("access-control-allow-headers") == "x-token"
+                assert preflight.get("access-control-max-age") == "5"
+                assert plain.get("access-control-expose-headers") == "x-answer"
+
+    asyncio.run(run())
+
+
+def test_each_backend_has_its_own_filters(tmp_path: Path) -> None:
+    def share(name: str) -> str:
+        request = f"{{type: RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: x-for, value: {name}}}]}}}}"
+        answer = f"{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: x-from, value: {name}}}], remove: [x-path]}}}}"
+        return f"{{name: {name}, port: 8080, filters: [{request}, {answer}]}}"
+
+    text = EDGE + http_route(f"- backendRefs: [{share('a')}, {share('b')}]")
+
+    async def run() -> None:
+        async with served(text, tmp_path, *"ab") as gate:
+            seen = set()
+            while seen != {"a", "b"}:
+                response = await gate.send("GET", "http://x.example/", {})
+                name = response.get("x-cluster") or ""
+                assert response.get("x-from") == name
+                assert f'["x-for", "{name}"]' in (response.get("x-saw") or "")
+                seen.add(name)
+
+    asyncio.run(run())

@@ -131,3 +131,28 @@ def test_limits_that_nobody_watches_are_told(persistence: str, said: list[str]) 
 def test_a_header_keeps_no_session_among_several_backends() -> None:
     made = built(EDGE + route("{type: Header, header: {name: x}}"), *(instance(name, number=8080) for name in SERVICES))
     assert "a header keeps no session among several backends" in warnings(made, "HTTPRoute/r")[0]
+
+
+@pytest.mark.parametrize(
+    ("persistence", "sent_as"),
+    [
+        ("{cookie: {name: who}}", "cookie"),
+        ("{sessionName: who}", "cookie"),
+        ("{cookie: {name: who, lifetimeType: Permanent}, absoluteTimeout: 1h}", "cookie"),
+        ("{type: Header, header: {name: x-who}}", "header"),
+    ],
+)
+def test_sessions_stay_at_one_endpoint(persistence: str, sent_as: str, tmp_path: Path) -> None:
+    text = EDGE + route(persistence, "{name: a, port: 8080}")
+
+    async def run() -> None:
+        async with served(text, tmp_path, *SERVICES, one=True) as gate:
+            first = await gate.send("GET", "http://x.example/", {})
+            given = first.get("set-cookie" if sent_as == "cookie" else "x-who") or ""
+            assert given
+            assert ("Max-Age=3600" in given) is ("Permanent" in persistence)
+            own = {"cookie": given.split(";")[0]} if sent_as == "cookie" else {"x-who": given}
+            assert {(await gate.send("GET", "http://x.example/", own)).get("x-cluster") for _ in range(20)} == {first.get("x-cluster")}
+            assert {(await gate.send("GET", "http://x.example/", {})).get("x-cluster") for _ in range(40)} == set(SERVICES)
+
+    asyncio.run(run())
