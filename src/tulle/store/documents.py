@@ -72,7 +72,8 @@ class Documents:
                 async for batch in self._store.watch(records.ROOT, revision):
                     for change in batch.changes:
                         self._take(documents, change.key, change.entry)
-                    yield (update := _update(update.in_force, documents, batch.revision))
+                    touched = {records.parse_path(change.key)[1] for change in batch.changes}
+                    yield (update := _following(update, documents, touched, batch.revision))
                 compacted = False
             except CompactedError:
                 shown = update.in_force
@@ -222,6 +223,19 @@ def _in_force(documents: Mapping[Key, Document]) -> Mapping[Key, Resource[Any]]:
 def _update(before: Mapping[Key, Resource[Any]], documents: Mapping[Key, Document], revision: int) -> Update:
     after = _in_force(documents)
     changed = frozenset(key for key in before.keys() | after.keys() if before.get(key) is not after.get(key))
+    return Update(revision=revision, in_force=after, changed=changed)
+
+
+def _following(last: Update, documents: Mapping[Key, Document], touched: Iterable[Key], revision: int) -> Update:
+    """The update after a few documents were touched; the same mapping as in the last one, if none of them is now in force otherwise."""
+    now = {key: documents[key].in_force for key in touched}
+    changed = frozenset(key for key, resource in now.items() if resource is not last.in_force.get(key))
+    if not changed:
+        return Update(revision=revision, in_force=last.in_force, changed=changed)
+    after = {**last.in_force, **{key: resource for key in changed if (resource := now[key])}}
+    for key in changed:
+        if now[key] is None:
+            del after[key]
     return Update(revision=revision, in_force=after, changed=changed)
 
 
