@@ -62,6 +62,10 @@ class Settings:
     """Seconds that others may remember an answer for; likewise the next."""
     dns_service_ttl: tuple[tuple[str, int], ...] = ()
     """By service name; `web*` stands for all that begin so."""
+    dns_soa_min_ttl: int = 0
+    """Seconds that others may remember that there is no such name."""
+    dns_node_meta_txt: bool = True
+    """Whether the metadata of machines go along as TXT records with names of machines and instances."""
     dns_only_passing: bool = False
     """Whether instances with a warning are left out."""
     dns_truncate: bool = False
@@ -271,6 +275,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "dns_alt_domain": _domain,
     "dns_node_ttl": _count,
     "dns_service_ttl": _times,
+    "dns_soa_min_ttl": _count,
+    "dns_node_meta_txt": _flag,
     "dns_only_passing": _flag,
     "dns_truncate": _flag,
     "dns_udp_answer_limit": _count,

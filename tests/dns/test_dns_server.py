@@ -237,6 +237,37 @@ def test_no_such_name_elsewhere_is_an_answer() -> None:
     asyncio.run(main())
 
 
+@asynccontextmanager
+async def elsewhere_over_tcp(address: str = "192.0.2.8") -> AsyncIterator[Address]:
+    """A resolver that takes TCP only."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (length,) = struct.unpack("!H", await reader.readexactly(2))
+        asked = dns.message.from_wire(await reader.readexactly(length))
+        answer = dns.message.make_response(asked)
+        answer.answer.append(dns.rrset.from_text(asked.question[0].name, 60, "IN", "A", address))
+        wire = answer.to_wire()
+        writer.write(struct.pack("!H", len(wire)) + wire)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+
+
+def test_what_is_asked_over_tcp_is_asked_of_others_over_tcp_and_of_the_next_where_one_is_away() -> None:
+    async def main() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            away = Address(host="127.0.0.1", port=nobody.getsockname()[1])
+            async with elsewhere_over_tcp() as second, running(zone, RECURSIVE, away, second) as port:
+                assert texts((await port.tcp("example.com")).answer) == ["A 192.0.2.8"]
+                assert texts((await port.tcp("far.service.consul")).answer) == ["CNAME far.example.com.", "A 192.0.2.8"]
+
+    asyncio.run(main())
+
+
 def test_nobody_elsewhere_answers() -> None:
     async def main() -> None:
         async with elsewhere(Elsewhere(rcode=5)) as first, running(zone, RECURSIVE, first) as port:

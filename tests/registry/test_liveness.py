@@ -129,6 +129,17 @@ def test_a_machine_fails_with_its_last_agent(stage: Stage) -> None:
     assert "web-1" not in stage.consul.registry.mesh(), "it speaks for itself again"
 
 
+def test_machines_are_members(stage: Stage) -> None:
+    def members() -> list[tuple[str, str, int]]:
+        return [(one["Name"], one["Addr"], one["Status"]) for one in stage.consul.get("/v1/agent/members").json]
+
+    stage.heard("a")
+    stage.consul.put("/v1/catalog/register", {"Node": "external", "Address": "10.0.0.9"})
+    assert members() == [("n1", "127.0.0.1", 1), ("m1", "10.0.0.1", 1)]
+    stage.later(11)
+    assert members() == [("n1", "127.0.0.1", 1), ("m1", "10.0.0.1", 4)]
+
+
 def test_watchers_are_told_when_a_machine_fails(stage: Stage) -> None:
     stage.heard("web-1")
     stage.register("web-1", "web")

@@ -57,6 +57,8 @@ def rules_of(settings: Settings) -> Rules:
         mesh_domain=settings.domain,
         node_ttl=settings.dns_node_ttl,
         service_ttl=dict(settings.dns_service_ttl),
+        soa_min_ttl=settings.dns_soa_min_ttl,
+        node_meta_txt=settings.dns_node_meta_txt,
         only_passing=settings.dns_only_passing,
         udp_answer_limit=settings.dns_udp_answer_limit,
         a_record_limit=settings.dns_a_record_limit,

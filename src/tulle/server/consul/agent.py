@@ -11,7 +11,8 @@ from typing import Any
 from tulle import __version__
 from tulle.model.service import Health
 from tulle.registry import transitions
-from tulle.registry.catalog import Check, Kept, Service, worst
+from tulle.registry.agents import AGENT
+from tulle.registry.catalog import SERF_HEALTH, Check, Kept, Node, Service, worst
 from tulle.registry.port import Write
 from tulle.registry.registry import Registry
 from tulle.registry.tables import Tables
@@ -25,6 +26,8 @@ from tulle.server.consul.wire import DONE, Ask, Found, Reply
 
 SPOKEN = "1.21.0"
 """The release of Consul whose API this is, which clients ask for to know what they can use."""
+_ALIVE, _FAILED = 1, 4
+"""As Serf numbers them."""
 _CODES = {Health.PASSING: 200, Health.WARNING: 429, Health.CRITICAL: 503}
 
 
@@ -98,13 +101,22 @@ class AgentApi:
         return Reply(value={"SHA": "", "BuildDate": "1970-01-01T00:00:00Z", "HumanVersion": SPOKEN, "FIPS": ""})
 
     def members(self, ask: Ask) -> Reply:
-        name = f"{self._node}.{self._place.datacenter}" if ask.has("wan") else self._node
-        return Reply(value=[self._member(name)])
+        """Across datacenters only this one, else every machine with agents too."""
+        if ask.has("wan"):
+            return Reply(value=[self._member(f"{self._node}.{self._place.datacenter}")])
+        others = (kept.value for name, kept in sorted(self._tables.nodes.items()) if AGENT in kept.value.meta and name != self._node)
+        return Reply(value=[self._member(self._node), *map(self._other, others)])
+
+    def _other(self, node: Node) -> dict[str, Any]:
+        serf = self._tables.checks.get((node.name, SERF_HEALTH))
+        failed = serf is not None and serf.value.status is Health.CRITICAL
+        tags = {"role": "node", "dc": self._place.datacenter, "id": node.id}
+        return {**self._member(node.name), "Addr": node.address, "Tags": tags, "Status": _FAILED if failed else _ALIVE}
 
     def _member(self, name: str) -> dict[str, Any]:
         tags = {"role": "consul", "dc": self._place.datacenter, "id": self._registry.node.id, "port": str(self._place.server_port)}
         protocol = {"ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4}
-        return {"Name": name, "Addr": self._registry.node.address, "Port": 8301, "Tags": tags, "Status": 1, **protocol}
+        return {"Name": name, "Addr": self._registry.node.address, "Port": 8301, "Tags": tags, "Status": _ALIVE, **protocol}
 
     async def reload(self, _: Ask) -> Reply:
         await self._place.reload()
