@@ -83,6 +83,7 @@ def test_agents_are_told(tmp_path: Path) -> None:
     with running_api(tmp_path) as api:
         assert api.request("GET", "/api/v1/proxy-config?namespace=default&labels=app=web,version=v1") == (
             200,
-            {"concurrency": 2, "environment": {"app": "web", "version": "v1"}},
+            {"concurrency": 2, "environment": {"app": "web", "version": "v1"}, "bootstrap": []},
         )
-        assert api.request("GET", "/api/v1/proxy-config?namespace=other") == (200, {"concurrency": None, "environment": {}})
+        answer = {"concurrency": None, "environment": {}, "bootstrap": [{"value": {"stats_flush_interval": "7s"}, "replace_lists": False}]}
+        assert api.request("GET", "/api/v1/proxy-config?namespace=other&role=gateway") == (200, answer)

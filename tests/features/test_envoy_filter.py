@@ -243,8 +243,8 @@ def test_patches_that_are_wrong(patch: str, complaint: str) -> None:
 
 
 def test_patches_that_are_left_out_are_told() -> None:
-    (warning,) = warnings(built(rule("{applyTo: BOOTSTRAP, patch: {operation: MERGE, value: {}}}")), "EnvoyFilter/a")
-    assert "spec.configPatches[0]: not in force: the bootstrap is written by the agent" in warning
+    (warning,) = warnings(built(rule("{applyTo: CLUSTER, match: {context: WAYPOINT}, patch: {operation: REMOVE}}")), "EnvoyFilter/a")
+    assert "spec.configPatches[0]: not in force: there are no waypoints" in warning
 
 
 LUA = """

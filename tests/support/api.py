@@ -16,7 +16,7 @@ from typing import Any
 
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
-from tulle.model.proxy import Role
+from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Endpoint, Port, Service
 from tulle.registry.registrations import Registrations
@@ -56,6 +56,9 @@ class QuietMesh:
 
     def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
         return ProxyStart(concurrency=2 if namespace == "default" else None, environment=labels)
+
+    def bootstrap_changes(self, node: Node) -> list[dict[str, Any]]:
+        return [{"value": {"stats_flush_interval": "7s"}, "replace_lists": False}] if node.role is Role.GATEWAY else []
 
     def services(self) -> Sequence[ServiceInfo]:
         return [ServiceInfo(service=REVIEWS, endpoints=1, healthy=1)]

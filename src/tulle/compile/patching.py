@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.kinds import age
@@ -25,6 +26,7 @@ from tulle.resources.networking.envoy_filter import (
     RouteConfigurationMatch,
     TargetRef,
 )
+from tulle.resources.paths import folded
 
 ISTIO_VERSION = "1.32.0"
 """The version of Istio whose API this is: what `proxyVersion` is compared with."""
@@ -50,10 +52,30 @@ def patch_set(rules: Rules, node: Node, memo: Memo) -> PatchSet | None:
 def _holds(resource: Filter, node: Node, rules: Rules) -> bool:
     if resource.spec.target_refs:
         return node.role is Role.GATEWAY and any(_is_of(node, ref, resource, rules) for ref in resource.spec.target_refs)
-    if resource.key.namespace not in (node.namespace, rules.root_namespace):
-        return False
+    return _is_for(resource, node, rules.root_namespace)
+
+
+def bootstrap_patches(resources: Iterable[Resource[object]], root_namespace: str, node: Node) -> tuple[Patch, ...]:
+    """The changes to what a proxy starts with, in order. Of the node only what is known before it starts counts."""
+    found = [cast("Filter", r) for r in resources if isinstance(r.spec, EnvoyFilter)]
+    chosen = [r for r in found if not r.spec.target_refs and _is_for(r, node, root_namespace)]
+    others = frozenset(where for r in chosen for where in _for_others(r, node))
+    ordered = sorted(chosen, key=lambda r: _order(r, root_namespace))
+    gateway = node.role is Role.GATEWAY
+    patches = (patch for r in ordered for patch in _patches(r, others, bootstrap=True))
+    return tuple(patch for patch in patches if _meant(patch, gateway))
+
+
+def _is_for(resource: Filter, node: Node, root_namespace: str) -> bool:
     selector = resource.spec.workload_selector
+    if resource.key.namespace not in (node.namespace, root_namespace):
+        return False
     return selector is None or selects(selector.labels, node.labels)
+
+
+def _order(resource: Filter, root_namespace: str) -> tuple[object, ...]:
+    """By priority, then those of the root namespace, then from the oldest."""
+    return (resource.spec.priority, resource.key.namespace != root_namespace, age(resource))
 
 
 def _is_of(node: Node, ref: TargetRef, resource: Filter, rules: Rules) -> bool:
@@ -85,8 +107,7 @@ def _for_others(resource: Filter, node: Node) -> Iterator[tuple[Key, int]]:
 
 
 def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str, others: Others) -> PatchSet | None:
-    """By priority, then those of the root namespace, then from the oldest."""
-    ordered = sorted(chosen, key=lambda f: (f.spec.priority, f.key.namespace != root_namespace, age(f)))
+    ordered = sorted(chosen, key=lambda f: _order(f, root_namespace))
     found = tuple(patch for resource in ordered for patch in _patches(resource, others) if _meant(patch, gateway))
     return PatchSet(patches=found, gateway=gateway) if found else None
 
@@ -97,9 +118,10 @@ def _meant(patch: Patch, gateway: bool) -> bool:
     return (patch.context == "GATEWAY") == gateway
 
 
-def _patches(resource: Filter, others: Others) -> Iterator[Patch]:
+def _patches(resource: Filter, others: Others, *, bootstrap: bool = False) -> Iterator[Patch]:
     for index, spec in enumerate(resource.spec.config_patches):
-        if not left_out(spec) and (resource.key, index) not in others:
+        wanted = bootstrap == (spec.apply_to is ApplyTo.BOOTSTRAP)
+        if wanted and not left_out(spec) and (resource.key, index) not in others:
             value = spec.patch.value
             yield Patch(
                 apply_to=spec.apply_to.value,
@@ -115,8 +137,8 @@ def _patches(resource: Filter, others: Others) -> Iterator[Patch]:
 def left_out(spec: ConfigPatch) -> str:
     """Why a patch is not made anywhere; empty where it may be."""
     match = spec.match
-    if spec.apply_to is ApplyTo.BOOTSTRAP:
-        return "the bootstrap is written by the agent before any document is known"
+    if spec.apply_to is ApplyTo.BOOTSTRAP and (own := _of_the_agent(spec.patch.value or {})):
+        return f"{own} is the agent's own, which leads the proxy by it"
     if match.context is PatchContext.WAYPOINT:
         return "there are no waypoints"
     if unknown := sorted(match.proxy.metadata.keys() - metadata(_ANY).keys()):
@@ -128,6 +150,20 @@ def left_out(spec: ConfigPatch) -> str:
     named = (listener and listener.port_name) or (routes and (routes.port_name or routes.gateway))
     if named and match.context not in (PatchContext.GATEWAY, PatchContext.ANY):
         return "only gateways' servers that end TLS are told apart by portName or gateway"
+    return ""
+
+
+_AGENTS_OWN = frozenset({"admin", "dynamicresources", "node.id", "node.cluster", "node.metadata.tulle"})
+
+
+def _of_the_agent(value: Mapping[str, Any], path: str = "") -> str:
+    """The first part of a bootstrap that nobody but the agent may set."""
+    for name, inner in value.items():
+        place = f"{path}{folded(name)}"
+        if place in _AGENTS_OWN:
+            return f"{path}{name}"
+        if isinstance(inner, Mapping) and (own := _of_the_agent(inner, f"{place}.")):
+            return own
     return ""
 
 

@@ -44,7 +44,7 @@ from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.core_secret import Secret
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.destination_rule import DestinationRule
-from tulle.resources.networking.envoy_filter import EnvoyFilter
+from tulle.resources.networking.envoy_filter import ApplyTo, EnvoyFilter
 from tulle.resources.networking.gateway import Gateway, Server
 from tulle.resources.networking.proxy_config import ProxyConfig
 from tulle.resources.networking.service_entry import ServiceEntry
@@ -141,12 +141,7 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
     if isinstance(spec, PeerAuthentication):
         return _warned(resource, _peers_found(structure, cast("Resource[PeerAuthentication]", resource)))
     if isinstance(spec, EnvoyFilter):
-        found = (
-            (resource.at(f"spec.configPatches[{i}]"), f"not in force: {why}")
-            for i, p in enumerate(spec.config_patches)
-            if (why := left_out(p))
-        )
-        return _warned(resource, found)
+        return _warned(resource, _patches_found(resource, spec))
     return _FINE if isinstance(spec, _ACTIVE + _READ_ONLY) else _useless(resource)
 
 
@@ -345,6 +340,18 @@ def _with_http3(rules: Rules, resource: Resource[object], said: Status) -> Statu
 def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether each proxy that one selector picks is picked by the other, too."""
     return selects(one, other) or selects(other, one)
+
+
+_LATE = "holds for proxies that are started from now on: those that run keep what they have"
+
+
+def _patches_found(resource: Resource[object], spec: EnvoyFilter) -> Iterator[Found]:
+    for i, patch in enumerate(spec.config_patches):
+        source = resource.at(f"spec.configPatches[{i}]")
+        if why := left_out(patch):
+            yield source, f"not in force: {why}"
+        elif patch.apply_to is ApplyTo.BOOTSTRAP:
+            yield source, _LATE
 
 
 def _of_entry(structure: Structure, resource: Resource[object], spec: ServiceEntry, memo: Memo) -> Status:

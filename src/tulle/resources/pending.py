@@ -188,7 +188,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         Pending(
             path="ingress[].tls",
             message="has no effect with this mode: connections are passed on as they come",
-            when=lambda tls: tls.get("mode", "PASSTHROUGH") in ("PASSTHROUGH", 0),
+            when=lambda tls: isinstance(tls, Mapping) and tls.get("mode", "PASSTHROUGH") in ("PASSTHROUGH", 0, None),
         ),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
         Pending(path="ingress[].port.targetPort", message="has no effect: defaultEndpoint says where the workload listens"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -11,13 +12,16 @@ from tulle.compile import Built, gateway_addresses, names
 from tulle.compile.explain.can import can_request
 from tulle.compile.explain.payload import explain_request
 from tulle.compile.gatewayapi.attach import GATEWAY
+from tulle.compile.patching import bootstrap_patches
 from tulle.compile.proxy_start import ProxyStart, proxy_start
 from tulle.model.identity import Labels
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Health, Service, port_number
+from tulle.protos import from_dict, to_dict
 from tulle.resources.gatewayapi import Gateway
+from tulle.resources.networking.envoy_messages import MESSAGES
 from tulle.server.fleet import Fleet
 from tulle.server.gateway_status import addresses, callers_hidden, gateway_programmed, set_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
@@ -52,6 +56,17 @@ class LiveMesh:
     def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
         inputs = self._running.inputs
         return proxy_start(inputs.resources.values(), inputs.settings.root_namespace, namespace, labels)
+
+    def bootstrap_changes(self, node: Node) -> list[dict[str, Any]]:
+        inputs = self._running.inputs
+        found = bootstrap_patches(inputs.resources.values(), inputs.settings.root_namespace, node)
+        return [
+            {
+                "value": to_dict(from_dict(MESSAGES[patch.apply_to], json.loads(patch.value))),
+                "replace_lists": patch.operation == "MERGE_AND_REPLACE_LIST",
+            }
+            for patch in found
+        ]
 
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())

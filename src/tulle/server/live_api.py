@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from tulle import __version__
 from tulle.model.identity import Labels
+from tulle.model.proxy import Node, Role
 from tulle.server.forms import answer, object_of, problem
 from tulle.server.ports import EndpointInfo, Live, ProxyInfo, ServiceInfo
 
@@ -54,8 +55,11 @@ class LiveApi:
     async def proxy_config(self, request: Request) -> Response:
         pairs = (part.partition("=") for part in request.query_params.get("labels", "").split(",") if part)
         labels = Labels({name: value for name, _, value in pairs})
-        said = self._live.proxy_start(request.query_params.get("namespace", "default"), labels)
-        return answer({"concurrency": said.concurrency, "environment": dict(said.environment)})
+        namespace = request.query_params.get("namespace", "default")
+        said = self._live.proxy_start(namespace, labels)
+        role = Role.GATEWAY if request.query_params.get("role") == Role.GATEWAY.value else Role.SIDECAR
+        bootstrap = self._live.bootstrap_changes(Node(id="", role=role, namespace=namespace, labels=labels))
+        return answer({"concurrency": said.concurrency, "environment": dict(said.environment), "bootstrap": bootstrap})
 
     async def explain(self, request: Request) -> Response:
         question = await object_of(request)

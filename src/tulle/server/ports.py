@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
-from tulle.model.proxy import InboundPort, Role
+from tulle.model.proxy import InboundPort, Node, Role
 from tulle.model.resource import Key, Status
 from tulle.model.service import Endpoint, Health, Service
 
@@ -111,6 +111,10 @@ class Live(Protocol):
 
     def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
         """How a proxy of a namespace with these labels is to be started."""
+        ...
+
+    def bootstrap_changes(self, node: Node) -> list[dict[str, Any]]:
+        """What EnvoyFilters change of the configuration that a proxy starts with: `value`, and whether lists replace (`replace_lists`)."""
         ...
 
     def services(self) -> Sequence[ServiceInfo]: ...
