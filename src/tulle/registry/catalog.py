@@ -182,6 +182,9 @@ class Check:
     defined: bool = False
     """By a definition file of its node's agent."""
 
+    of_run: bool = False
+    """What a workload of `tulle run` says of itself, which is kept with the workload."""
+
     @property
     def key(self) -> CheckKey:
         return (self.node, self.id)

@@ -36,4 +36,5 @@ def check_of_run(node: NodeName, registration: Registration) -> Check:
         service_id=r.id,
         service_name=r.service,
         service_tags=service_of_run(node, r).tags,
+        of_run=True,
     )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
 from tulle.model.service import Registration
 from tulle.registry import form, rows
-from tulle.registry.catalog import Check, CheckKey, Kept, Node, NodeName, Service, ServiceKey
+from tulle.registry.catalog import Check, CheckKey, Kept, Node, NodeName, Service, ServiceKey, ValueT
 from tulle.registry.coordinates import Coordinate
 from tulle.registry.kv import Entry, Session
 from tulle.registry.port import Changes, Row
@@ -37,6 +37,8 @@ class Tables:
         self.checks: dict[CheckKey, Kept[Check]] = {}
         self.runs: dict[str, Registration] = {}
         """Registrations of `tulle run`, by id."""
+        self._run_indices: dict[str, tuple[int, int]] = {}
+        """When each was created, and when it changed."""
         self.kv: dict[str, Kept[Entry]] = {}
         self.sessions: dict[str, Kept[Session]] = {}
         self.queries: dict[str, Kept[dict[str, Any]]] = {}
@@ -117,7 +119,7 @@ class Tables:
         held: Iterable[str] = [
             *(rows.key_of(kept.value) for table in (self.nodes, self.kv, self.sessions) for kept in table.values()),
             *(rows.service_key(*key) for key, kept in self.services.items() if not kept.value.of_run),
-            *(rows.check_key(*key) for key, kept in self.checks.items() if not self._is_of_run(kept.value)),
+            *(rows.check_key(*key) for key, kept in self.checks.items() if not kept.value.of_run),
             *(rows.REGISTRATIONS + quote(identifier, safe="") for identifier in self.runs),
             *(rows.QUERIES + identifier for identifier in self.queries),
             *(rows.COORDINATES + quote(node, safe="") for node in self.coordinates),
@@ -130,10 +132,10 @@ class Tables:
             return self._take_node(rows.names(key)[0], _kept(row))
         if key.startswith(rows.SERVICES):
             node, identifier = rows.names(key)
-            return self._take_service((node, identifier), _kept(row) or self._run_service((node, identifier)))
+            return self._take_own_service((node, identifier), _kept(row))
         if key.startswith(rows.CHECKS):
             node, identifier = rows.names(key)
-            return self._take_check((node, identifier), _kept(row))
+            return self._take_check((node, identifier), _kept(row) or self._check_of_run((node, identifier)))
         if key.startswith(rows.KV):
             return self._take_entry(key[len(rows.KV) :], _kept(row))
         if key.startswith(rows.SESSIONS):
@@ -241,37 +243,42 @@ class Tables:
         before = self.runs.get(identifier)
         registration = form.parse(identifier, row.value.partition(b"\n")[2]) if row else None
         _put(self.runs, identifier, registration)
-        if before and not (registration and registration.node == before.node):
-            yield from self._take_run_on(before.node or self.local, identifier, None, None)
-        if registration:
-            yield from self._take_run_on(registration.node or self.local, identifier, registration, row)
+        _put(self._run_indices, identifier, (row.created, row.revision) if row else None)
+        for node in dict.fromkeys(run.node or self.local for run in (before, registration) if run):
+            yield from self._settle_run((node, identifier))
 
-    def _take_run_on(self, node: NodeName, identifier: str, registration: Registration | None, row: Row | None) -> Iterable[Topic]:
-        own = self.services.get((node, identifier))
-        if own is None or own.value.of_run:
-            service = service_of_run(node, registration) if registration else None
-            yield from self._take_service((node, identifier), _kept_as(row, service))
-            check = check_of_run(node, registration) if registration else None
-            yield from self._take_check((node, f"service:{identifier}"), _kept_as(row, check))
+    def _take_own_service(self, key: ServiceKey, kept: Kept[Service] | None) -> Iterable[Topic]:
+        yield from self._take_service(key, kept)
+        yield from self._settle_run(key)
 
-    def _run_service(self, key: ServiceKey) -> Kept[Service] | None:
-        """The `tulle run` registration that a service of the same id hid, until that went away."""
-        registration = self.runs.get(key[1])
-        service = service_of_run(key[0], registration) if registration and key[0] == (registration.node or self.local) else None
-        return Kept(value=service, created=self.revision, modified=self.revision) if service else None
+    def _settle_run(self, key: ServiceKey) -> Iterable[Topic]:
+        """A workload shows as a service with a check, unless a client has registered something else under its id."""
+        own, service = self.services.get(key), self._kept_run(key, service_of_run)
+        if own != service and (own is None or own.value.of_run):
+            yield from self._take_service(key, service)
+        check_key = (key[0], f"service:{key[1]}")
+        told, check = self.checks.get(check_key), self._check_of_run(check_key)
+        if told != check and (told is None or told.value.of_run):
+            yield from self._take_check(check_key, check)
 
-    def _is_of_run(self, check: Check) -> bool:
-        found = self.services.get((check.node, check.service_id))
-        return bool(found and found.value.of_run and check.id == f"service:{check.service_id}")
+    def _kept_run(self, key: ServiceKey, shown: Callable[[NodeName, Registration], ValueT]) -> Kept[ValueT] | None:
+        run = self.runs.get(key[1])
+        if run is None or key[0] != (run.node or self.local):
+            return None
+        created, modified = self._run_indices[run.id]
+        return Kept(value=shown(key[0], run), created=created, modified=modified)
+
+    def _check_of_run(self, key: CheckKey) -> Kept[Check] | None:
+        """What a workload that shows says of itself."""
+        service = (key[0], key[1].removeprefix("service:"))
+        kept = self.services.get(service)
+        shows = kept is not None and kept.value.of_run and service[1] != key[1]
+        return self._kept_run(service, check_of_run) if shows else None
 
 
 def _kept(row: Row | None) -> Any:
     """The value of a row with its indices. What it holds is told by its key."""
     return Kept(value=rows.load(row.key, row.value), created=row.created, modified=row.revision) if row else None
-
-
-def _kept_as(row: Row | None, value: Any) -> Any:
-    return Kept(value=value, created=row.created, modified=row.revision) if row else None
 
 
 def _put(table: dict[Any, Any], key: object, value: object) -> None:

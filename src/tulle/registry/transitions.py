@@ -77,7 +77,7 @@ def enter_check(tables: Tables, check: Check, service: Service | None = None) ->
     if check.service_id and service:
         check = replace(check, service_name=service.name, service_tags=service.tags)
     before = tables.checks.get(check.key)
-    writes = put(check, before)
+    writes = put(check, None if before and before.value.of_run else before)
     return writes + (_unlock_for(tables, check) if check.status is Health.CRITICAL and writes else [])
 
 
@@ -112,14 +112,17 @@ def leave_service(tables: Tables, key: ServiceKey, keep: Iterable[str] = ()) -> 
     else:
         own = [("delete", rows.key_of(kept.value), b"", kept.modified)]
     for check in tables.checks_of(key):
-        if check.value.id not in keep and not (kept.value.of_run and check.value.id == f"service:{key[1]}"):
+        if check.value.id not in keep:
             own += leave_check(tables, check.value)
     return own
 
 
 def leave_check(tables: Tables, check: Check) -> list[Write]:
+    """What a workload of `tulle run` says of itself goes with the workload only."""
     kept = tables.checks.get(check.key)
-    return [("delete", rows.key_of(check), b"", kept.modified), *_unlock_for(tables, check)] if kept else []
+    if kept is None or kept.value.of_run:
+        return []
+    return [("delete", rows.key_of(check), b"", kept.modified), *_unlock_for(tables, check)]
 
 
 def leave_node(tables: Tables, name: str) -> list[Write]:

@@ -229,14 +229,9 @@ def _entering(tables: Tables, session: Session) -> Sequence[Write]:
             raise Refused(500, f"Missing check '{name}' registration")
         if check.value.status is Health.CRITICAL:
             raise Refused(500, f"Check '{name}' is in critical state")
-        guards.append(("check", rows.key_of(check.value), b"", check.modified))
-    return [*([] if any(_of_run(tables, session, name) for name in session.checks) else guards), *transitions.put(session, None)]
-
-
-def _of_run(tables: Tables, session: Session, check: str) -> bool:
-    """A check of a `tulle run` workload has no row of its own."""
-    service = tables.services.get((session.node, tables.checks[session.node, check].value.service_id))
-    return bool(service and service.value.of_run)
+        if not check.value.of_run:  # which has no row of its own
+            guards.append(("check", rows.key_of(check.value), b"", check.modified))
+    return [*guards, *transitions.put(session, None)]
 
 
 def _session(body: Body, identifier: str, node: str) -> Session:
