@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
-from support.compiled import built, cluster, endpoints, forward, inputs, instance, problems, routes, shares, short, sidecar, warnings
+from support import generated_consul
+from support.compiled import built, cluster, endpoints, forward, inputs, instance, plain, problems, routes, shares, short, sidecar, warnings
 from tulle.compile import build, view
 from tulle.model.mesh import Inputs
-from tulle.model.proxy import ProxyView
+from tulle.model.proxy import InboundPort, ProxyView
 from tulle.model.routing import Compare
 from tulle.model.service import Health, Protocol
 from tulle.model.traffic import Algorithm, HashOn
+from tulle.resources.read import read
 
+PORT = InboundPort(service_port=9080, listen=20000, target=8080, protocol=Protocol.HTTP)
 WEB = (instance("web", "v1"), instance("web", "v2"), instance("admin"))
 
 
@@ -211,3 +215,21 @@ def test_a_service_without_instances_can_lead_to_others() -> None:
     found = seen(entry("ServiceResolver", "shop", "{redirect: {service: web}}"))
     (route,) = routes(found, "shop:80")
     assert shares(route) == {"web:9080": 1}
+
+
+INSTANCES = (instance("a", "v1"), instance("a", "v2", number=8080), instance("b", "v1", protocol=Protocol.TCP, name="tcp"), instance("c"))
+
+
+@given(before=generated_consul.documents(), after=generated_consul.documents())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_whatever_entries_say_every_name_resolves_and_nothing_of_before_is_left(before: str, after: str) -> None:
+    registrations = {r.id: r for r in INSTANCES}
+
+    def of(text: str) -> Inputs:
+        return Inputs(resources={r.key: r for r in read(text, "generated.yaml").resources}, registrations=registrations)
+
+    changed, fresh = build(of(after), build(of(before))), build(of(after))
+    for node in (sidecar(), replace(sidecar(app="a", inbound=(PORT,)), service="a")):
+        assert problems(view(fresh.mesh, node)) == []
+        assert plain(view(changed.mesh, node)) == plain(view(fresh.mesh, node))
+    assert changed.statuses == fresh.statuses

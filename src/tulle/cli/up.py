@@ -36,6 +36,7 @@ def up(
     join_wan: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="Another datacenter's control plane; may be given several times.")
     ] = None,
+    acl: Annotated[str | None, typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, or off.")] = None,
     config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads of the gateway; 0 for one per core.")] = 0,
@@ -63,6 +64,7 @@ def up(
         "state_dir": state_dir,
         "datacenter": datacenter,
         "join_wan": ",".join(join_wan) if join_wan else None,
+        "acl": acl,
         "config_dir": config_dir,
         "log_level": log_level or os.environ.get("TULLE_LOG_LEVEL", "warning"),
     }

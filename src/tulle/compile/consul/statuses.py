@@ -46,7 +46,7 @@ def _resolver_found(scope: Scope, resource: Resource[object], host: str) -> Iter
 
 def _steering_found(scope: Scope, entries: Entries, resource: Resource[object], host: str) -> Iterator[Found]:
     steering = scope.steering(host)
-    if steering is None or not any(resource is e.get(host) for e in (entries.routers, entries.splitters, entries.resolvers)):
+    if steering is None:
         return
     if steering.resource.key.kind not in ("ServiceRouter", "ServiceSplitter", "ServiceResolver"):
         other = f"{steering.resource.key.kind} {steering.resource.key.namespace}/{steering.resource.key.name} ({steering.resource.origin})"

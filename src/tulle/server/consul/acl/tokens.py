@@ -80,7 +80,14 @@ class TokenApi:
                 raise Refused(500, "Invalid Token: SecretID is already in use")
             return paper
 
-        return Reply(value=self._shape(await self._papers.write("token", accessor, alone), secret))
+        made = await self._papers.write("token", accessor, alone)
+        await self._forget_old()
+        return Reply(value=self._shape(made, secret))
+
+    async def _forget_old(self) -> None:
+        """Tokens whose time is over go when others come."""
+        for old in [accessor for accessor, kept in self._papers.tables["token"].items() if self._authorities.is_over(kept.value)]:
+            await self._papers.write("token", old, lambda _: None)
 
     async def update(self, ask: Ask) -> Reply:
         accessor, _, verb = ask.rest.partition("/")
