@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = {
     "compile": "5,000 routes: to compile all, and to change one",
     "mtls": "mutual TLS between sidecars against plain text; identities issued a second",
+    "protocols": "HTTP/1.1, HTTP/2, HTTP/3, gRPC, WebSocket, TCP and UDP through the gateway, against the same peers",
     "proxy": "requests/s and latency through gateway and sidecar, against hand-written Envoy, nginx, HAProxy and Caddy",
     "push": "time from a change to the last acknowledgement, for 10, 100 and 1000 proxies",
     "registry": "registrations, health queries, watchers, checks and DNS answers of one control plane on one core",
