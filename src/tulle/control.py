@@ -144,6 +144,10 @@ class Control:
             stack.enter_context(published(self._ads.counters, self.fleet))
             running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
+            if self.settings.mutual_tls == "auto" and not self.settings.mesh.mutual_tls:
+                _log.warning(
+                    "mutual TLS is off: proxies on other machines would be sent their keys unencrypted", xds=str(self.settings.xds)
+                )
             self.ready.set()
             await stop.wait()
             self.registry.close()
@@ -281,6 +285,8 @@ class Control:
 
     def _snapshot(self, node: Node) -> Snapshot:
         seen = view(self.built.mesh, node)
+        if not self.settings.mesh.mutual_tls:
+            return self._translator.snapshot(seen)
         return self._translator.snapshot(replace(seen, layers=(*seen.layers, *self.deliveries.layers(node))))
 
     # What proxies say

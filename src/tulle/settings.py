@@ -95,6 +95,8 @@ class Settings:
     """Of the identities of workloads; empty for `domain`."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Trust domains that count as this one; the same authority stands behind them."""
+    mutual_tls: str = "auto"
+    """`on`, `off`, or `auto`: on where proxies connect over loopback alone, as each is sent its key over that connection."""
     federation: tuple[tuple[str, str], ...] = ()
     """Other trust domains, each with the file of its roots."""
     ca_dir: str = ""
@@ -114,6 +116,7 @@ class Settings:
             domain=self.domain,
             trust_domain=self.trust_domain,
             trust_domain_aliases=self.trust_domain_aliases,
+            mutual_tls=self.mutual_tls == "on" or (self.mutual_tls == "auto" and self.xds.is_loopback),
             federated=tuple(domain for domain, _ in self.federation),
             root_namespace=self.root_namespace,
             allow_any=self.outbound == "ALLOW_ANY",
@@ -293,6 +296,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "domain": _name,
     "trust_domain": _trust_domain,
     "trust_domain_aliases": _trust_domains,
+    "mutual_tls": _one_of("auto", "on", "off"),
     "federation": _federation,
     "ca_dir": str,
     "certificate_life": _life,

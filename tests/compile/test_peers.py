@@ -105,3 +105,12 @@ def test_policies_for_others_change_nothing(texts: list[str]) -> None:
     assert (
         ruling(text).mode is ruling(text + policy("zzz", "elsewhere", "STRICT") + policy("zzzz", mode="DISABLE", selector="{app: no}")).mode
     )
+
+
+@given(several, st.sampled_from(("default", "other", "istio-system")))
+def test_without_identities_nobody_speaks_mutual_tls_and_strict_stays_strict(texts: list[str], namespace: str) -> None:
+    resources = sorted(documents("".join(texts)).values(), key=age) if texts else []
+    usual = peers.arrange(resources, SETTINGS).posture(namespace, LABELS).port(80).mode
+    found = peers.arrange(resources, MeshSettings(mutual_tls=False))
+    assert not found.takes_mtls(namespace, LABELS, 80)
+    assert found.posture(namespace, LABELS).port(80).mode is (MtlsMode.STRICT if usual is MtlsMode.STRICT else MtlsMode.DISABLE)

@@ -31,17 +31,12 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
+spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: web}}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
-  http: [{{headers: {{response: {{set: {{x-cluster: web}}}}}}, route: [{{destination: {{host: web}}}}]}}]
+spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: web}}}}]}}]}}
 """
 STRICT = """
 apiVersion: security.istio.io/v1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tulle.model.identity import Identity, selects
 from tulle.model.mesh import MeshSettings
@@ -30,9 +30,15 @@ class Posture:
     mesh: Policy | None = None
     trust_domains: tuple[str, ...] = ()
     """Of callers that are let in."""
+    without: bool = False
+    """The mesh has no identities: plain text is taken, where nobody asks for more."""
 
     def port(self, number: int) -> Ruled:
         """What holds for a port. The first that says something does: for the port, the workload, the namespace, the mesh."""
+        found = self._said(number)
+        return replace(found, mode=MtlsMode.DISABLE) if self.without and found.mode is MtlsMode.PERMISSIVE else found
+
+    def _said(self, number: int) -> Ruled:
         said = self.own.spec.ports.get(number, MtlsMode.UNSET) if self.own else MtlsMode.UNSET
         if self.own and said is not MtlsMode.UNSET:
             return Ruled(mode=said, source=self.own.at(f"spec.portLevelMtls.{number}"))
@@ -55,15 +61,19 @@ class Peers:
     """Of the mesh."""
     believed: tuple[str, ...] = ()
     """Of callers that are let in."""
+    without: bool = False
+    """The mesh has no identities."""
 
     def posture(self, namespace: str, labels: Mapping[str, str]) -> Posture:
         own = next(
             (p for p in self.selective.get(namespace, ()) if p.spec.selector and selects(p.spec.selector.match_labels, labels)), None
         )
-        return Posture(own=own, namespace=self.whole.get(namespace), mesh=self.mesh, trust_domains=self.believed)
+        return Posture(own=own, namespace=self.whole.get(namespace), mesh=self.mesh, trust_domains=self.believed, without=self.without)
 
     def takes_mtls(self, namespace: str, labels: Mapping[str, str], port: int) -> bool:
         """Whether a workload's sidecar takes mutual TLS on a port."""
+        if self.without:
+            return False
         if not (self.mesh or self.selective or self.whole):
             return True
         return self.posture(namespace, labels).port(port).mode is not MtlsMode.DISABLE
@@ -107,4 +117,5 @@ def arrange(policies: Iterable[Policy], settings: MeshSettings) -> Peers:
         mesh=mesh,
         trust_domains=settings.trust_domains,
         believed=settings.believed,
+        without=not settings.mutual_tls,
     )

@@ -19,6 +19,8 @@ class MeshSettings:
     """Of the identities that the mesh's authority gives out; empty for `domain`."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Names of the same trust domain from before, or from other meshes with the same root."""
+    mutual_tls: bool = True
+    """Whether proxies are given identities. Without, nobody speaks mutual TLS, and what asks for it in so many words is refused."""
     federated: tuple[str, ...] = ()
     """Other trust domains, with roots of their own, whose workloads may call."""
     root_namespace: str = "istio-system"

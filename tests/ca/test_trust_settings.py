@@ -1,0 +1,53 @@
+"""What settings say of identities."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tulle.settings import SettingsError, read_settings
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ({}, True),
+        ({"TULLE_XDS": "0.0.0.0:15010"}, False),
+        ({"TULLE_XDS": "0.0.0.0:15010", "TULLE_MUTUAL_TLS": "on"}, True),
+        ({"TULLE_MUTUAL_TLS": "off"}, False),
+    ],
+)
+def test_no_key_goes_over_a_network_unless_asked_for(given: dict[str, str], on: bool) -> None:
+    assert read_settings(given).mesh.mutual_tls is on
+
+
+def test_the_trust_domain_and_its_neighbours() -> None:
+    said = {
+        "TULLE_DOMAIN": "mesh.local",
+        "TULLE_TRUST_DOMAIN_ALIASES": "old.example",
+        "TULLE_FEDERATION": "a.example=/a.pem, b.example=/b.pem",
+        "TULLE_CERTIFICATE_LIFE": "90m",
+    }
+    found = read_settings(said)
+    assert found.mesh.trust_domains == ("mesh.local", "old.example")
+    assert found.mesh.believed == ("mesh.local", "old.example", "a.example", "b.example")
+    assert found.federation == (("a.example", "/a.pem"), ("b.example", "/b.pem"))
+    assert found.certificate_life == timedelta(minutes=90)
+    assert read_settings({**said, "TULLE_TRUST_DOMAIN": "new.example"}).mesh.trust_domains[0] == "new.example"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("TRUST_DOMAIN", "Shop", "'Shop' is not a trust domain"),
+        ("TRUST_DOMAIN", "a/b", "'a/b' is not a trust domain"),
+        ("FEDERATION", "a.example", "'a.example' is not TRUST_DOMAIN=FILE"),
+        ("CERTIFICATE_LIFE", "10s", "'10s' is not a life for certificates"),
+        ("CERTIFICATE_LIFE", "1000000h", "is not a"),
+        ("MUTUAL_TLS", "perhaps", "'perhaps' is not one of auto, on, off"),
+    ],
+)
+def test_mistakes(name: str, text: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        read_settings({f"TULLE_{name}": text})
