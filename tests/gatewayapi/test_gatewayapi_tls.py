@@ -80,7 +80,9 @@ def test_a_gateway_shows_its_certificate_to_backends_and_no_other_gateway_does(t
             assert [status for status, _, _ in seen] == [200, 503, 200, 200]
             assert [b'"caller": "edge.example"' in body for _, _, body in seen] == [True, False, False, True]
             assert b'"caller": "other.example"' in seen[2][2]
-            await mesh.change(text.replace("name: own", "name: gone", 1))
+            assert mesh.node
+            trace = explain(mesh.built.mesh, mesh.node, Request(url=f"http://x.example:{ports[0]}/"))
+            assert (trace.cluster, len(trace.endpoints)) == ("outbound~default/own|80||far.default.svc.cluster.local", 1)
 
     asyncio.run(run())
 

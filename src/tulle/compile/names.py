@@ -96,6 +96,11 @@ def client_cluster(cluster: str, client: str) -> str:
     return f"{kind}~{client}|{rest}"
 
 
+def is_outbound(cluster: str) -> bool:
+    """Whether a cluster is that of a service, for everyone or for one client."""
+    return cluster.startswith(("outbound|", "outbound~"))
+
+
 def listener_name(address: str, port: int, *, udp: bool = False) -> str:
     return f"{address}_{port}{'_udp' if udp else ''}"
 

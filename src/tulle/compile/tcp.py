@@ -120,7 +120,7 @@ def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConne
 
 
 def _policy(cluster: str, place: Place) -> TrafficPolicy:
-    if not cluster.startswith(("outbound|", "outbound~")):
+    if not names.is_outbound(cluster):
         return DEFAULT
     port, subset, host = names.parse_cluster_name(cluster)
     tuning = place.scope.tuning(host)

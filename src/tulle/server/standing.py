@@ -57,7 +57,7 @@ class Standing:
         found: dict[tuple[int, Place], list[EjectionInfo]] = {}
         for agent, ejections in sorted(self._agents.ejections().items()):
             for ejection in ejections:
-                port, _, of = ejection.cluster.removeprefix("outbound|").partition("|")
+                port, _, of = ejection.cluster.partition("|")[2].partition("|")
                 if of.partition("|")[2] == host and port.isdecimal():
                     told = EjectionInfo(by=agent, reason=ejection.reason, since=ejection.since)
                     found.setdefault((int(port), (ejection.address, ejection.port)), []).append(told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tulle.compile import names
 from tulle.compile.explain import framed, hosts, policies
 from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
 from tulle.compile.explain.match import compare, verdicts
@@ -234,7 +235,7 @@ def to_cluster(trace: Trace, name: str, backends: Backends, *, otherwise: str = 
 def _deserted(name: str, cluster: Cluster | None, backends: Backends, otherwise: str) -> tuple[Step, ...]:
     """Nobody stands in for a subset, or a service, that has no endpoints (BEHAVIOURS 8)."""
     looked_up = cluster is not None and cluster.resolution is not Resolution.STATIC
-    if looked_up or backends.targets.get(name) or not name.startswith("outbound|"):
+    if looked_up or backends.targets.get(name) or not names.is_outbound(name):
         return ()
     subset = name.split("|")[2]
     who = f'no instance has the labels of subset "{subset}", and no other stands in' if subset else "no instance answers for it"
