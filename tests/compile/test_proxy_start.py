@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.compiled import documents
+from support.compiled import built, documents, warnings
 from tulle.compile.proxy_start import ProxyStart, proxy_start
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Labels
@@ -53,3 +53,13 @@ def test_the_nearest_wins_and_the_oldest_of_two(namespace: str, app: str, concur
 
 def test_without_documents_nothing_is_said() -> None:
     assert proxy_start((), "istio-system", "default", Labels({})) == ProxyStart()
+
+
+def test_what_an_older_document_says_already_is_told() -> None:
+    again = DOCUMENTS.replace("concurrency: 4}", "concurrency: 4, environmentVariables: {A: x, Z: x}}")
+    (threads, variable) = warnings(built(again), "ProxyConfig/web-again")
+    older = "not in force: ProxyConfig web (rules.yaml:17) is for the same proxies, and older"
+    assert threads.endswith(f"spec.concurrency: {older}")
+    assert variable.endswith(f"spec.environmentVariables.A: {older}")
+    for name in ("mesh", "not-for-others", "shop"):
+        assert warnings(built(again), f"ProxyConfig/{name}") == []

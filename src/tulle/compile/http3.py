@@ -8,9 +8,11 @@ from typing import cast
 
 from tulle.compile import names, protocols
 from tulle.compile.gatewayapi.servers import ListenerServer
+from tulle.compile.rules import Rules
 from tulle.compile.served import Served
+from tulle.model.identity import selects
 from tulle.model.proxy import HttpConnections, Listener
-from tulle.model.resource import Resource, Source
+from tulle.model.resource import Key, Resource, Source
 from tulle.model.service import Protocol
 from tulle.resources.annotations import HTTP3, Topology, http3, proxy_annotation
 from tulle.resources.networking.gateway import Gateway, Server
@@ -64,12 +66,20 @@ def over_quic(found: Listener) -> Listener | None:
     return replace(found, name=names.quic_listener_name(found.address, found.port), chains=chains, udp=True, quic=True)
 
 
-def problems(gateway: Resource[Gateway], others: Iterable[Resource[Gateway]]) -> Iterator[tuple[Source, str]]:
-    """What a Gateway asks for in vain. `others`: those that the same proxies serve."""
-    if not http3(gateway.annotations).on:
+def in_vain(rules: Rules, key: Key) -> Iterator[tuple[Source, str]]:
+    """What a Gateway, of either API, asks for in vain."""
+    own = next((g for g in rules.gateways if g.key == key), None)
+    if own is None or not http3(own.annotations).on:
         return
+    picked = own.spec.selector
+    together = (g for g in rules.gateways if selects(g.spec.selector, picked) or selects(picked, g.spec.selector))
+    yield from _problems(own, together)
+
+
+def _problems(gateway: Resource[Gateway], together: Iterable[Resource[Gateway]]) -> Iterator[tuple[Source, str]]:
+    """`together`: all that the same proxies serve."""
     topology = proxy_annotation(gateway.annotations).topology
-    datagrams = {(s.port.number, s.bind) for g in others for s in g.spec.servers if protocols.named(s.port.protocol) is Protocol.UDP}
+    datagrams = {(s.port.number, s.bind) for g in together for s in g.spec.servers if protocols.named(s.port.protocol) is Protocol.UDP}
     servers = [(i, s) for i, s in enumerate(gateway.spec.servers) if ends_https(s)]
     if not servers:
         yield gateway.at("metadata"), f"{HTTP3} has no effect: no server of this Gateway ends HTTPS"

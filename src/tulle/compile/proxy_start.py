@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Labels, selects
-from tulle.model.resource import Key, Resource
+from tulle.model.resource import Key, Resource, Source
 from tulle.resources.networking.proxy_config import ProxyConfig, may_be_set
 
 
@@ -31,9 +31,26 @@ def proxy_start(resources: Iterable[Resource[object]], root_namespace: str, name
     return ProxyStart(concurrency=concurrency, environment=FrozenMap(environment))
 
 
+def overruled(config: Resource[ProxyConfig], others: Iterable[Resource[ProxyConfig]]) -> Iterator[tuple[Source, str]]:
+    """What an older document for the very same proxies says already."""
+    spec = config.spec
+    for other in others:
+        older = (other.created, other.key) < (config.created, config.key)
+        if not older or other.key.namespace != config.key.namespace or _selector(other.spec) != _selector(spec):
+            continue
+        why = f"not in force: ProxyConfig {other.key.name} ({other.origin}) is for the same proxies, and older"
+        if None not in (spec.concurrency, other.spec.concurrency):
+            yield config.at("spec.concurrency"), why
+        for name in spec.environment_variables.keys() & other.spec.environment_variables.keys():
+            yield config.at(f"spec.environmentVariables.{name}"), why
+
+
+def _selector(spec: ProxyConfig) -> Labels:
+    return Labels(spec.selector.match_labels if spec.selector else {})
+
+
 def _rank(key: Key, spec: ProxyConfig, root_namespace: str, namespace: str, labels: Labels) -> int:
     """How near a document is to a proxy, from 1; 0 where it is not for it. With a selector it is for its own namespace alone."""
-    selector = spec.selector.match_labels if spec.selector else {}
-    if selector:
+    if selector := _selector(spec):
         return int(key.namespace == namespace and selects(selector, labels))
     return 2 if key.namespace == namespace else 3 if key.namespace == root_namespace else 0

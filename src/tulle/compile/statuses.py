@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
-from tulle.compile import http3, names, protocols, served, tables, tls
+from tulle.compile import http3, names, protocols, proxy_start, served, tables, tls
 from tulle.compile.attachment import unused_targets
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
@@ -59,7 +59,7 @@ from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, Re
 from tulle.resources.telemetry import Telemetry
 
 _ACTIVE = (WorkloadEntry, Secret)
-_READ_ONLY = (WorkloadGroup, ProxyConfig, Telemetry)
+_READ_ONLY = (WorkloadGroup, Telemetry)
 _SECURITY = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
 _RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *_SECURITY, EnvoyFilter)
 _RULING = (*_RULES, ConfigMap)
@@ -72,7 +72,9 @@ _FINE = Status(conditions=_ACCEPTED)
 def statuses(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Status]:
     """The status of each document, by its key."""
     made = [_grounded(structure, kinds, memo), _of_steerings(structure, memo), _of_routes(structure, memo)]
-    rest = kinds.but(VirtualService, *ROUTES, *_GROUNDED)
+    configs = kinds.of(ProxyConfig)
+    made.append({key: _warned(config, proxy_start.overruled(config, configs.values())) for key, config in configs.items()})
+    rest = kinds.but(VirtualService, ProxyConfig, *ROUTES, *_GROUNDED)
     made.append({key: _status(structure, resource, memo) for group in rest for key, resource in group.items()})
     return {key: status for table in made for key, status in table.items()}
 
@@ -125,7 +127,7 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
             [
                 *_gateway_found(structure.rules, resource, spec),
                 *_credentials_found(structure, resource, spec),
-                *_http3_found(structure.rules, resource),
+                *http3.in_vain(structure.rules, resource.key),
             ],
         )
     if isinstance(spec, ServiceEntry):
@@ -325,15 +327,8 @@ def _credentials_found(structure: Structure, resource: Resource[object], spec: G
             yield resource.at(f"spec.servers[{index}].tls"), f"not served until it is there: {found.why}"
 
 
-def _http3_found(rules: Rules, resource: Resource[object]) -> Iterator[Found]:
-    """What a Gateway of either API asks for in vain."""
-    own = next((g for g in rules.gateways if g.key == resource.key), None)
-    if own is not None:
-        yield from http3.problems(own, [g for g in rules.gateways if _together(g.spec.selector, own.spec.selector)])
-
-
 def _with_http3(rules: Rules, resource: Resource[object], said: Status) -> Status:
-    found = tuple(_http3_found(rules, resource)) if resource.key.kind == GATEWAY else ()
+    found = tuple(http3.in_vain(rules, resource.key)) if resource.key.kind == GATEWAY else ()
     return replace(said, warnings=(*said.warnings, *_warned(resource, found).warnings)) if found else said
 
 
