@@ -10,24 +10,11 @@ from typing import Any
 import pytest
 
 from support.agent_calls import call
+from support.fronts import front
 from support.running import Place, running
 
 pytestmark = pytest.mark.envoy
-RULES = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: front}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  hosts: ["*"]
-  gateways: [front]
-  http: [{route: [{destination: {host: web}}]}]
+EJECT = """
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -59,9 +46,9 @@ def test_side_by_side(tmp_path: Path) -> None:
         run = ("run", "--service", "web", "--port", "80", "--", sys.executable, "-m", "tulle.demo.apps.echo")
         quick = place.environment | {"TULLE_NODE_TIMEOUT": "3s"}
         async with running(place, "control", environment=quick), running(place, "gateway"), running(place, *run), running(place, *run):
-            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 2)
+            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 2, seconds=60)
             await place.until("/api/v1/proxies", lambda found: len(found["proxies"]) == 3)
-            code, said = await place.tulle("apply", "--wait", "-f", str(place.write("rules.yaml", RULES % place.gateway)))
+            code, said = await place.tulle("apply", "--wait", "-f", str(place.write("rules.yaml", front(place.gateway) + EJECT)))
             assert code == 0, said
             await fetch(place.gateway, "POST", "/fail?on=true&seconds=60")
             for _ in range(12):

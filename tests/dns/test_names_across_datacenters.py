@@ -9,25 +9,10 @@ from pathlib import Path
 import pytest
 
 from support.agent_calls import call
+from support.fronts import front
 from support.running import Place, running
 
 pytestmark = pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed")
-GATEWAY = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: front}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  hosts: ["*"]
-  gateways: [front]
-  http: [{route: [{destination: {host: web, port: {number: 80}}}]}]
-"""
 
 
 async def dig(place: Place, *words: str) -> str:
@@ -92,7 +77,7 @@ def test_gateways(tmp_path: Path) -> None:
             await place.until("/api/v1/proxies", lambda found: len(found["proxies"]) == 1)
             assert "status: NXDOMAIN" in await dig(place, "web.ingress.consul")
             await register(place, "a", 3)
-            code, said = await place.tulle("apply", "--wait", "-f", str(place.write("front.yaml", GATEWAY % place.gateway)))
+            code, said = await place.tulle("apply", "--wait", "-f", str(place.write("front.yaml", front(place.gateway))))
             assert code == 0, said
             assert await dig(place, "+short", "web.ingress.consul") == "127.0.0.1"
             assert await dig(place, "+short", "web.ingress.consul", "SRV") == f"1 1 {place.gateway} 7f000001.addr.dc1.consul."
