@@ -34,6 +34,8 @@ from tulle.settings import Address
 from tulle.store.documents import Documents
 from tulle.store.port import StoreError
 
+KEEP_ALIVE = 120
+"""Seconds for which a silent connection stays open: longer than clients keep theirs, so that none asks on one that is just being closed."""
 GRACE = 5
 """Seconds that requests under way have when the server ends."""
 
@@ -143,6 +145,7 @@ async def serve(app: Guard, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config)
