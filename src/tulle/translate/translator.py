@@ -6,6 +6,7 @@ it: what was made of those is taken over, down to the single virtual hosts of a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -72,9 +73,10 @@ class Translator:
 
     def _table(self, table: RouteTable) -> Entry:
         hosts = [self._hosts(host) for host in table.virtual_hosts]
-        named = dict.fromkeys((CLUSTER, name) for host in hosts for name in host.clusters)
+        named = dict.fromkeys((CLUSTER, name) for name in dict.fromkeys(itertools.chain.from_iterable(host.clusters for host in hosts)))
         # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
-        sources = {id(source): source for host in hosts for source in host.sources}
+        found = list(itertools.chain.from_iterable(host.sources for host in hosts))
+        sources = dict(zip(map(id, found), found, strict=True))
         return _entry(ROUTES, table.name, table_body(table, hosts), tuple(sources.values()), named)
 
 
