@@ -28,6 +28,8 @@ from tulle.translate.translator import Translator
 
 ROUTES = int(os.environ.get("BENCH_ROUTES", "5000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "15"))
+DOCUMENTS = tuple(int(n) for n in os.environ.get("BENCH_DOCUMENTS", f"1000,{ROUTES}").split(","))
+"""So many documents share the routes."""
 SERVICES = 1000
 SIDECARS = 10
 
@@ -147,8 +149,9 @@ def one_case(case: Case) -> list[object]:
 
 
 def main() -> None:
-    sizes = (1000, ROUTES)
-    cases = [Case(gateway_api=api, role=role, documents=n) for n in sizes for api in (False, True) for role in (Role.GATEWAY, Role.SIDECAR)]
+    cases = [
+        Case(gateway_api=api, role=role, documents=n) for n in DOCUMENTS for api in (False, True) for role in (Role.GATEWAY, Role.SIDECAR)
+    ]
     rows = [one_case(case) for case in cases]
     header = ["documents", "proxies", "documents x routes", "read + compile s", "apply all s", "connect s"]
     header += ["change one ms (min-max)", "CPU ms", "bytes a proxy", "RSS MB"]
