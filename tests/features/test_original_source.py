@@ -22,7 +22,9 @@ CALLER, TOLD, FAR_SIDE = "10.1.0.2", "10.1.0.77", "10.2.0.1"
 
 
 def may_make_namespaces() -> bool:
-    return os.geteuid() == 0 and bool(shutil.which("ip")) and subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
+    """By trying: containers often forbid it, or some of it."""
+    tried = ["unshare", "-n", "sh", "-c", "ip link add va type veth peer name vb && ip rule add iif va lookup 100"]
+    return os.geteuid() == 0 and bool(shutil.which("ip")) and subprocess.run(tried, capture_output=True).returncode == 0
 
 
 @pytest.mark.root

@@ -146,7 +146,7 @@ def registrations() -> list[Registration]:
 
 async def main(said: str) -> dict[str, str]:
     with ExitStack() as stack:
-        run("ip link set lo up", "sysctl -qw net.ipv4.ip_forward=1")
+        run("ip link set lo up")
         callers = stack.enter_context(neighbour("c0", "10.1.0.1", "10.1.0.2"))
         servers = stack.enter_context(neighbour("s0", "10.2.0.1", "10.2.0.2"))
         run(*ROUTING)
