@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import pytest
@@ -42,6 +43,8 @@ def takes(rule: Rule, principal: str, path: str, method: str) -> bool:
     called = not rule.to or any(
         (not t.operation.paths or any(fits(p, path) for p in t.operation.paths))
         and (not t.operation.methods or method in t.operation.methods)
+        and not any(fits(p, path) for p in t.operation.not_paths)
+        and method not in t.operation.not_methods
         for t in rule.to
     )
     return called and (not rule.from_ or any(names(f.source, principal) for f in rule.from_))
@@ -114,3 +117,23 @@ def test_headers_become_conditions() -> None:
     (held,) = policies(of(text), "cluster.local", allow=False).values()
     (rule,) = held[0].spec.rules
     assert [(c.key, c.not_values) for c in rule.when] == [("request.headers[x-team]", ("a*",))]
+
+
+PATHS, METHODS = ("/a", "/a/b", "/c"), ("GET", "PUT")
+ASKED = st.fixed_dictionaries(
+    {}, optional={"pathPrefix": st.sampled_from(["/", "/a", "/a/"]), "methods": st.sampled_from([["GET"], ["GET", "PUT"]])}
+)
+GIVEN = st.lists(st.tuples(st.sampled_from(["allow", "deny"]), ASKED), min_size=1, max_size=4)
+
+
+@given(given_=GIVEN, path=st.sampled_from(PATHS), method=st.sampled_from(METHODS), allow=st.booleans())
+def test_the_first_permission_that_fits_decides(given_: list[tuple[str, dict[str, object]]], path: str, method: str, allow: bool) -> None:
+    permissions = [{"action": action, "http": asked} for action, asked in given_]
+    (held,) = policies(of(entry("db", json.dumps([{"name": "web", "permissions": permissions}]))), "cluster.local", allow=allow).values()
+
+    def fitting(asked: dict[str, object]) -> bool:
+        return path.startswith(str(asked.get("pathPrefix", "/"))) and method in asked.get("methods", METHODS)  # type: ignore[operator]
+
+    expected = next((action == "allow" for action, asked in given_ if fitting(asked)), allow)
+    assert is_let_in(held, "web", path, method) == expected
+    assert is_let_in(held, "api", path, method) == allow

@@ -3,14 +3,17 @@
 For a service, the intentions of an exact source go before those of `*`, and those for the service itself before those for `*`; the
 first that speaks of a caller decides, and where none does, the default. A caller's identity is the service account of the source's name.
 
-AuthorizationPolicies look at what denies first. So where a source's permissions allow some requests and deny, further down, some of
-the very same, these are denied: that is safer than Consul, and told as a warning.
+AuthorizationPolicies look at what denies first. So where a source's permissions deny some requests below others that they allow, the
+policy denies only those which are not allowed above.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import product
+from math import prod
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Resource
@@ -20,6 +23,8 @@ from tulle.resources.security import AuthorizationPolicy
 from tulle.resources.security import authorization_policy as policy
 
 ANY = "*"
+_MOST = 64
+"""Rules that one permission may come to."""
 Policy = Resource[AuthorizationPolicy]
 Place = tuple[str, str]
 """A namespace, and a service or ANY."""
@@ -122,13 +127,15 @@ class _Writer:
             self._denials.append(_rule(who))
 
     def _permit(self, permissions: tuple[spec.Permission, ...], who: tuple[policy.From, ...]) -> None:
-        """What denies all that is left says no more than that nothing else is let in."""
-        last = permissions[-1]
-        closed = last.action is spec.Action.DENY and last.http is None
-        for permission in permissions[:-1] if closed else permissions:
-            into = self._admissions if permission.action is spec.Action.ALLOW else self._denials
-            into += (policy.Rule.model_construct(from_=who, to=to, when=when) for to, when in _requests(permission))
-        if not closed and self._allow:
+        """The first that fits decides: so what denies leaves out what is allowed above it."""
+        above: list[spec.Permission] = []
+        for permission in permissions:
+            if permission.action is spec.Action.ALLOW:
+                self._admissions += (_asking(who, case) for case in _cases(permission))
+                above.append(permission)
+            else:
+                self._denials += (_asking(who, case) for case in _apart(permission, above))
+        if self._allow:
             self._admissions.append(_rule(who))
 
     def _made(self) -> Iterator[Policy]:
@@ -159,18 +166,64 @@ def _rule(who: tuple[policy.From, ...]) -> policy.Rule:
 # === requests
 
 
-def _requests(permission: spec.Permission) -> Iterator[tuple[tuple[policy.To, ...], tuple[policy.Condition, ...]]]:
-    """What a permission asks of a request, as rules ask it. One that cannot be asked so lets nothing in, and keeps everything out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What must hold of a request, all of it."""
+
+    paths: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    not_paths: tuple[str, ...] = ()
+    not_methods: tuple[str, ...] = ()
+    when: tuple[policy.Condition, ...] = ()
+
+    def also(self, other: _Case) -> _Case:
+        """`other` only says what must not be."""
+        return replace(
+            self, not_paths=self.not_paths + other.not_paths, not_methods=self.not_methods + other.not_methods, when=self.when + other.when
+        )
+
+    def operation(self) -> tuple[policy.To, ...]:
+        asked = {name: values for name in ("paths", "methods", "not_paths", "not_methods") if (values := getattr(self, name))}
+        return (policy.To(operation=policy.Operation(**asked)),) if asked else ()
+
+
+def _asking(who: tuple[policy.From, ...], case: _Case) -> policy.Rule:
+    return policy.Rule.model_construct(from_=who, to=case.operation(), when=case.when)
+
+
+def _cases(permission: spec.Permission) -> tuple[_Case, ...]:
+    """What a permission asks of a request. One that a sidecar cannot ask lets nothing in, and keeps everything out."""
     http = permission.http or spec.HttpPermission()
     if untold(http):
-        if permission.action is spec.Action.DENY:
-            yield (), ()
+        return (_Case(),) if permission.action is spec.Action.DENY else ()
+    paths = (http.path_exact,) if http.path_exact else (http.path_prefix.rstrip("*") + "*",) if http.path_prefix else ()
+    return (_Case(paths=paths, methods=tuple(m.upper() for m in http.methods), when=tuple(map(_condition, http.header))),)
+
+
+def _apart(permission: spec.Permission, above: list[spec.Permission]) -> Iterator[_Case]:
+    """What a permission denies that none of those above it allows; all of it, where that would take too many rules."""
+    (own,) = _cases(permission)
+    others = [_not(case) for allowed in above for case in _cases(allowed)]
+    if _too_many(others):
+        yield own
         return
-    paths = [http.path_exact] if http.path_exact else [http.path_prefix.rstrip("*") + "*"] if http.path_prefix else []
-    operation = {"paths": tuple(paths), "methods": tuple(m.upper() for m in http.methods)}
-    asked = {name: values for name, values in operation.items() if values}
-    to = (policy.To(operation=policy.Operation(**asked)),) if asked else ()
-    yield to, tuple(_condition(header) for header in http.header)
+    for choice in product(*others):
+        yield reduce(_Case.also, choice, own)
+
+
+def _not(case: _Case) -> list[_Case]:
+    """Each way in which a request can be another one."""
+    found = [_Case(not_paths=case.paths)] if case.paths else []
+    found += [_Case(not_methods=case.methods)] if case.methods else []
+    return found + [_Case(when=(_opposite(condition),)) for condition in case.when]
+
+
+def _opposite(condition: policy.Condition) -> policy.Condition:
+    return policy.Condition(key=condition.key, values=condition.not_values, not_values=condition.values)
+
+
+def _too_many(others: list[list[_Case]]) -> bool:
+    return prod(len(ways) for ways in others) > _MOST
 
 
 def untold(http: spec.HttpPermission) -> str:
@@ -195,13 +248,13 @@ def _condition(header: spec.HeaderPermission) -> policy.Condition:
 def problems(resource: Resource[ServiceIntentions]) -> Iterator[tuple[str, str]]:
     """What of an entry is not in force as it reads: field and reason."""
     for index, source in enumerate(resource.spec.sources):
-        allowed = False
+        above: list[list[_Case]] = []
         for place, permission in enumerate(source.permissions):
             where = f"spec.sources[{index}].permissions[{place}]"
             deny = permission.action is spec.Action.DENY
             if permission.http and (what := untold(permission.http)):
                 effect = "all requests of this source are denied" if deny else "it allows nothing"
                 yield where, f"{what} cannot be told by a sidecar: {effect}"
-            if deny and allowed and permission.http:
-                yield where, "goes before the permissions above it that allow: what both are for is denied"
-            allowed = allowed or not deny
+            if deny and _too_many(above):
+                yield where, "stands below too many that allow: what it is for is denied, whatever they say"
+            above += [] if deny else [_not(case) for case in _cases(permission)]
