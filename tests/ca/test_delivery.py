@@ -77,6 +77,16 @@ def test_they_are_renewed_at_about_half_their_life_and_not_all_at_once(tmp_path:
     assert all(of.layers(node(name))[0] is not layer for name, layer in before.items())
 
 
+def test_while_the_authority_cannot_sign_proxies_keep_what_they_have(tmp_path: Path) -> None:
+    clock = Clock()
+    of = given(tmp_path, clock)
+    before = of.layers(node("a", "web"))
+    clock.now = START + timedelta(days=4000)
+    assert of.layers(node("a", "web")) == before
+    with pytest.raises(ValueError, match="the certificate that signs ended at 2036-"):
+        of.layers(node("b"))
+
+
 def test_one_that_is_due_is_announced(tmp_path: Path) -> None:
     """With certificates of seconds, and the real clock."""
 

@@ -29,7 +29,8 @@ from tulle.model.identity import Identity
 from tulle.model.tls import Hidden
 
 ROOT_LIFE = timedelta(days=3650)
-INTERMEDIATE_LIFE = timedelta(days=1095)
+INTERMEDIATE_LIFE = ROOT_LIFE
+"""It ends with its root, so that a rotation is all that there is to do."""
 LEAF_LIFE = timedelta(hours=24)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 SKEW = timedelta(minutes=1)
@@ -119,7 +120,7 @@ class Authority:
     def issue(self, identity: Identity, *, lifetime: timedelta | None = None) -> Issued:
         """A certificate with a new key. Whether the caller may have this identity is for the caller to know.
 
-        Raises ValueError for names that could be read as others.
+        Raises ValueError for names that could be read as others, AuthorityError when what signs has ended.
         """
         key = new_key()
         return self._issued(identity, key.public_key(), dump_key(key), lifetime)
@@ -190,6 +191,8 @@ class Authority:
             # Or one could write another's path into its own name.
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name for an identity: use lower-case letters, digits, '-' and '.'")
+        if (end := self._current.signer.certificate.not_valid_after_utc) <= self._now():
+            raise AuthorityError(f"the certificate that signs ended at {end:%Y-%m-%d %H:%M}: replace it, or nobody gets a new identity")
         made = issue.leaf(self._current.signer, key, identity.uri(), self._term(lifetime or self.lifetime))
         return Issued(
             identity=identity,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from tulle.ca.authority import Authority, Issued
 from tulle.ca.federation import Federation
+from tulle.ca.files import AuthorityError
+from tulle.logs import Log
 from tulle.model.identity import Identity
 from tulle.model.proxy import Layer, Node
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, Certificate, Hidden
@@ -20,6 +22,7 @@ from tulle.model.tls import Authority as Trusted
 
 HALF, JITTER = 0.5, 0.05
 """Of a certificate's life: when it is renewed, and by how much that differs from proxy to proxy, so that not all come at once."""
+RETRY = timedelta(minutes=1)
 LONGEST_SLEEP = 60.0
 """Seconds. Clocks jump, machines sleep, other domains change their roots: so often one looks anew."""
 
@@ -31,6 +34,9 @@ class Held:
     issued: Issued
     renew_at: datetime
     layer: Layer
+
+
+_log = Log("ca")
 
 
 def _utc() -> datetime:
@@ -58,13 +64,16 @@ class Deliveries:
         self._news = asyncio.Event()
 
     def layers(self, node: Node) -> tuple[Layer, ...]:
-        """The same layers as before while neither certificate nor roots change. Raises ValueError for a node that can have no identity."""
+        """The same layers as before while neither certificate nor roots change. Raises ValueError for a node that can have no identity.
+
+        While the authority cannot sign, proxies keep what they have.
+        """
         identity = Identity(
             trust_domain=self.authority.trust_domain, namespace=node.namespace, service_account=node.service_account or "default"
         )
         held = self._held.get(node.id)
         if held is None or held.issued.identity != identity or held.renew_at <= self._now():
-            held = self._held[node.id] = self._made(identity)
+            held = self._held[node.id] = self._renewed(held, identity)
             self._news.set()
         return held.layer, self._roots
 
@@ -100,6 +109,15 @@ class Deliveries:
                     await self._news.wait()
             except TimeoutError:
                 pass
+
+    def _renewed(self, held: Held | None, identity: Identity) -> Held:
+        try:
+            return self._made(identity)
+        except AuthorityError as error:
+            if held is None or held.issued.identity != identity:
+                raise ValueError(str(error)) from None
+            _log.warning("a certificate could not be renewed", identity=identity.uri(), error=str(error))
+            return replace(held, renew_at=self._now() + RETRY)
 
     def _made(self, identity: Identity) -> Held:
         issued = self.authority.issue(identity)

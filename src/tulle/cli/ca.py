@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ ca = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+SOON = timedelta(days=365)
+"""A root is best replaced while nobody is in a hurry."""
 _STAGES = {
     "steady": "no rotation is under way",
     "introduced": "the next root is trusted, and does not sign yet; next: tulle ca rotate switch",
@@ -76,5 +79,9 @@ def _show(state: dict[str, Any], form: output.Format) -> None:
     output.out(f"rotation      {_STAGES[state['stage']]}")
     if state["behind"]:
         output.out(f"waits for     {', '.join(state['behind'])}")
+    now = datetime.now(UTC)
+    for root in state["roots"]:
+        if root["active"] and datetime.fromisoformat(root["notAfter"]) - now < SOON:
+            output.err(f"warning: the root that signs ends at {root['notAfter']}: replace it, beginning with tulle ca rotate begin")
     rows = [[root["sha256"][:16], "signs" if root["active"] else "trusted", root["notAfter"], root["name"]] for root in state["roots"]]
     output.table(["ROOT", "STATE", "ENDS", "NAME"], rows)
