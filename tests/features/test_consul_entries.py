@@ -13,8 +13,8 @@ from support.backend import Backend, backend
 from support.carried import ask, at, carried, until
 from support.compiled import sidecar
 from support.running import free_port
-from tulle.model.proxy import InboundPort, Node, Upstream
-from tulle.model.service import Protocol, Registration
+from tulle.model.proxy import Node, Upstream
+from tulle.model.service import Registration
 
 pytestmark = pytest.mark.envoy
 
@@ -89,25 +89,3 @@ def test_another_service_stands_in(tmp_path_factory: pytest.TempPathFactory, bac
     gone = instances(backends)[2:]
     with carried(ENTRIES, caller(port), tmp_path_factory.mktemp("gone"), instances(backends)[1], *gone):
         assert {named(port) for _ in range(40)} == {"admin", "v2"}
-
-
-INTENTIONS = """
-apiVersion: consul.hashicorp.com/v1alpha1
-kind: ServiceIntentions
-metadata: {name: web}
-spec:
-  sources:
-  - name: "*"
-    permissions:
-    - {action: allow, http: {pathPrefix: /open, methods: [GET]}}
-    - {action: deny}
-"""
-
-
-def test_a_sidecar_lets_in_whom_intentions_allow(tmp_path_factory: pytest.TempPathFactory, backends: dict[str, Backend]) -> None:
-    port = free_port()
-    inbound = InboundPort(service_port=80, listen=port, target=backends["v1"].port, protocol=Protocol.HTTP)
-    node = replace(sidecar(inbound=(inbound,), app="web"), service="web")
-    with carried(INTENTIONS, node, tmp_path_factory.mktemp("intentions"), *instances(backends)):
-        assert ask(port, "/open/door")[0] == 200
-        assert ask(port, "/closed")[0] == 403
