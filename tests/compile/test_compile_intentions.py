@@ -97,6 +97,7 @@ def test_permissions_are_asked_of_each_request() -> None:
     assert not is_let_in(held, "web", "/items", "POST")
     assert not is_let_in(held, "web", "/admin/x")
     assert is_let_in(held, "api", "/admin/x", "POST")
+    assert {str(held[0].at(f"spec.rules[{i}]")) for i in range(len(held[0].spec.rules))} == {"ServiceIntentions/db spec.sources[0]"}
     (strict,) = policies(of(entry("db", PERMISSIONS)), "cluster.local", allow=False).values()
     assert not is_let_in(strict, "api")
 

@@ -15,8 +15,7 @@ from functools import reduce
 from itertools import product
 from math import prod
 
-from tulle.model.frozen import FrozenMap
-from tulle.model.resource import Resource
+from tulle.model.resource import Resource, Source
 from tulle.resources.consul import ServiceIntentions
 from tulle.resources.consul import intentions as spec
 from tulle.resources.security import AuthorizationPolicy
@@ -95,27 +94,29 @@ class _Writer:
         self._resource = resource
         self._trust_domain = trust_domain
         self._allow = allow
-        self._denials: list[policy.Rule] = []
-        self._admissions: list[policy.Rule] = []
+        self._place = resource.at("spec")
+        self._denials: list[tuple[policy.Rule, Source]] = []
+        self._admissions: list[tuple[policy.Rule, Source]] = []
 
     def policies(self, speaking: tuple[Intent, ...]) -> tuple[Policy, ...]:
         exact = [intent for intent in speaking if intent.source.name != ANY]
-        everybody = next((intent.source for intent in speaking if intent.source.name == ANY), None)
+        everybody = next((intent for intent in speaking if intent.source.name == ANY), None)
         for intent in exact:
-            self._say(intent.source, _from(self._principal(intent.source.name, intent.resource.key.namespace)))
-        others = _others([self._principal(i.source.name, i.resource.key.namespace) for i in exact])
+            self._say(intent, _from(self._principal(intent)))
+        others = _others([self._principal(intent) for intent in exact])
         if everybody is not None:
             self._say(everybody, others)
         elif self._allow:
-            self._admissions.append(_rule(others))
+            self._admissions.append((_rule(others), self._resource.at("spec")))
         return tuple(self._made())
 
-    def _principal(self, name: str, namespace: str) -> str:
-        return f"{self._trust_domain}/ns/{namespace}/sa/{name}"
+    def _principal(self, intent: Intent) -> str:
+        return f"{self._trust_domain}/ns/{intent.resource.key.namespace}/sa/{intent.source.name}"
 
-    def _say(self, source: spec.Source, who: tuple[policy.From, ...]) -> None:
+    def _say(self, intent: Intent, who: tuple[policy.From, ...]) -> None:
+        source, self._place = intent.source, intent.resource.at(f"spec.sources[{intent.index}]")
         if source.action is spec.Action.ALLOW:
-            self._admissions.append(_rule(who))
+            self._admissions.append((_rule(who), self._place))
         elif source.action is spec.Action.DENY:
             self._deny(who)
         else:
@@ -124,19 +125,19 @@ class _Writer:
     def _deny(self, who: tuple[policy.From, ...]) -> None:
         """All but those who are named are denied by being let in by no rule."""
         if who and who[0].source.principals:
-            self._denials.append(_rule(who))
+            self._denials.append((_rule(who), self._place))
 
     def _permit(self, permissions: tuple[spec.Permission, ...], who: tuple[policy.From, ...]) -> None:
         """The first that fits decides: so what denies leaves out what is allowed above it."""
         above: list[spec.Permission] = []
         for permission in permissions:
             if permission.action is spec.Action.ALLOW:
-                self._admissions += (_asking(who, case) for case in _cases(permission))
+                self._admissions += ((_asking(who, case), self._place) for case in _cases(permission))
                 above.append(permission)
             else:
-                self._denials += (_asking(who, case) for case in _apart(permission, above))
+                self._denials += ((_asking(who, case), self._place) for case in _apart(permission, above))
         if self._allow:
-            self._admissions.append(_rule(who))
+            self._admissions.append((_rule(who), self._place))
 
     def _made(self) -> Iterator[Policy]:
         """Without any admission nobody is let in."""
@@ -144,10 +145,22 @@ class _Writer:
             yield self._policy(policy.Action.DENY, self._denials)
         yield self._policy(policy.Action.ALLOW, self._admissions)
 
-    def _policy(self, action: policy.Action, rules: list[policy.Rule]) -> Policy:
-        made = AuthorizationPolicy.model_construct(action=action, rules=tuple(rules))
+    def _policy(self, action: policy.Action, rules: list[tuple[policy.Rule, Source]]) -> Policy:
+        made = AuthorizationPolicy.model_construct(action=action, rules=tuple(rule for rule, _ in rules))
         r = self._resource
-        return Resource(key=r.key, api_version=r.api_version, spec=made, origin=r.origin, lines=FrozenMap(), created=r.created)
+        places = tuple(place for _, place in rules)
+        return _Written(key=r.key, api_version=r.api_version, spec=made, origin=r.origin, created=r.created, places=places)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written(Resource[AuthorizationPolicy]):
+    """A policy that nobody wrote: its rules are told by the places of the intentions that they come from."""
+
+    places: tuple[Source, ...] = ()
+
+    def at(self, field: str) -> Source:
+        number = field.removeprefix("spec.rules[").partition("]")[0]
+        return self.places[int(number)] if number.isdecimal() else Resource.at(self, field)
 
 
 def _from(principal: str) -> tuple[policy.From, ...]:
