@@ -18,6 +18,7 @@ from math import prod
 from tulle.model.resource import Resource, Source
 from tulle.resources.consul import ServiceIntentions
 from tulle.resources.consul import intentions as spec
+from tulle.resources.consul.common import HeaderMatch
 from tulle.resources.security import AuthorizationPolicy
 from tulle.resources.security import authorization_policy as policy
 
@@ -246,7 +247,7 @@ def untold(http: spec.HttpPermission) -> str:
     return next((f"header {h.name}" for h in http.header if h.contains is not None or h.regex is not None or h.ignore_case), "")
 
 
-def _condition(header: spec.HeaderPermission) -> policy.Condition:
+def _condition(header: HeaderMatch) -> policy.Condition:
     value = ANY
     if header.exact is not None:
         value = header.exact

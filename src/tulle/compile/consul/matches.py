@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tulle.model.routing import Compare, HeaderMatch, QueryMatch, RouteMatch, StringMatch
+from tulle.resources.consul import common
 from tulle.resources.consul import router as spec
 
 
@@ -34,11 +35,11 @@ def _methods(methods: tuple[str, ...]) -> HeaderMatch:
     return HeaderMatch(name=":method", match=StringMatch(compare=Compare.REGEX, value="|".join(names)))
 
 
-def _header(rule: spec.HeaderMatch) -> HeaderMatch:
+def _header(rule: common.HeaderMatch) -> HeaderMatch:
     return HeaderMatch(name=rule.name.lower(), match=_text(rule), invert=rule.invert)
 
 
-def _text(rule: spec.HeaderMatch) -> StringMatch | None:
+def _text(rule: common.HeaderMatch) -> StringMatch | None:
     """None asks for presence."""
     if rule.contains is not None:
         case = "(?i)" if rule.ignore_case else ""

@@ -9,7 +9,7 @@ from pydantic import PlainValidator
 
 from tulle.resources.names import HeaderName, Label
 from tulle.resources.networking.http_actions import HeaderValues
-from tulle.resources.scalars import NO_TEXTS, TextMap, text_that
+from tulle.resources.scalars import NO_TEXTS, Flag, Regex, Text, TextMap, text_that
 from tulle.resources.spec import Spec, shown
 
 SAME = ("", "default")
@@ -35,6 +35,20 @@ class Entry(Spec):
     meta: TextMap = NO_TEXTS
     namespace: Only | None = None
     partition: Only | None = None
+
+
+class HeaderMatch(Spec):
+    one_of = (("present", "exact", "prefix", "suffix", "contains", "regex"),)
+
+    name: HeaderName
+    present: Flag | None = None
+    exact: Text | None = None
+    prefix: Text | None = None
+    suffix: Text | None = None
+    contains: Text | None = None
+    regex: Regex | None = None
+    ignore_case: Flag = False
+    invert: Flag = False
 
 
 class HttpHeaderModifiers(Spec):

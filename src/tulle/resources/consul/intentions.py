@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated
 
-from tulle.resources.consul.common import Entry, Free, Only
-from tulle.resources.names import HeaderName, dns_label
-from tulle.resources.scalars import Flag, Regex, Text, TextMap, choice, text_that, whole
+from tulle.resources.consul.common import Entry, Free, HeaderMatch, Only
+from tulle.resources.names import dns_label
+from tulle.resources.scalars import Regex, Text, TextMap, choice, text_that, whole
 from tulle.resources.spec import Problem, Spec, shown
 
 
@@ -25,20 +25,6 @@ class Action(Enum):
     DENY = "deny"
 
 
-class HeaderPermission(Spec):
-    one_of = (("present", "exact", "prefix", "suffix", "contains", "regex"),)
-
-    name: HeaderName
-    present: Flag | None = None
-    exact: Text | None = None
-    prefix: Text | None = None
-    suffix: Text | None = None
-    contains: Text | None = None
-    regex: Regex | None = None
-    ignore_case: Flag = False
-    invert: Flag = False
-
-
 class HttpPermission(Spec):
     at_most_one_of = (("path_exact", "path_prefix", "path_regex"),)
 
@@ -46,7 +32,7 @@ class HttpPermission(Spec):
     path_prefix: Text | None = None
     path_regex: Regex | None = None
     methods: tuple[Text, ...] = ()
-    header: tuple[HeaderPermission, ...] = ()
+    header: tuple[HeaderMatch, ...] = ()
 
 
 class Permission(Spec):

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tulle.resources.consul.common import Entry, HttpHeaderModifiers, Only, ServiceName
-from tulle.resources.names import HeaderName, Label
+from tulle.resources.consul.common import Entry, HeaderMatch, HttpHeaderModifiers, Only, ServiceName
+from tulle.resources.names import Label
 from tulle.resources.networking.http_actions import RETRY_POLICIES
 from tulle.resources.scalars import AnyDuration, Flag, Regex, Status, Text, UInt
 from tulle.resources.spec import Problem, Spec, shown
-
-
-class HeaderMatch(Spec):
-    one_of = (("present", "exact", "prefix", "suffix", "contains", "regex"),)
-
-    name: HeaderName
-    present: Flag | None = None
-    exact: Text | None = None
-    prefix: Text | None = None
-    suffix: Text | None = None
-    contains: Text | None = None
-    regex: Regex | None = None
-    ignore_case: Flag = False
-    invert: Flag = False
 
 
 class QueryMatch(Spec):
