@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tulle.model.limits import MAX_REGEX_PROGRAM
+from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
 
 XDS_CLUSTER = "xds-grpc"
 """Istio's name for the cluster of the control plane."""
-RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM}}]}
+_SWITCHES = {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM, FORMATTED_KEYS: True}
+RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": _SWITCHES}]}
 """Limits that decide what a proxy takes and what it refuses."""
 
 _TYPE = "type.googleapis.com/"

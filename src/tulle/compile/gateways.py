@@ -58,18 +58,20 @@ def _same(listener: Listener) -> Listener:
 def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served]) -> tuple[FilterChain, ...]:
     """The same chains, with the policies that hold there."""
     guards, authentications = scope.structure.rules.guards.seen_from(scope.backends), scope.structure.authentications
-    if group[0].udp or not (guards.policies or authentications.by_namespace):
+    rate_limits = scope.structure.rules.rate_limits
+    if group[0].udp or not (guards.policies or authentications.by_namespace or rate_limits.by_namespace):
         return chains
     served: dict[Key, frozenset[str]] = {}
     for server in group:
         served[server.gateway] = served.get(server.gateway, frozenset()) | {host for _, host in server.hosts}
     ports = frozenset(p for s in group for p in (s.declared_port, s.port))
     tokens = authentications.at_edge(scope.namespace, scope.labels, served)
+    limits = rate_limits.at_edge(scope.namespace, scope.labels, served)
     of_requests, of_connections = (guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False))
 
     def guarded(serve: HttpConnections | TcpConnections) -> HttpConnections | TcpConnections:
         if isinstance(serve, HttpConnections):
-            return replace(serve, access=of_requests, tokens=tokens)
+            return replace(serve, access=of_requests, tokens=tokens, limits=limits)
         return replace(serve, access=of_connections)
 
     return tuple(replace(chain, serve=guarded(chain.serve)) for chain in chains)

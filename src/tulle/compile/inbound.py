@@ -13,6 +13,7 @@ from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
 from tulle.model.access import OPEN, Access
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
+from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, port_key
@@ -37,20 +38,27 @@ class Served:
     trust_domains: tuple[str, ...]
     access: Access = OPEN
     tokens: tuple[Tokens, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
     source: Source | None = None
     ended: DownstreamTls | None = None
     """How TLS is ended that is not the mesh's own, where the resource says so. Plain text is not taken then."""
 
 
 def inbound(
-    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, guards: Guards = NO_GUARDS, tokens: tuple[Tokens, ...] = ()
+    node: Node,
+    sidecar: Resource[Sidecar] | None,
+    posture: Posture,
+    guards: Guards = NO_GUARDS,
+    tokens: tuple[Tokens, ...] = (),
+    limits: tuple[RateLimit, ...] = (),
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
     policies = guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    served = [replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies), tokens=tokens) for port in chosen]
+    guarded = [replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies)) for port in chosen]
+    served = [replace(of, tokens=tokens, limits=limits) for of in guarded]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
     return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
 
@@ -178,7 +186,8 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
-        return HttpConnections(stat_prefix=name, routes=routes, forward_client_cert=forward_client_cert, access=of.access, tokens=of.tokens)
+        asked = HttpConnections(stat_prefix=name, routes=routes, access=of.access, tokens=of.tokens, limits=of.limits)
+        return replace(asked, forward_client_cert=forward_client_cert)
     return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=of.access)
 
 

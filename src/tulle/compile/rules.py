@@ -21,6 +21,7 @@ from tulle.compile.guards import NO_GUARDS, Guards, guards
 from tulle.compile.kinds import Kinds, age
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
+from tulle.compile.rate_limits import NO_RATE_LIMITS, RateLimits, rate_limits
 from tulle.compile.steering import Steering, delegate_keys, steering
 from tulle.model.identity import selects
 from tulle.model.mesh import MeshSettings
@@ -32,7 +33,7 @@ from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
-from tulle.resources.security import AuthorizationPolicy
+from tulle.resources.security import AuthorizationPolicy, RateLimit
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class Rules:
     """All label selectors on which a proxy's rules depend."""
     gateway_api: Index
     guards: Guards = NO_GUARDS
+    rate_limits: RateLimits = NO_RATE_LIMITS
     entries: Entries = NO_ENTRIES
     """Consul's."""
     chains: Mapping[str, Steering] = field(default_factory=dict)
@@ -153,6 +155,7 @@ def arrange(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Rules:
         envoy_filters=tuple(kinds.of(EnvoyFilter).values()),
         selectors=_selectors(tables.each(memo, "selectors", steerings, lambda _, s: tuple(_asked(s))), tunings),
         guards=_guards(kinds, entries, settings, memo),
+        rate_limits=_rate_limits(kinds, settings, memo),
         entries=entries,
         chains=consul_steerings(entries, memo),
     )
@@ -173,6 +176,12 @@ def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) 
         return guards(policies, domain, root_namespace, authorizers(said, domain), intended)
 
     return memo.get(("guards",), made_from, make)
+
+
+def _rate_limits(kinds: Kinds, settings: MeshSettings, memo: Memo) -> RateLimits:
+    """The same object as before while no document changes."""
+    documents = tuple(kinds.of(RateLimit).values())
+    return memo.get(("rate limits",), (documents, settings), lambda: rate_limits(documents, settings.root_namespace))
 
 
 def _steerings(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import cast
 
 from tulle.compile import http3, names, protocols, proxy_start, served, tables, tls
-from tulle.compile.attachment import unused_targets
+from tulle.compile import security_statuses as security
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
 from tulle.compile.consul import statuses as consul
@@ -15,7 +14,6 @@ from tulle.compile.credentials import Keyring
 from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
 from tulle.compile.gatewayapi.documents import ROUTES, Route
-from tulle.compile.guards import Policy, unused
 from tulle.compile.kinds import Kinds
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
@@ -33,7 +31,6 @@ from tulle.compile.routes import target
 from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
-from tulle.compile.tokens import Authentication, without_keys
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import selects
 from tulle.model.proxy import Node, Role
@@ -55,13 +52,11 @@ from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.paths import camel
-from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from tulle.resources.telemetry import Telemetry
 
 _ACTIVE = (WorkloadEntry, Secret)
 _READ_ONLY = (WorkloadGroup, Telemetry)
-_SECURITY = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
-_RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *_SECURITY, EnvoyFilter)
+_RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *security.KINDS, EnvoyFilter)
 _RULING = (*_RULES, ConfigMap)
 _GROUNDED = (*_RULING, *_ACTIVE, *_READ_ONLY)
 """Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed."""
@@ -136,23 +131,11 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
         return _of_service(resource)
     if isinstance(spec, Sidecar):
         return _warned(resource, _sidecar_found(scope, resource, spec))
-    if isinstance(spec, AuthorizationPolicy):
-        return _warned(resource, _of_policy(structure.rules, cast("Policy", resource)))
-    if isinstance(spec, RequestAuthentication):
-        return _warned(resource, _of_authentication(structure, cast("Authentication", resource)))
-    if isinstance(spec, PeerAuthentication):
-        return _warned(resource, _peers_found(structure, cast("Resource[PeerAuthentication]", resource)))
+    if isinstance(spec, security.KINDS):
+        return _warned(resource, security.found(structure, resource))
     if isinstance(spec, EnvoyFilter):
         return _warned(resource, _patches_found(resource, spec))
     return _FINE if isinstance(spec, _ACTIVE + _READ_ONLY) else _useless(resource)
-
-
-def _of_policy(rules: Rules, policy: Policy) -> Iterator[Found]:
-    return ((policy.at(field), why) for field, why in unused(rules.guards, policy))
-
-
-def _of_authentication(structure: Structure, document: Authentication) -> Iterator[Found]:
-    return ((document.at(field), why) for field, why in (*unused_targets(document), *without_keys(structure.authentications, document)))
 
 
 def _useless(resource: Resource[object]) -> Status:
@@ -370,18 +353,6 @@ def _of_service(resource: Resource[object]) -> Status:
             if p.protocol is Transport.SCTP
         )
     return _warned(resource, found)
-
-
-def _peers_found(structure: Structure, resource: Resource[PeerAuthentication]) -> Iterator[Found]:
-    selector = resource.spec.selector
-    if selector and selector.match_labels and resource.key.namespace == structure.rules.root_namespace:
-        why = "not in force: in the root namespace a policy is for the whole mesh, and one with a selector is ignored"
-        yield resource.at("spec.selector"), why
-    elif first := structure.peers.overruled(resource):
-        yield (
-            resource.at("spec"),
-            f"not in force: PeerAuthentication {first.key.name} ({first.origin}) is for the same workloads, and older",
-        )
 
 
 def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:

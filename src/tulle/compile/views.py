@@ -57,8 +57,11 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     guards = mesh.structure.rules.guards.seen_from(found.by_host)
     posture = mesh.catalog.peers.posture(node.namespace, node.labels)
     tokens = mesh.structure.authentications.at(node.namespace, node.labels, node.service)
-    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens)
-    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens))
+    limits = mesh.structure.rules.rate_limits.at(node.namespace, node.labels, node.service)
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens, limits)
+    listeners, own_clusters = memo.get(
+        ("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens, limits)
+    )
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}

@@ -9,6 +9,7 @@ from enum import Enum
 from tulle.model.access import OPEN, Access
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.patches import PatchSet
+from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.model.service import Endpoint, Protocol, Resolution
@@ -97,6 +98,8 @@ class HttpConnections:
     """Which requests are let in."""
     tokens: tuple[Tokens, ...] = ()
     """Which tokens callers may show; the first whose hosts fit a request is for it."""
+    limits: tuple[RateLimit, ...] = ()
+    """How many of the requests that are let in go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ NAMES = {
     "InternalUpstreamTransport": "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
     "JwtAuthentication": "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
     "Listener": "envoy.config.listener.v3.Listener",
+    "LocalRateLimit": "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
     "NetworkExtAuthz": "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
     "NetworkRBAC": "envoy.extensions.filters.network.rbac.v3.RBAC",
     "OriginalSource": "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",

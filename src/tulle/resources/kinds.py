@@ -25,7 +25,7 @@ from tulle.resources.networking import (
     WorkloadEntry,
     WorkloadGroup,
 )
-from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication
 from tulle.resources.spec import Spec
 from tulle.resources.telemetry import Telemetry
 
@@ -73,6 +73,7 @@ _GATEWAY, _GATEWAY_X = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io
 _NOW = ("v1", "v1beta1", "v1alpha2")
 _SECURITY = "security.istio.io"
 _CONSUL = "consul.hashicorp.com"
+_TULLE = "tulle.dev"
 
 
 def _of_consul() -> Iterable[Kind]:
@@ -114,6 +115,7 @@ KINDS = (
         versions=_NOW,
         spec=RequestAuthentication,
     ),
+    Kind(name="RateLimit", plural="ratelimits", short=("rl",), group=_TULLE, versions=("v1",), spec=RateLimit),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
     Kind(name="ConfigMap", plural="configmaps", short=("cm",), versions=("v1",), spec=ConfigMap, body=CONFIG_MAP_FIELDS),
     Kind(name="Namespace", plural="namespaces", short=("ns",), versions=("v1",), spec=Namespace, required=False, cluster=True),
@@ -147,7 +149,7 @@ KINDS = (
 )
 """What may be applied."""
 
-MESH_FILE = Kind(name=KIND, plural="meshes", group="tulle.dev", versions=("v1",), spec=Mesh)
+MESH_FILE = Kind(name=KIND, plural="meshes", group=_TULLE, versions=("v1",), spec=Mesh)
 """What `tulle up` starts; it is not applied."""
 
 _BY_KIND = {kind.name: kind for kind in KINDS}

@@ -181,6 +181,13 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("tracing", "no traces are sent"),
         _off("accessLogging", "no access log is written"),
     ),
+    "RateLimit": (
+        Pending(
+            path="",
+            message="failureMode has no effect where the scope is local: nobody is asked",
+            when=lambda spec: _has("failureMode")(spec) and spec.get("scope", "local") in ("local", 0, None),
+        ),
+    ),
     "EnvoyFilter": (
         _off("targetRefs[]", "only a Gateway of the Gateway API in the same namespace can be named", lambda ref: not _is_gateway(ref)),
     ),

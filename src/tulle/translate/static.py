@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tulle.model.limits import MAX_REGEX_PROGRAM
+from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
@@ -15,7 +15,7 @@ from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRE
 _MESSAGES = {SECRET: "Secret", CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
 
 
-RUNTIME = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM}}]}
+RUNTIME = {"layers": [{"name": "tulle", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM, FORMATTED_KEYS: True}}]}
 """The limits without which Envoy refuses what it takes from a control plane."""
 
 

@@ -9,6 +9,7 @@ from tulle.compile import names
 from tulle.compile.explain import framed, hosts, policies
 from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
 from tulle.compile.explain.match import compare, verdicts
+from tulle.compile.explain.rate_limits import counted
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
 from tulle.compile.explain.tokens import shown
@@ -85,12 +86,13 @@ def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnecti
     seen = replace(seen, claims=said.claims)
     if said.refused:
         return replace(trace, direct_response=_answer(said.refused.status, said.refused.body, grpc=seen.grpc), steps=said.steps)
-    decision, asked = decide(guard.access, replace(caller, claims=said.claims), seen)
+    caller = replace(caller, claims=said.claims)
+    decision, asked = decide(guard.access, caller, seen)
     trace = replace(trace, allowed=decision)
     if decision and decision.decision == "deny":
         return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=(*said.steps, *asked))
     found = hosts.find(table, seen.authority)
-    before = (*said.steps, *asked, *found.steps)
+    before = (*said.steps, *asked, *counted(guard.limits, caller, seen), *found.steps)
     if found.host is None:
         step = Step(rule=table.name, matched=False, why=f"no virtual host takes {quote(seen.authority)}: answered 404")
         return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*before, step))

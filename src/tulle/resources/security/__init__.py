@@ -2,6 +2,7 @@
 
 from tulle.resources.security.authorization_policy import AuthorizationPolicy
 from tulle.resources.security.peer_authentication import PeerAuthentication
+from tulle.resources.security.rate_limit import RateLimit
 from tulle.resources.security.request_authentication import RequestAuthentication
 
-__all__ = ["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]
+__all__ = ["AuthorizationPolicy", "PeerAuthentication", "RateLimit", "RequestAuthentication"]

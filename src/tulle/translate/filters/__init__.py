@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate import access, tokens
+from tulle.translate import access, rate_limits, tokens
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -59,6 +59,7 @@ FILTERS: tuple[Filter, ...] = (
 def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
     """The filters of a connection manager, in order: first those that refuse."""
     guards = [*access.asking(serve.access), *tokens.http_filters(serve.tokens, edge=serve.edge), *access.deciding(serve.access)]
+    guards += rate_limits.http_filters(serve.limits)
     ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
     return [*guards, *ways]
 

@@ -1,0 +1,117 @@
+"""Which RateLimits hold where: those of the root namespace and those of a workload's own add up, as policies do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from tulle.compile.access import host_match, text
+from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
+from tulle.model.access import Attribute
+from tulle.model.identity import Labels
+from tulle.model.rate_limits import Counted, CountKey, Only, RateLimit
+from tulle.model.resource import Key, Resource, Source
+from tulle.model.routing import Compare, StringMatch
+from tulle.resources.security.rate_limit import FailureMode, Limit, LimitMatch, Scope, Unit
+from tulle.resources.security.rate_limit import RateLimit as Spec
+
+Document = Resource[Spec]
+
+SPANS = {
+    Unit.SECOND: timedelta(seconds=1),
+    Unit.MINUTE: timedelta(minutes=1),
+    Unit.HOUR: timedelta(hours=1),
+    Unit.DAY: timedelta(days=1),
+    Unit.MONTH: timedelta(days=30),
+}
+_ANY = StringMatch(compare=Compare.PREFIX, value="")
+_NAMED = re.compile(r"\[([^\[\]]+)\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RateLimits:
+    """All of the mesh, by namespace, each list from the oldest."""
+
+    root_namespace: str = ""
+    by_namespace: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
+
+    def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[RateLimit, ...]:
+        """What holds at a workload of a service, or at all that a proxy serves."""
+        found = (d for d in self._in(self.root_namespace, namespace) if takes(d, namespace, labels, service))
+        return tuple(limit for document in found for limit in limits(document))
+
+    def at_edge(self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]]) -> tuple[RateLimit, ...]:
+        """The same for a port that serves the hosts of some Gateways: what names one of them counts requests for its hosts alone."""
+        made = list(self.at(namespace, labels))
+        for document in self._in(*(g.namespace for g in served)):
+            named = [g for g in served if is_for(document, g)]
+            if named:
+                hosts = {h for g in named for h in served[g]} if served.keys() - named else {"*"}
+                made += (_confined(limit, hosts) for limit in limits(document))
+        return tuple(dict.fromkeys(made))
+
+    def _in(self, *namespaces: str) -> Iterator[Document]:
+        for namespace in dict.fromkeys(namespaces):
+            yield from self.by_namespace.get(namespace, ())
+
+
+NO_RATE_LIMITS = RateLimits()
+
+
+def rate_limits(documents: Iterable[Document], root_namespace: str) -> RateLimits:
+    """The RateLimits of a mesh, which come from the oldest."""
+    return RateLimits(root_namespace=root_namespace, by_namespace=by_namespace(documents))
+
+
+def limits(document: Document) -> Iterator[RateLimit]:
+    """The limits of a document, whatever it is for."""
+    key, spec = document.key, document.spec
+    for index, limit in enumerate(spec.limits):
+        yield RateLimit(
+            name=f"{key.namespace}/{key.name}/{index}",
+            requests=limit.requests,
+            per=SPANS[limit.per],
+            burst=limit.burst or limit.requests,
+            by=tuple(map(_count_key, limit.by)),
+            only=tuple(_only(limit)),
+            shared=spec.scope is Scope.GLOBAL,
+            told=spec.headers,
+            fail_closed=spec.failure_mode is FailureMode.CLOSED,
+            source=document.at(f"spec.limits[{index}]"),
+        )
+
+
+def idle(document: Document) -> Iterator[tuple[Source, str]]:
+    """What of a document is not in force, and why."""
+    yield from ((document.at(field), why) for field, why in unused_targets(document))
+    if document.spec.scope is Scope.GLOBAL:
+        yield document.at("spec.scope"), "not in force: nothing counts over all proxies yet; its limits let all requests through"
+
+
+def _count_key(written: str) -> CountKey:
+    """Header names are the same in any case."""
+    counted = Counted(written.partition("[")[0])
+    names = tuple(_NAMED.findall(written))
+    return CountKey(counted=counted, name=tuple(n.lower() for n in names) if counted is Counted.HEADER else names)
+
+
+def _only(limit: Limit) -> Iterator[Only]:
+    match = limit.match or LimitMatch.model_construct()
+    for attribute, wanted, unwanted in (
+        (Attribute.METHOD, match.methods, match.not_methods),
+        (Attribute.PATH, match.paths, match.not_paths),
+        (Attribute.HOST, match.hosts, match.not_hosts),
+    ):
+        for values, negated in ((wanted, False), (unwanted, True)):
+            if values:
+                look = host_match if attribute is Attribute.HOST else text
+                yield Only(attribute=attribute, matches=tuple(look(v) or _ANY for v in values), negated=negated)
+
+
+def _confined(limit: RateLimit, hosts: Iterable[str]) -> RateLimit:
+    meant = tuple(host_match(h) for h in sorted(hosts))
+    if None in meant:
+        return limit
+    return replace(limit, only=(*limit.only, Only(attribute=Attribute.HOST, matches=tuple(m for m in meant if m))))

@@ -1,0 +1,47 @@
+"""What of the documents that say who may call, and how often, is not in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from tulle.compile import rate_limits
+from tulle.compile.attachment import unused_targets
+from tulle.compile.guards import Policy, unused
+from tulle.compile.references import Found
+from tulle.compile.scope import Structure
+from tulle.compile.tokens import Authentication, without_keys
+from tulle.model.resource import Resource
+from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication
+
+KINDS = (AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication)
+
+
+def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
+    """For a document of one of these kinds."""
+    match resource.spec:
+        case AuthorizationPolicy():
+            policy = cast("Policy", resource)
+            yield from ((policy.at(field), why) for field, why in unused(structure.rules.guards, policy))
+        case RequestAuthentication():
+            yield from _of_authentication(structure, cast("Authentication", resource))
+        case PeerAuthentication():
+            yield from _of_peers(structure, cast("Resource[PeerAuthentication]", resource))
+        case RateLimit():
+            yield from rate_limits.idle(cast("rate_limits.Document", resource))
+
+
+def _of_authentication(structure: Structure, document: Authentication) -> Iterator[Found]:
+    return ((document.at(field), why) for field, why in (*unused_targets(document), *without_keys(structure.authentications, document)))
+
+
+def _of_peers(structure: Structure, resource: Resource[PeerAuthentication]) -> Iterator[Found]:
+    selector = resource.spec.selector
+    if selector and selector.match_labels and resource.key.namespace == structure.rules.root_namespace:
+        why = "not in force: in the root namespace a policy is for the whole mesh, and one with a selector is ignored"
+        yield resource.at("spec.selector"), why
+    elif first := structure.peers.overruled(resource):
+        yield (
+            resource.at("spec"),
+            f"not in force: PeerAuthentication {first.key.name} ({first.origin}) is for the same workloads, and older",
+        )

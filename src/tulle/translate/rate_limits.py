@@ -1,0 +1,101 @@
+"""How many requests are let through: Envoy's local_ratelimit filter, which counts in the proxy itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from tulle.model.access import Attribute
+from tulle.model.rate_limits import Counted, CountKey, Only, RateLimit
+from tulle.model.routing import Compare, StringMatch
+from tulle.protos import any_, pb
+from tulle.translate.claims import JWT, PAYLOAD
+from tulle.translate.values import NO, Fields, duration, number, regex
+
+LOCAL = "envoy.filters.http.local_ratelimit"
+
+_NAME = "limit"
+"""The first entry of each descriptor: which limit it is of."""
+_NONE = "-"
+"""Stands for what a request lacks."""
+_COUNTS = 10_000
+"""Of one limit; then those that were not needed for longest are forgotten."""
+_MOST = 2**32 - 1
+_BOUNDLESS: Fields = {"max_tokens": _MOST, "tokens_per_fill": number(_MOST), "fill_interval": duration(timedelta(seconds=1))}
+_ALL: Fields = {"default_value": {"numerator": 100}}
+_HEADERS = {Attribute.METHOD: ":method", Attribute.PATH: ":path", Attribute.HOST: ":authority"}
+_FORMATS = {
+    Counted.CLIENT: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    Counted.PRINCIPAL: "%DOWNSTREAM_PEER_URI_SAN%",
+    Counted.METHOD: "%REQ(:METHOD)%",
+    # Not the path that a caller may claim to have had before.
+    Counted.PATH: "%PATH(NQ:PATH)%",
+}
+
+
+def http_filters(of: Iterable[RateLimit]) -> list[Fields]:
+    """One filter for all limits that a proxy counts by itself, or none: of several that a request counts against, the strictest is told."""
+    own = tuple(limit for limit in of if not limit.shared)
+    if not own:
+        return []
+    made = pb.LocalRateLimit(
+        stat_prefix="tulle",
+        # Envoy wants one for what no limit counts, too.
+        token_bucket=_BOUNDLESS,
+        always_consume_default_token_bucket=NO,
+        filter_enabled=_ALL,
+        filter_enforced=_ALL,
+        rate_limits=[counting(limit) for limit in own],
+        descriptors=[{"entries": [{"key": k, "value": v} for k, v in _entries(limit)], "token_bucket": _bucket(limit)} for limit in own],
+        max_dynamic_descriptors=number(_COUNTS),
+        enable_retry_after_header=True,
+        rate_limited_as_resource_exhausted=True,
+    )
+    return [{"name": LOCAL, "typed_config": any_(made)}]
+
+
+def counting(of: RateLimit) -> Fields:
+    """Which requests count, and what is counted apart."""
+    conditions = [{"header_value_match": _condition(only, str(place))} for place, only in enumerate(of.only)]
+    actions = [{"generic_key": {"descriptor_key": _NAME, "descriptor_value": of.name}}, *conditions, *map(_told_apart, of.by)]
+    return {"actions": actions} | ({"x_ratelimit_option": "DRAFT_VERSION_03"} if of.told else {})
+
+
+def _entries(of: RateLimit) -> Iterator[tuple[str, str]]:
+    """An empty value stands for any, each with a bucket of its own."""
+    yield _NAME, of.name
+    yield from (("header_match", str(place)) for place, _ in enumerate(of.only))
+    yield from ((str(key), "") for key in of.by)
+
+
+def _bucket(of: RateLimit) -> Fields:
+    return {"max_tokens": of.burst, "tokens_per_fill": number(of.requests), "fill_interval": duration(of.per)}
+
+
+def _told_apart(key: CountKey) -> Fields:
+    if key.counted is Counted.CLAIM:
+        path = [{"key": part} for part in (PAYLOAD, *key.name)]
+        return {"metadata": {"descriptor_key": str(key), "metadata_key": {"key": JWT, "path": path}, "default_value": _NONE}}
+    value = _FORMATS.get(key.counted) or f"%REQ({key.name[0]})%"
+    return {"generic_key": {"descriptor_key": str(key), "descriptor_value": value, "default_value": _NONE}}
+
+
+def _condition(of: Only, value: str) -> Fields:
+    either = "|".join(_pattern(m, of.attribute) for m in of.matches)
+    query = r"(?:\?.*)?" if of.attribute is Attribute.PATH else ""
+    header: Fields = {"name": _HEADERS[of.attribute], "string_match": {"safe_regex": regex(f"(?:{either}){query}")}}
+    return {"descriptor_value": value, "headers": [header], "expect_match": {"value": not of.negated}}
+
+
+def _pattern(match: StringMatch, attribute: Attribute) -> str:
+    """A match as a regular expression of its own. Of a path the query is no part."""
+    rest = "[^?]*" if attribute is Attribute.PATH else ".*"
+    plain = re.escape(match.value)
+    made = {
+        Compare.EXACT: plain,
+        Compare.PREFIX: f"{plain}{rest}",
+        Compare.SUFFIX: f"{rest}{plain}",
+        Compare.REGEX: match.value,
+    }[match.compare]
+    return f"(?i:{made})" if match.ignore_case else f"(?:{made})"
