@@ -145,7 +145,7 @@ class _Maker:
                 *self._field(of.ports, of.not_ports, self._port),
                 *self._of_requests(of.hosts, of.not_hosts, lambda v: Is(attribute=Attribute.HOST, match=host_match(v))),
                 *self._of_requests(of.methods, of.not_methods, lambda v: Is(attribute=Attribute.METHOD, match=text(v))),
-                *self._of_requests(of.paths, of.not_paths, lambda v: Is(attribute=Attribute.PATH, match=_path(v))),
+                *self._of_requests(of.paths, of.not_paths, lambda v: Is(attribute=Attribute.PATH, match=path(v))),
             )
         )
 
@@ -251,7 +251,7 @@ def host_match(value: str) -> StringMatch | None:
     return _regex(rf"(?i){start}{re.escape(match.value)}\.?(:[0-9]+)?")
 
 
-def _path(value: str) -> StringMatch | None:
+def path(value: str) -> StringMatch | None:
     if not _TEMPLATE.search(value):
         return text(value)
     return _regex("".join(_PIECES.get(part) or re.escape(part) for part in _TEMPLATE.split(value)))

@@ -13,6 +13,7 @@ from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place
 from tulle.compile.scope import Scope
+from tulle.compile.screens import before
 from tulle.compile.served import Served, in_force
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.resource import Key
@@ -58,8 +59,8 @@ def _same(listener: Listener) -> Listener:
 def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served]) -> tuple[FilterChain, ...]:
     """The same chains, with the policies that hold there."""
     guards, authentications = scope.structure.rules.guards.seen_from(scope.backends), scope.structure.authentications
-    rate_limits = scope.structure.rules.rate_limits
-    if group[0].udp or not (guards.policies or authentications.by_namespace or rate_limits.by_namespace):
+    rate_limits, screens = scope.structure.rules.rate_limits, scope.structure.rules.screens
+    if group[0].udp or not any((guards.policies, authentications.by_namespace, rate_limits.by_namespace, screens.by_namespace)):
         return chains
     served: dict[Key, frozenset[str]] = {}
     for server in group:
@@ -68,11 +69,12 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
     tokens = authentications.at_edge(scope.namespace, scope.labels, served)
     limits = rate_limits.at_edge(scope.namespace, scope.labels, served)
     of_requests, of_connections = (guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False))
+    screen, of_addresses = (screens.at_edge(scope.namespace, scope.labels, served, requests=kind) for kind in (True, False))
 
     def guarded(serve: HttpConnections | TcpConnections) -> HttpConnections | TcpConnections:
         if isinstance(serve, HttpConnections):
-            return replace(serve, access=of_requests, tokens=tokens, limits=limits)
-        return replace(serve, access=of_connections)
+            return replace(serve, screen=screen, access=of_requests, tokens=tokens, limits=limits)
+        return replace(serve, access=before(of_addresses.access, of_connections))
 
     return tuple(replace(chain, serve=guarded(chain.serve)) for chain in chains)
 

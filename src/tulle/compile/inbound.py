@@ -11,11 +11,13 @@ from tulle.compile.credentials import Keyring
 from tulle.compile.guards import NO_GUARDS, Guards, Policy
 from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
+from tulle.compile.screens import GuardDocument, before, screen
 from tulle.model.access import OPEN, Access
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
 from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Resource, Source
 from tulle.model.routing import Forward, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster
+from tulle.model.screen import NO_SCREEN, Screen
 from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.tls import DownstreamTls
 from tulle.model.tokens import Tokens
@@ -36,6 +38,7 @@ class Served:
     pool: ConnectionPool
     ruled: Ruled
     trust_domains: tuple[str, ...]
+    screen: Screen = NO_SCREEN
     access: Access = OPEN
     tokens: tuple[Tokens, ...] = ()
     limits: tuple[RateLimit, ...] = ()
@@ -51,6 +54,7 @@ def inbound(
     guards: Guards = NO_GUARDS,
     tokens: tuple[Tokens, ...] = (),
     limits: tuple[RateLimit, ...] = (),
+    screened: tuple[GuardDocument, ...] = (),
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
     policies = guards.at(node.namespace, node.labels, node.service)
@@ -58,7 +62,7 @@ def inbound(
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
     guarded = [replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies)) for port in chosen]
-    served = [replace(of, tokens=tokens, limits=limits) for of in guarded]
+    served = [replace(of, screen=screen(screened, requests=of.port.protocol.is_http), tokens=tokens, limits=limits) for of in guarded]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
     return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
 
@@ -186,9 +190,9 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
-        asked = HttpConnections(stat_prefix=name, routes=routes, access=of.access, tokens=of.tokens, limits=of.limits)
+        asked = HttpConnections(stat_prefix=name, routes=routes, screen=of.screen, access=of.access, tokens=of.tokens, limits=of.limits)
         return replace(asked, forward_client_cert=forward_client_cert)
-    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=of.access)
+    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=before(of.screen.access, of.access))
 
 
 def _table(port: InboundPort, source: Source | None) -> RouteTable:

@@ -22,6 +22,7 @@ from tulle.compile.kinds import Kinds, age
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.rate_limits import NO_RATE_LIMITS, RateLimits, rate_limits
+from tulle.compile.screens import NO_SCREENS, Screens, screens
 from tulle.compile.steering import Steering, delegate_keys, steering
 from tulle.model.identity import selects
 from tulle.model.mesh import MeshSettings
@@ -33,7 +34,7 @@ from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
-from tulle.resources.security import AuthorizationPolicy, RateLimit
+from tulle.resources.security import AuthorizationPolicy, Guard, RateLimit
 
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class Rules:
     gateway_api: Index
     guards: Guards = NO_GUARDS
     rate_limits: RateLimits = NO_RATE_LIMITS
+    screens: Screens = NO_SCREENS
     entries: Entries = NO_ENTRIES
     """Consul's."""
     chains: Mapping[str, Steering] = field(default_factory=dict)
@@ -156,6 +158,7 @@ def arrange(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Rules:
         selectors=_selectors(tables.each(memo, "selectors", steerings, lambda _, s: tuple(_asked(s))), tunings),
         guards=_guards(kinds, entries, settings, memo),
         rate_limits=_rate_limits(kinds, settings, memo),
+        screens=_screens(kinds, settings, memo),
         entries=entries,
         chains=consul_steerings(entries, memo),
     )
@@ -182,6 +185,12 @@ def _rate_limits(kinds: Kinds, settings: MeshSettings, memo: Memo) -> RateLimits
     """The same object as before while no document changes."""
     documents = tuple(kinds.of(RateLimit).values())
     return memo.get(("rate limits",), (documents, settings), lambda: rate_limits(documents, settings.root_namespace))
+
+
+def _screens(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Screens:
+    """The same object as before while no Guard changes."""
+    documents = tuple(kinds.of(Guard).values())
+    return memo.get(("screens",), (documents, settings), lambda: screens(documents, settings.root_namespace))
 
 
 def _steerings(

@@ -12,9 +12,9 @@ from tulle.compile.references import Found
 from tulle.compile.scope import Structure
 from tulle.compile.tokens import Authentication, without_keys
 from tulle.model.resource import Resource
-from tulle.resources.security import AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication
+from tulle.resources.security import AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
 
-KINDS = (AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication)
+KINDS = (AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
 
 
 def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
@@ -27,6 +27,9 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
             yield from _of_authentication(structure, cast("Authentication", resource))
         case PeerAuthentication():
             yield from _of_peers(structure, cast("Resource[PeerAuthentication]", resource))
+        case Guard():
+            guard = cast("Resource[Guard]", resource)
+            yield from ((guard.at(field), why) for field, why in unused_targets(guard))
         case RateLimit():
             yield from rate_limits.idle(cast("rate_limits.Document", resource))
 

@@ -58,9 +58,10 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     posture = mesh.catalog.peers.posture(node.namespace, node.labels)
     tokens = mesh.structure.authentications.at(node.namespace, node.labels, node.service)
     limits = mesh.structure.rules.rate_limits.at(node.namespace, node.labels, node.service)
-    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens, limits)
+    screened = mesh.structure.rules.screens.at(node.namespace, node.labels, node.service)
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens, limits, screened)
     listeners, own_clusters = memo.get(
-        ("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens, limits)
+        ("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens, limits, screened)
     )
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())

@@ -12,6 +12,7 @@ from tulle.model.patches import PatchSet
 from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, WeightedCluster
+from tulle.model.screen import NO_SCREEN, Screen
 from tulle.model.service import Endpoint, Protocol, Resolution
 from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
 from tulle.model.tokens import Tokens
@@ -94,6 +95,8 @@ class HttpConnections:
     """What becomes of x-forwarded-client-cert (Istio's word); empty for the default."""
     http3: bool = False
     """Callers may come by HTTP/3, too, and are told so."""
+    screen: Screen = NO_SCREEN
+    """What is asked of requests first."""
     access: Access = OPEN
     """Which requests are let in."""
     tokens: tuple[Tokens, ...] = ()

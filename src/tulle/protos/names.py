@@ -11,6 +11,7 @@ _LB = "envoy.extensions.load_balancing_policies"
 
 NAMES = {
     "Any": "google.protobuf.Any",
+    "Buffer": "envoy.extensions.filters.http.buffer.v3.Buffer",
     "Bootstrap": "envoy.config.bootstrap.v3.Bootstrap",
     "ClientSideWeightedRoundRobin": f"{_LB}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
     "Cluster": "envoy.config.cluster.v3.Cluster",

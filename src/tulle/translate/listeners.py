@@ -10,7 +10,7 @@ from tulle.model.access import Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, actions, tls, udp
+from tulle.translate import access, actions, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
 from tulle.translate.routes import route_configuration
@@ -126,15 +126,13 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         "server_name": SERVER_NAME,
         "use_remote_address": {"value": serve.edge},
         "generate_request_id": YES,
-        "normalize_path": YES,
-        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": duration(ZERO),
         # HTTP/1.0 too: other proxies and some clients' CONNECT still speak it.
         "http_protocol_options": {"allow_absolute_url": YES, "accept_http_10": True},
         "http2_protocol_options": {"allow_connect": True},
-        "upgrade_configs": [{"upgrade_type": kind} for kind in _upgrades(serve)],
+        "upgrade_configs": _upgrades(serve, within),
         "internal_address_config": {},
-    }
+    } | screens.settings(serve.screen)
     if within.quic:
         fields["codec_type"] = "HTTP3"
     if serve.edge:
@@ -150,8 +148,9 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
 
 
-def _upgrades(serve: HttpConnections) -> tuple[str, ...]:
-    return ("websocket", "CONNECT") if serve.forward_proxy else ("websocket",)
+def _upgrades(serve: HttpConnections, within: Listener) -> list[Fields]:
+    own = {"filters": http_filters(serve, within, upgraded=True)} if screens.holding(serve.screen) else {}
+    return [{"upgrade_type": kind, **own} for kind in (("websocket", "CONNECT") if serve.forward_proxy else ("websocket",))]
 
 
 def _routes(routes: str | RouteTable) -> Fields:

@@ -12,6 +12,7 @@ from tulle.compile.explain.request import Headers, Request, Wire
 from tulle.compile.tls import MESH_PROTOCOL
 from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, ProxyView, Role
 from tulle.model.routing import RouteTable
+from tulle.model.screen import NO_SCREEN
 from tulle.model.tls import MESH_CERTIFICATE
 
 PORTS = {"http": 80, "https": 443}
@@ -188,14 +189,23 @@ def _wire(request: Request, url: SplitResult, chain: FilterChain, connection: Co
     proxy = _proxies(chain)
     if url.scheme in BYTES and not proxy:
         return None
-    edge = isinstance(chain.serve, HttpConnections) and chain.serve.edge
+    serve = chain.serve if isinstance(chain.serve, HttpConnections) else None
     version = _version(request, chain, connection)
     authority = url.netloc.rpartition("@")[2]
     named = any(name.lower() == "host" for name, _ in request.headers)
     headers: Headers = request.headers if named else (("host", authority), *request.headers)
     if version > 1:  # clients write them so, however their users do
         headers = tuple((name.lower(), value) for name, value in headers)
-    wire = Wire(method=request.method, target="", headers=headers, edge=edge, proxy=proxy, tls=chain.tls is not None, version=version)
+    wire = Wire(
+        method=request.method,
+        target="",
+        headers=headers,
+        edge=serve is not None and serve.edge,
+        proxy=proxy,
+        tls=chain.tls is not None,
+        version=version,
+        screen=serve.screen if serve else NO_SCREEN,
+    )
     if request.method == "CONNECT" or (url.scheme != "http" and proxy):
         target = authority if url.port else f"{authority}:{PORTS[url.scheme]}"
         return replace(wire, method="CONNECT", target=target if version == 1 else "")

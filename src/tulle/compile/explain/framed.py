@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tulle.compile.explain.paths import normalise
-from tulle.compile.explain.request import Headers, Refused, Seen, Wire, seen_of
+from tulle.compile.explain.paths import canonical
+from tulle.compile.explain.request import Headers, Refused, Seen, Wire, kept, seen_of, underscored
+from tulle.model.screen import Screen, Underscores
 
 _NAME = re.compile(r"[a-z0-9!#$%&'*+\-.^_`|~]+")
 _METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
@@ -27,12 +28,15 @@ def receive(wire: Wire) -> Seen | Refused:
     headers = tuple(h for h in wire.headers if h[0].lower() not in left_out)
     if why := _unreadable(replace(wire, method="GET") if upgrade else wire, authority, headers):
         return Refused(status=0, body="", why=why)
+    if (name := underscored(wire)) and wire.screen.underscores is Underscores.REJECT:
+        return Refused(status=0, body="", why=f"a Guard refuses headers with an underscore, such as {name!r}")
+    headers = kept(replace(wire, headers=headers)).headers
     if upgrade and wire.version > 2:
         return Refused(status=0, body="", why="upgrades such as WebSocket are not offered over HTTP/3")
     seen = seen_of(replace(wire, headers=_one_cookie(headers)), authority, wire.target, "https" if wire.tls else "http")
     if wire.method == "CONNECT":
         return replace(seen, path="", refuses="" if wire.proxy else "this listener takes no CONNECT", cut=wire.version == 2)
-    return _sane(_upgrading(seen, upgrade) if upgrade else seen)
+    return _sane(_upgrading(seen, upgrade) if upgrade else seen, wire.screen)
 
 
 def _upgrading(seen: Seen, upgrade: str) -> Seen:
@@ -81,12 +85,12 @@ def _one_cookie(headers: Headers) -> Headers:
     return (*rest, ("cookie", cookies)) if cookies else rest
 
 
-def _sane(seen: Seen) -> Seen | Refused:
+def _sane(seen: Seen, screen: Screen) -> Seen | Refused:
     if seen.method == "QUERY" and not seen.values("content-type"):
         return Refused(status=400, body="", why="the method QUERY needs a content-type")
     if "#" in seen.path:
         return Refused(status=400, body="", why="a fragment (#...) stays with the caller and must not be sent")
     if not seen.path.startswith("/"):
         return Refused(status=404, body="", why=f"{seen.path!r} is not a path: it has no leading slash")
-    path = normalise(seen.path)
+    path = canonical(seen.path, screen.path)
     return Refused(status=400, body="", why="the path has an escaped NUL (%00)") if path is None else replace(seen, path=path)

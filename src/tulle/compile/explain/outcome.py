@@ -82,17 +82,11 @@ def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnecti
         return replace(
             trace, direct_response=_answer(seen.status, seen.body, grpc=not seen.body and speaks_grpc(wire.headers)), steps=(step,)
         )
-    said = shown(guard.tokens, seen)
-    seen = replace(seen, claims=said.claims)
-    if said.refused:
-        return replace(trace, direct_response=_answer(said.refused.status, said.refused.body, grpc=seen.grpc), steps=said.steps)
-    caller = replace(caller, claims=said.claims)
-    decision, asked = decide(guard.access, caller, seen)
-    trace = replace(trace, allowed=decision)
-    if decision and decision.decision == "deny":
-        return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=(*said.steps, *asked))
+    trace, seen, caller = _guarded(trace, guard, caller, seen)
+    if trace.direct_response:
+        return trace
     found = hosts.find(table, seen.authority)
-    before = (*said.steps, *asked, *counted(guard.limits, caller, seen), *found.steps)
+    before = (*trace.steps, *counted(guard.limits, caller, seen), *found.steps)
     if found.host is None:
         step = Step(rule=table.name, matched=False, why=f"no virtual host takes {quote(seen.authority)}: answered 404")
         return replace(trace, direct_response=_answer(404, "", grpc=seen.grpc), steps=(*before, step))
@@ -100,6 +94,21 @@ def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnecti
     if found.host.require_tls and seen.forwarded_proto != "https":
         return _to_tls(replace(trace, steps=before), found.host, seen)
     return _routes(trace, before, found.host, seen, backends)
+
+
+def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -> tuple[Trace, Seen, Caller]:
+    """What the policies make of a request, in the order in which they are asked: an answer where one refuses it."""
+    screened, steps = decide(guard.screen.access, caller, seen)
+    if screened and screened.decision == "deny":
+        return replace(trace, allowed=screened, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=steps), seen, caller
+    said = shown(guard.tokens, seen)
+    seen, caller, steps = replace(seen, claims=said.claims), replace(caller, claims=said.claims), (*steps, *said.steps)
+    if said.refused:
+        return replace(trace, direct_response=_answer(said.refused.status, said.refused.body, grpc=seen.grpc), steps=steps), seen, caller
+    decision, asked = decide(guard.access, caller, seen)
+    trace = replace(trace, allowed=decision or screened, steps=(*steps, *asked))
+    refused = decision is not None and decision.decision == "deny"
+    return (replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc)) if refused else trace), seen, caller
 
 
 def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:

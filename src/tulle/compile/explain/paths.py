@@ -6,17 +6,34 @@ are decoded, slashes are neither merged nor decoded. The query is left alone.
 
 from __future__ import annotations
 
+import re
 from string import ascii_letters, digits, hexdigits
+
+from tulle.model.screen import PathLevel
 
 _UNRESERVED = frozenset(ascii_letters + digits + "-._~")
 _ESCAPED = frozenset(' "<>^`{|}')
 _HEX = frozenset(hexdigits)
+_ESCAPED_SLASH = re.compile("%(?:2f|5c)", re.IGNORECASE)
 
 
 def split_query(path: str) -> tuple[str, str]:
     """The path without its query, and the query with its `?`."""
     bare, mark, query = path.partition("?")
     return bare, mark + query
+
+
+def canonical(path: str, level: PathLevel) -> str | None:
+    """The form of a path (query included) at a level; None where the data plane refuses it."""
+    if level is PathLevel.NONE:
+        return path
+    bare, query = split_query(path)
+    if level is PathLevel.DECODE_AND_MERGE_SLASHES:
+        bare = _ESCAPED_SLASH.sub(lambda found: "/" if found[0].lower() == "%2f" else "\\", bare)
+    normal = normalise(bare)
+    if normal is not None and level is not PathLevel.BASE:
+        normal = re.sub("//+", "/", normal)
+    return None if normal is None else normal + query
 
 
 def normalise(path: str) -> str | None:

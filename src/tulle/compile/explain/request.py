@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tulle.compile.explain.paths import normalise
+from tulle.compile.explain.paths import canonical
 from tulle.model.frozen import FrozenMap
+from tulle.model.screen import NO_SCREEN, Screen, Underscores
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -68,6 +69,8 @@ class Wire:
     """It came inside of TLS, which was ended."""
     version: int = 1
     """Of HTTP. From 2 on the target is a path, or empty for CONNECT; the authority stands as `host`, and an upgrade as in HTTP/1.1."""
+    screen: Screen = NO_SCREEN
+    """What is asked of it first."""
 
 
 def joined(headers: Headers) -> dict[str, str]:
@@ -142,8 +145,23 @@ def receive(wire: Wire) -> Seen | Refused:
     for name, _ in wire.headers:
         if not _TOKEN.fullmatch(name):
             return _bad(f"{name!r} is not a header name")
+    if (name := underscored(wire)) and wire.screen.underscores is Underscores.REJECT:
+        return _bad(f"a Guard refuses headers with an underscore, such as {name!r}", "")
+    wire = kept(wire)
     seen = _connect(wire) if wire.method == "CONNECT" else _target(wire)
-    return seen if isinstance(seen, Refused) else _sane(seen)
+    return seen if isinstance(seen, Refused) else _sane(seen, wire.screen)
+
+
+def underscored(wire: Wire) -> str:
+    """The first header with an underscore in its name; empty where there is none."""
+    return next((name for name, _ in wire.headers if "_" in name), "")
+
+
+def kept(wire: Wire) -> Wire:
+    """Without the headers that a Guard drops."""
+    if wire.screen.underscores is not Underscores.DROP:
+        return wire
+    return replace(wire, headers=tuple(h for h in wire.headers if "_" not in h[0]))
 
 
 def _connect(wire: Wire) -> Seen | Refused:
@@ -209,7 +227,7 @@ def _hop_by_hop(headers: Headers) -> tuple[str, Headers]:
     return upgrade, tuple(h for h in headers if h[0] not in dropped and h != ("te", "") and (h[0] != "te" or h[1] == "trailers"))
 
 
-def _sane(seen: Seen) -> Seen | Refused:
+def _sane(seen: Seen, screen: Screen) -> Seen | Refused:
     if not _AUTHORITY.fullmatch(seen.authority):
         return _bad(f"{seen.authority!r} is not a host")
     if seen.method == "QUERY" and not seen.values("content-type"):
@@ -220,5 +238,5 @@ def _sane(seen: Seen) -> Seen | Refused:
         return _bad("a fragment (#...) stays with the caller and must not be sent", "")
     if not seen.path.startswith("/"):
         return Refused(status=404, body="", why=f"{seen.path!r} is not a path: it has no leading slash")
-    path = normalise(seen.path)
+    path = canonical(seen.path, screen.path)
     return _bad("the path has an escaped NUL (%00)", "") if path is None else replace(seen, path=path)

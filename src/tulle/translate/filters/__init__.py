@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate import access, rate_limits, tokens
+from tulle.translate import access, rate_limits, screens, tokens
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -56,10 +56,16 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 
-def http_filters(serve: HttpConnections, listener: Listener) -> list[Fields]:
-    """The filters of a connection manager, in order: first those that refuse."""
-    guards = [*access.asking(serve.access), *tokens.http_filters(serve.tokens, edge=serve.edge), *access.deciding(serve.access)]
-    guards += rate_limits.http_filters(serve.limits)
+def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool = False) -> list[Fields]:
+    """The filters of a connection manager, in order: first those that refuse. What is upgraded has no body whose end could be awaited."""
+    guards = [
+        *access.deciding(serve.screen.access),
+        *access.asking(serve.access),
+        *tokens.http_filters(serve.tokens, edge=serve.edge),
+        *access.deciding(serve.access),
+        *rate_limits.http_filters(serve.limits),
+        *([] if upgraded else screens.holding(serve.screen)),
+    ]
     ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
     return [*guards, *ways]
 
