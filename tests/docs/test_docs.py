@@ -51,6 +51,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in links(page.read_text()) if not (page.parent / target).exists()] == []
 
 
+def test_getting_started_leads_to_every_page() -> None:
+    start = ROOT / "docs" / "getting-started.md"
+    linked = {(start.parent / target).resolve() for target in links(start.read_text())}
+    assert {page for page in PAGES if page.parent != ROOT} - linked - {start} == set()
+
+
 @each_page
 def test_what_is_run_by_ci_is_in_the_makefile(page: Path) -> None:
     targets = makefile_targets(ROOT / "Makefile")

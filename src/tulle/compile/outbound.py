@@ -111,7 +111,7 @@ def _forward(scope: Scope, hosts: tuple[VirtualHost, ...], memo: Memo) -> Layer:
     return layer(
         ("forward", scope.id),
         memo,
-        listeners=(_INTERNAL,),
+        listeners=(replace(_INTERNAL, sources=(scope.sidecar.at("spec"),)) if scope.sidecar else _INTERNAL,),
         route_tables=(table,),
         clusters=(clusters.CONNECT_CLUSTER, clusters.ALLOW_ANY_CLUSTER),
     )

@@ -259,5 +259,5 @@ class RouteTable:
     ignore_port_in_host: bool = False
 
     def sources(self) -> tuple[Source, ...]:
-        """The rules in this table, each once, in order."""
-        return tuple(dict.fromkeys(r.source for v in self.virtual_hosts for r in v.routes if r.source))
+        """The rules in this table, and those that delegate to them, each once, in order."""
+        return tuple(dict.fromkeys(s for v in self.virtual_hosts for r in v.routes for s in (r.source, r.via) if s))

@@ -37,7 +37,7 @@ class HostPart:
     clusters: tuple[str, ...]
     """The clusters that its routes name, each once."""
     sources: tuple[Source, ...]
-    """The rules that made its routes, each once."""
+    """The rules that made its routes, and those that delegate to them, each once."""
     biggest_body: int = 0
     """Bytes of the longest answer that a route gives by itself."""
 
@@ -45,7 +45,7 @@ class HostPart:
 def host_part(host: VirtualHost) -> HostPart:
     body = virtual_host(host).SerializeToString(deterministic=True)
     named = dict.fromkeys(name for route in host.routes for name in clusters(route))
-    sources = dict.fromkeys(route.source for route in host.routes if route.source)
+    sources = dict.fromkeys(source for route in host.routes for source in (route.source, route.via) if source)
     own = (len(route.action.body) for route in host.routes if isinstance(route.action, DirectResponse))
     return HostPart(
         body=_VIRTUAL_HOSTS + varint(len(body)) + body, clusters=tuple(named), sources=tuple(sources), biggest_body=max(own, default=0)

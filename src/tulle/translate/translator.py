@@ -106,8 +106,11 @@ def _chain_sources(of: Listener) -> Iterator[Source]:
     for chain in of.chains:
         if chain.source:
             yield chain.source
-        if isinstance(chain.serve, HttpConnections) and isinstance(chain.serve.routes, RouteTable):
-            yield from chain.serve.routes.sources()
+        yield from (policy.source for policy in chain.serve.access.policies if policy.source)
+        if isinstance(chain.serve, HttpConnections):
+            yield from (issuer.source for tokens in chain.serve.tokens for issuer in tokens.issuers if issuer.source)
+            if isinstance(chain.serve.routes, RouteTable):
+                yield from chain.serve.routes.sources()
 
 
 def _serialised(message: Any) -> bytes:
