@@ -29,11 +29,15 @@ from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
+from tulle.model.tls import Hidden
 from tulle.registry.agents import Agents
 from tulle.registry.checking import Checking
 from tulle.registry.liveness import Limits
 from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
+from tulle.server.access.api import TokensApi
+from tulle.server.access.first import first_token
+from tulle.server.access.tokens import Tokens
 from tulle.server.ads import Ads
 from tulle.server.agents_api import AgentsApi
 from tulle.server.catalog_names import CatalogNames
@@ -101,6 +105,9 @@ class Control:
         self._ads: Ads
         self.authority: Authority
         self.deliveries: Deliveries
+        self.tokens: Tokens
+        self.first_token: Hidden | None = None
+        """Of an admin, where the API asks for tokens."""
         self.registry: Registry
         self.agents: Agents
         self._directory: CatalogNames
@@ -120,6 +127,9 @@ class Control:
             self.deliveries = open_deliveries(self.settings, self._database)
             self.authority = self.deliveries.authority
             self.store = store
+            self.tokens = Tokens(store)
+            if self.settings.needs_tokens:
+                self.first_token = await first_token(self.tokens, self._database)
             self.documents = Documents(store)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
@@ -185,8 +195,10 @@ class Control:
                 *ChecksApi(self.registry).routes(),
                 *TrustApi(Trust(self, self._changed.set)).routes(),
                 *AgentsApi(self.agents, self.registry).routes(),
+                *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint).routes(),
             ],
             there=self.agents.there,
+            tokens=self.tokens if self.settings.needs_tokens else None,
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ import httptools
 from tulle.settings import Address
 
 SECURE = "https://"
+Credentials = Callable[[], Mapping[str, str]]
+"""Headers by which a control plane knows who asks: asked for anew with each request."""
 MAX_BODY = 256 * 1024 * 1024
 
 

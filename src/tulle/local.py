@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -64,7 +64,7 @@ class LocalMesh:
             directory = held.enter_context(rundir.private(rundir.base(self.plan.agent.run_dir, os.environ)))
             socket = str(directory / "xds.sock")
             self.control = Control(self.plan.settings, self.plan.database, xds_socket=socket)
-            agent = replace(self.plan.agent, xds=socket, api=str(self.plan.settings.api))
+            agent = replace(self.plan.agent, xds=socket, api=str(self.plan.settings.api), credentials=self._credentials)
             self.gateway = (
                 GatewayProxy(self.plan.gateway, replace(agent, concurrency=self.plan.gateway_concurrency)) if self.plan.gateway else None
             )
@@ -101,6 +101,10 @@ class LocalMesh:
         now = json.dumps([[key.kind, key.namespace, key.name] for key in keys]).encode()
         if before is None or before.value != now:
             await self.control.store.put(APPLIED, now)
+
+    def _credentials(self) -> Mapping[str, str]:
+        first = self.control.first_token
+        return {"authorization": f"Bearer {first.reveal().decode()}"} if first else {}
 
     def served(self) -> Iterator[str]:
         """Where the gateway takes calls, for people."""

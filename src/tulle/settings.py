@@ -48,6 +48,8 @@ class Settings:
     state_dir: str = ""
     """Where the database lies; empty for `$XDG_STATE_HOME/tulle`, else `~/.local/state/tulle`."""
     api: Address = Address(host="127.0.0.1", port=8500)
+    api_tokens: str = "auto"
+    """Whether requests to `/api/v1` need a token: `required`, `off`, or `auto`: where the API can be reached from other machines."""
     xds: Address = Address(host="127.0.0.1", port=15010)
     dns: Address | None = Address(host="127.0.0.1", port=8600)
     """Where names are answered; None (`off`) for nowhere."""
@@ -109,6 +111,10 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     """`text` or `json`."""
+
+    @property
+    def needs_tokens(self) -> bool:
+        return self.api_tokens == "required" or (self.api_tokens == "auto" and not self.api.is_loopback)
 
     @property
     def mesh(self) -> MeshSettings:
@@ -271,6 +277,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "store": _store,
     "state_dir": str,
     "api": Address.parse,
+    "api_tokens": _one_of("auto", "required", "off"),
     "xds": Address.parse,
     "dns": _dns,
     "dns_recursors": _recursors,

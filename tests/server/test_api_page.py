@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from support.api import QuietMesh, running_api
 from tulle.registry import form
+from tulle.server.access.api import TokensApi
 from tulle.server.agents_api import AgentsApi
 from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
@@ -34,6 +35,7 @@ def test_the_page_lists_the_routes() -> None:
         ChecksApi(unused),
         AgentsApi(unused, unused),
         TrustApi(unused),
+        TokensApi(unused, unused),
     )
     routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}

@@ -7,7 +7,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,9 @@ from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Status
 from tulle.model.service import Endpoint, Port, Service
 from tulle.registry.registrations import Registrations
+from tulle.server.access.api import TokensApi
+from tulle.server.access.first import first_token
+from tulle.server.access.tokens import Tokens
 from tulle.server.http import application, listen, serve
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 from tulle.settings import Address
@@ -27,6 +30,7 @@ from tulle.store.documents import Documents
 from tulle.store.leased import LeasedValues
 from tulle.store.sqlite import open_sqlite
 
+FINGERPRINT = "ab" * 32
 REVIEWS = Service(host="reviews.default.svc.cluster.local", name="reviews", namespace="default", ports=(Port(number=9080, name="http"),))
 
 
@@ -88,6 +92,7 @@ class Api:
 
     port: int
     mesh: QuietMesh
+    first: str = ""
 
     @property
     def url(self) -> str:
@@ -111,16 +116,27 @@ class Api:
 
 
 @contextmanager
-def running_api(folder: Path) -> Iterator[Api]:
-    """Starts the API in a thread of its own; its store lies in `folder`."""
+def running_api(folder: Path, *, guarded: bool = False, now: Callable[[], float] = time.time) -> Iterator[Api]:
+    """Starts the API in a thread of its own; its store lies in `folder`. `guarded`: it asks for tokens, and `first` is an admin's."""
     listener = listen(Address(host="127.0.0.1", port=0))
     mesh = QuietMesh()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
+    started, first = threading.Event(), list[str]()
 
     async def run() -> None:
         async with open_sqlite(folder / "tulle.db", time.monotonic) as store, asyncio.TaskGroup() as group:
-            app = application(Documents(store), Registrations(LeasedValues(store, "registrations/")), mesh, loopback=True)
+            tokens = Tokens(store, now)
+            first.append((await first_token(tokens, str(folder / "tulle.db"))).reveal().decode() if guarded else "")
+            app = application(
+                Documents(store),
+                Registrations(LeasedValues(store, "registrations/")),
+                mesh,
+                loopback=True,
+                more=TokensApi(tokens, lambda: FINGERPRINT).routes(),
+                tokens=tokens if guarded else None,
+            )
+            started.set()
             serving = group.create_task(serve(app, listener))
             await stop.wait()
             serving.cancel()
@@ -128,7 +144,8 @@ def running_api(folder: Path) -> Iterator[Api]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()), name="api")
     thread.start()
     try:
-        yield Api(port=listener.getsockname()[1], mesh=mesh)
+        assert started.wait(10)
+        yield Api(port=listener.getsockname()[1], mesh=mesh, first=first[0])
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()

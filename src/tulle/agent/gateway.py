@@ -90,7 +90,14 @@ class GatewayProxy:
         at = self.settings
         dice = Random()  # noqa: S311 - spreads reports, guards nothing
         return Reporter(
-            api=at.api, id=self.node.id, node=at.node, address=self.node.ip, admin=envoy.admin, log=envoy.ejection_log, dice=dice
+            api=at.api,
+            id=self.node.id,
+            node=at.node,
+            address=self.node.ip,
+            admin=envoy.admin,
+            log=envoy.ejection_log,
+            credentials=at.credentials,
+            dice=dice,
         )
 
     def _options(self) -> Options:

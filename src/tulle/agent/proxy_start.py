@@ -11,7 +11,7 @@ from tulle.agent.envoy import Options, cores
 from tulle.agent.spec import AgentSettings
 from tulle.agent.validation import refusal
 from tulle.discovery.node import to_metadata
-from tulle.http_client import request
+from tulle.http_client import Credentials, request
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Node
 
@@ -28,12 +28,12 @@ class Said:
     changes: tuple[Change, ...] = ()
 
 
-async def said_of(node: Node, api: str) -> Said:
+async def said_of(node: Node, api: str, credentials: Credentials = dict) -> Said:
     """What the control plane knows; nothing where it does not answer."""
     labels = ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))
     query = urlencode({"namespace": node.namespace, "labels": labels, "role": node.role.value})
     try:
-        answer = await request(api, "GET", f"/api/v1/proxy-config?{query}", timeout=PATIENCE)
+        answer = await request(api, "GET", f"/api/v1/proxy-config?{query}", timeout=PATIENCE, headers=credentials())
         return _read(answer.json()) if answer.status == 200 else Said()
     except (OSError, ValueError, KeyError):
         return Said()
@@ -50,7 +50,7 @@ def _read(body: Any) -> Said:
 
 async def started_as_said(options: Options, node: Node, settings: AgentSettings) -> Options:
     """The options of a proxy, where nothing else was said to whoever starts it."""
-    said = await said_of(node, settings.api)
+    said = await said_of(node, settings.api, settings.credentials)
     concurrency = options.concurrency if settings.concurrency or said.concurrency is None else said.concurrency or cores()
     changes = await _bearable(said.changes, options, node, settings)
     return replace(options, concurrency=concurrency, environment=said.environment, changes=changes)

@@ -16,7 +16,7 @@ from tulle.agent.admin import Admin
 from tulle.agent.callers import PATTERN, Counted
 from tulle.agent.ejections import Ejections, ejected_hosts
 from tulle.agent.supervise import Policy
-from tulle.http_client import request
+from tulle.http_client import Credentials, request
 
 EVERY = 3.0
 """Seconds between reports, until the control plane says."""
@@ -39,6 +39,7 @@ class Reporter:
     """Where the proxy writes of ejections. Without a proxy there is neither."""
     inbound: Mapping[int, int] = field(default_factory=dict)
     """Where the proxy listens for callers of its workload, and the ports that those know."""
+    credentials: Credentials = dict
     dice: Random = field(default_factory=Random)
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class Reporter:
 
     async def _report(self) -> float:
         """Seconds until the next report. Raises OSError, ValueError."""
-        answer = await request(self.api, "PUT", self._path, body=self._body())
+        answer = await request(self.api, "PUT", self._path, body=self._body(), headers=self.credentials())
         if answer.status != 200:
             raise ConnectionError(f"it answered {answer.status}")
         said = answer.json()
@@ -76,7 +77,7 @@ class Reporter:
 
     async def leave(self) -> None:
         with contextlib.suppress(OSError):
-            await request(self.api, "DELETE", self._path, timeout=1.0)
+            await request(self.api, "DELETE", self._path, timeout=1.0, headers=self.credentials())
 
     @property
     def _path(self) -> str:

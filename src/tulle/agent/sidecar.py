@@ -33,6 +33,8 @@ from tulle.model.proxy import InboundPort, Node, Role
 from tulle.model.service import Health, Protocol, RegisteredPort, Registration
 
 HTTP_PROXY_PORT = 15001
+OWN = frozenset({"TULLE_TOKEN", "TULLE_TOKEN_FILE", "TULLE_JOIN_TOKEN", "TULLE_JOIN_TOKEN_FILE"})
+"""Variables that are for the agent alone: the application is not told."""
 LOOPBACK = "127.0.0.1"
 SILENT = 3.0
 """Seconds without being ready after which an instance appears in the registry as critical, and its user is told what is missing."""
@@ -87,6 +89,7 @@ class Plan:
         if self.node.http_proxy:
             proxy = "http://{}:{}".format(*self.node.http_proxy)
             names |= {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": local, "NO_PROXY": local}
+        around = {name: value for name, value in around.items() if name not in OWN}
         return {**around, **names, **{name: self._filled(value) for name, value in self.spec.environment.items()}}
 
 
@@ -181,6 +184,7 @@ class Sidecar:
             id=self.spec.id,
             node=at.node,
             address=self.spec.address,
+            credentials=at.credentials,
             admin=envoy.admin,
             log=envoy.ejection_log,
             inbound=inbound,
@@ -191,7 +195,15 @@ class Sidecar:
         if not self.spec.service:
             return None
         at = self.settings
-        return Registrar(api=at.api, id=self.spec.id, ttl=at.ttl, renew=at.renew, report=self.say("[tulle] "), dice=self._dice)
+        return Registrar(
+            api=at.api,
+            id=self.spec.id,
+            ttl=at.ttl,
+            renew=at.renew,
+            report=self.say("[tulle] "),
+            credentials=at.credentials,
+            dice=self._dice,
+        )
 
 
 class _Life:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tulle.agent.supervise import Restart
+from tulle.http_client import Credentials
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.proxy import Upstream
@@ -30,6 +31,8 @@ class AgentSettings:
     """Where proxies get their configuration: `host:port` or the absolute path of a Unix socket."""
     api: str = "127.0.0.1:8500"
     """Where workloads are registered: `host:port` or the absolute path of a Unix socket."""
+    credentials: Credentials = dict
+    """Headers that say who asks the API."""
     run_dir: str = ""
     """For the proxies' files and sockets; empty for `$XDG_RUNTIME_DIR/tulle`, else one of the user's own in the temporary directory."""
     concurrency: int = 0

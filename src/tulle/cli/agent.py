@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tulle.cli.credentials import credentials
 from tulle.cli.failure import Failure
 from tulle.cli.started import read, settings_from, started, warn_beyond_loopback
 
@@ -58,7 +59,7 @@ def agent(
             read(str(path), lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     sink = Prefixed(sys.stdout, width=max((len(spec.name) for spec in specs), default=0))
-    settings = AgentSettings(xds=xds, api=control, node=options.machine(node, control), run_dir=run_dir, sink=sink)
+    settings = AgentSettings(xds=xds, api=control, credentials=credentials, node=options.machine(node, control), run_dir=run_dir, sink=sink)
     units: list[Sidecar | Machine] = [Sidecar(spec, settings) for spec in specs]
     if config_dir:
         units.append(_defined(config_dir, control, node or platform.node(), address))
@@ -78,6 +79,7 @@ def _defined(config_dir: str, control: str, node: str, address: str) -> Machine:
         directory=Path(config_dir),
         scripts=settings.enable_script_checks or settings.enable_local_script_checks,
         ready=asyncio.Event(),
+        credentials=credentials,
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tulle import __version__
+from tulle.cli.credentials import credentials
 from tulle.cli.failure import Failure
 
 DEFAULT = "http://127.0.0.1:8500"
@@ -43,7 +44,7 @@ class Client:
         """The answer's JSON. Documents with violations are an answer too (422); everything else above 299 is a Failure."""
         status, answer = self.exchange(method, path, body)
         if status > 299 and status != 422:
-            raise Failure(str(answer.get("error", answer)), 2 if status in (400, 403, 405, 413) else 1)
+            raise Failure(str(answer.get("error", answer)), 2 if status in (400, 401, 403, 405, 413) else 1)
         return answer
 
     def exchange(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -79,7 +80,7 @@ class Client:
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
         headers = {"content-type": "application/json", "accept": "application/json", "user-agent": f"tulle/{__version__}"}
-        self._connection.request(method, path, body, headers)
+        self._connection.request(method, path, body, {**headers, **credentials()})
         response = self._connection.getresponse()
         text = response.read()
         try:

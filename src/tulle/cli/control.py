@@ -16,6 +16,9 @@ def control(
     store: Annotated[str | None, typer.Option(help="Where documents are kept: sqlite:PATH.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database, where --store says nothing else.")] = None,
     api: Annotated[str | None, typer.Option(help="Address of the HTTP API; default 127.0.0.1:8500.")] = None,
+    api_tokens: Annotated[
+        str | None, typer.Option(help="Whether the API asks for tokens: required, off, or auto (beyond loopback).")
+    ] = None,
     xds: Annotated[str | None, typer.Option(help="Address where proxies get their configuration; default 127.0.0.1:15010.")] = None,
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     acl: Annotated[str | None, typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, or off.")] = None,
@@ -48,6 +51,7 @@ def control(
         "store": store,
         "state_dir": state_dir,
         "api": api,
+        "api_tokens": api_tokens,
         "xds": xds,
         "dns": dns,
         "acl": acl,

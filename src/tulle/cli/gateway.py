@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tulle.cli.credentials import credentials
 from tulle.cli.started import greeted, read, started, warn_beyond_loopback
 
 
@@ -43,6 +44,7 @@ def gateway(
     settings = AgentSettings(
         xds=xds,
         api=control,
+        credentials=credentials,
         node=options.machine(node, control),
         run_dir=run_dir,
         concurrency=concurrency,

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tulle.cli.credentials import FILE_VARIABLE, VARIABLE
 from tulle.cli.failure import Failure
 
 COMPLETE = "_TULLE_COMPLETE"
@@ -68,6 +69,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="maint", help="Take a service, or a whole machine, out for maintenance."),
         Entry(name="secret", help="Certificates and keys for proxies."),
         Entry(name="ca", help="The authority behind workloads' identities, and how its root is replaced."),
+        Entry(name="token", help="Who may ask the control plane for what, and which machines may join."),
         Entry(name="translate", help="Show the proxy configuration that documents make, offline."),
     ),
     "Look": (
@@ -86,13 +88,41 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
 ENTRIES: Mapping[str, Entry] = {entry.name: entry for entries in COMMANDS.values() for entry in entries}
 
 
+def _before(
+    token_file: Annotated[
+        str, typer.Option(help="Holds the token for the control plane (TULLE_TOKEN_FILE; the token itself: TULLE_TOKEN).", metavar="FILE")
+    ] = "",
+) -> None:
+    """What holds for all commands."""
+    if token_file:
+        os.environ.pop(VARIABLE, None)
+        os.environ[FILE_VARIABLE] = token_file
+
+
+def _options() -> TyperGroup:
+    """A group without commands, with the options of all."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.callback()(_before)
+    return typer.main.get_group(app)
+
+
 class Lazy(TyperGroup):
     """Lists commands from the table and loads the one that is called."""
 
     def __init__(self) -> None:
         settings = {"help_option_names": ["-h", "--help"]}
         stubs = [entry.stub() for entry in ENTRIES.values()]
-        super().__init__(name="tulle", help=HELP, commands=stubs, no_args_is_help=True, rich_markup_mode=None, context_settings=settings)
+        common = _options()
+        super().__init__(
+            name="tulle",
+            help=HELP,
+            commands=stubs,
+            params=common.params,
+            callback=common.callback,
+            no_args_is_help=True,
+            rich_markup_mode=None,
+            context_settings=settings,
+        )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tulle.cli.credentials import credentials
 from tulle.cli.started import greeted, read, started, warn_beyond_loopback
 
 
@@ -74,6 +75,8 @@ def run(
     read("tulle run", lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     machine = options.machine(node, control)
-    settings = AgentSettings(xds=xds, api=control, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
+    settings = AgentSettings(
+        xds=xds, api=control, credentials=credentials, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout)
+    )
     sidecar = Sidecar(spec, settings)
     sys.exit(started(lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")))

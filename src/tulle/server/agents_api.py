@@ -14,6 +14,7 @@ from starlette.routing import Route
 from tulle.registry.agents import Agent, Agents, Callers, Ejection, Report
 from tulle.registry.form import RegistrationError, check_id
 from tulle.registry.registry import Registry
+from tulle.server.access.caller import Caller, caller_of
 from tulle.server.forms import answer, body_of, problem
 
 BODY_LIMIT = 1024 * 1024
@@ -50,6 +51,8 @@ class AgentsApi:
     def __init__(self, agents: Agents, registry: Registry) -> None:
         self._agents = agents
         self._registry = registry
+        self._owners: dict[str, tuple[tuple[str, ...], str]] = {}
+        """By agent, the namespaces and the account of the token that it reports with, where that is not for all."""
 
     def routes(self) -> list[Route]:
         one = "/api/v1/agents/{id:path}"
@@ -59,7 +62,9 @@ class AgentsApi:
             Route(one, self.delete, methods=["DELETE"]),
         ]
 
-    async def list(self, _: Request) -> Response:
+    async def list(self, request: Request) -> Response:
+        if caller_of(request).namespaces:
+            raise problem(403, "agents are about the whole mesh, and this token is for some namespaces")
         known = self._agents.known
         return answer({"agents": [self._shown(known[identifier]) for identifier in sorted(known)]})
 
@@ -84,6 +89,7 @@ class AgentsApi:
             form = _Report.model_validate_json(await body_of(request, BODY_LIMIT))
         except (ValidationError, RegistrationError) as error:
             raise problem(400, f"the report of {identifier[:60]!r} cannot be used: {_said(error)}") from None
+        self._check(caller_of(request), identifier)
         ejected = tuple(Ejection(**ejection.model_dump()) for ejection in form.ejected)
         callers = tuple(Callers(**counted.model_dump()) for counted in form.callers)
         await self._agents.heard(Report(id=identifier, node=form.node, address=form.address, ejected=ejected, callers=callers))
@@ -92,9 +98,21 @@ class AgentsApi:
     async def delete(self, request: Request) -> Response:
         """An agent ends in order. With the last one of a machine, its node goes."""
         identifier = request.path_params["id"]
+        self._check(caller_of(request), identifier)
+        self._owners.pop(identifier, None)
         if not await self._agents.left(identifier):
             raise problem(404, f"there is no agent {identifier!r}")
         return answer({"id": identifier})
+
+    def _check(self, caller: Caller, identifier: str) -> None:
+        """Who may not speak for all speaks only for agents that nobody spoke for before. Raises 403."""
+        own = (caller.namespaces, caller.service_account)
+        if not caller.namespaces:
+            self._owners.pop(identifier, None)
+        elif self._owners.get(identifier, own) != own or (identifier not in self._owners and identifier in self._agents.known):
+            raise problem(403, f"the agent {identifier!r} is another's")
+        else:
+            self._owners[identifier] = own
 
 
 def _said(error: ValidationError | RegistrationError) -> str:

@@ -17,6 +17,7 @@ from tulle.model.resource import Condition, Status, Violation
 from tulle.resources import codec
 from tulle.resources.core_secret import age_warnings
 from tulle.resources.kinds import kind_of
+from tulle.server.access.caller import Caller, caller_of
 from tulle.server.certificates import certificates_json
 from tulle.server.forms import (
     ApplyForm,
@@ -33,7 +34,7 @@ from tulle.server.forms import (
 )
 from tulle.server.gateway_status import observed, unusable
 from tulle.server.ports import Live
-from tulle.store.document import Document, Report
+from tulle.store.document import Document, File, Report
 from tulle.store.documents import Documents
 from tulle.store.plan import read_files
 from tulle.store.port import ConflictError
@@ -59,6 +60,7 @@ class DocumentsApi:
     async def apply(self, request: Request) -> Response:
         form = await form_of(request, ApplyForm)
         wait = seconds(form.wait or "0", "wait")
+        await _check(caller_of(request), form.read(), form.namespace)
         try:
             report = await self._documents.apply(
                 form.read(), namespace=form.namespace, dry_run=form.dry_run, force=form.force, expected=form.expected()
@@ -79,7 +81,9 @@ class DocumentsApi:
         wait = seconds(form.wait or "0", "wait")
         if bool(form.files) == bool(form.resources):
             raise problem(400, "the body must hold either files or resources")
+        caller_of(request).check(f.key().namespace for f in form.resources)
         if form.files:
+            await _check(caller_of(request), [f.file() for f in form.files], form.namespace)
             report = await self._documents.delete_files([f.file() for f in form.files], namespace=form.namespace, dry_run=form.dry_run)
         else:
             report = await self._documents.delete([f.key() for f in form.resources], dry_run=form.dry_run)
@@ -87,6 +91,7 @@ class DocumentsApi:
 
     async def diff(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
+        await _check(caller_of(request), form.read(), form.namespace)
         differences, report = await self._documents.diff(form.read(), namespace=form.namespace)
         shown = [{"kind": d.key.kind, "namespace": d.key.namespace, "name": d.key.name, "diff": d.text} for d in differences]
         return await self._reported(report, {"differences": shown}, 0.0)
@@ -101,11 +106,13 @@ class DocumentsApi:
     async def list(self, request: Request) -> Response:
         kinds = the_kinds(request.path_params["kind"]) if "kind" in request.path_params else ()
         documents = await self._documents.list(kinds, request.query_params.get("namespace", ""))
-        return answer({"items": [self.shown(document) for document in documents]})
+        caller = caller_of(request)
+        return answer({"items": [self.shown(document) for document in documents if caller.sees(document.key.namespace)]})
 
     async def get(self, request: Request) -> Response:
         params = request.path_params
         key = the_kind(params["kind"]).key(params["namespace"], params["name"])
+        caller_of(request).check((key.namespace,))
         document = await self._documents.get(key)
         if not document:
             raise problem(404, f"there is no {key.kind} {key.name!r} in namespace {key.namespace!r}")
@@ -185,3 +192,10 @@ def _not_programmed(document: Document) -> Condition:
     if document.in_force:
         return Condition(type="Programmed", status=None, reason="Pending", message="not compiled yet")
     return Condition(type="Programmed", status=False, reason="Invalid", message="no valid version was ever applied")
+
+
+async def _check(caller: Caller, files: Sequence[File], namespace: str) -> None:
+    """Raises 403 where files hold a document, good or bad, of a namespace that is none of the caller's."""
+    if caller.namespaces:
+        reading = await asyncio.to_thread(read_files, files, namespace)
+        caller.check(key.namespace for key in reading.keys)

@@ -1,8 +1,9 @@
 """The HTTP port: Tulle's API under `/api/v1`, and `/healthz`, `/readyz`, `/metrics`.
 
 Answers are JSON. What goes wrong is `{"error": sentence, "violations": [{path, line, resource, namespace, field, message}]}`: 400 for
-a request that cannot be used, 403 for one that may not be made, 404, 405, 409 for a lost race, 413, 422 for documents with
-violations (the rest of the answer then says what was done with the good ones), 503 when the store cannot be written.
+a request that cannot be used, 401 for one without a token where tokens are asked for, 403 for one that may not be made, 404, 405, 409 for
+a lost race, 413, 422 for documents with violations (the rest of the answer then says what was done with the good ones), 503 when the
+store cannot be written.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tulle.registry.registrations import Registrations
+from tulle.server.access.door import Door
+from tulle.server.access.tokens import Tokens
 from tulle.server.consul.app import ConsulApp
 from tulle.server.documents_api import DocumentsApi
 from tulle.server.guard import REQUESTS, Guard
@@ -53,11 +56,12 @@ def application(
     consul: ConsulApp | None = None,
     more: Sequence[Route] = (),
     there: There | None = None,
+    tokens: Tokens | None = None,
 ) -> Guard:
     """The whole of the HTTP port. `loopback`: it listens there only, and refuses requests that name another host.
 
     `consul` answers for all paths under `/v1/`; `more` are further routes of Tulle's own API. `there` makes sure that the
-    machine of a registration is known.
+    machine of a registration is known. With `tokens`, Tulle's own API is for those who have one.
     """
     routes: list[Route] = [
         *DocumentsApi(documents, live).routes(),
@@ -66,8 +70,9 @@ def application(
         *more,
     ]
     handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False
+    served = Starlette(routes=routes, exception_handlers=handlers)
+    served.router.redirect_slashes = False
+    app: ASGIApp = Door(served, tokens) if tokens else served
     return Guard(_Beside(app, consul), loopback=loopback, understand=consul.question) if consul else Guard(app, loopback=loopback)
 
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from tulle import __version__
 from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
+from tulle.server.access.caller import caller_of
 from tulle.server.forms import answer, object_of, problem
 from tulle.server.ports import EndpointInfo, Live, ProxyInfo, ServiceInfo
 
@@ -56,6 +57,7 @@ class LiveApi:
         pairs = (part.partition("=") for part in request.query_params.get("labels", "").split(",") if part)
         labels = Labels({name: value for name, _, value in pairs})
         namespace = request.query_params.get("namespace", "default")
+        caller_of(request).check((namespace,))
         said = self._live.proxy_start(namespace, labels)
         role = Role.GATEWAY if request.query_params.get("role") == Role.GATEWAY.value else Role.SIDECAR
         bootstrap = self._live.bootstrap_changes(Node(id="", role=role, namespace=namespace, labels=labels))

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from tulle.model.resource import Origin, Violation
 from tulle.registry import form
 from tulle.registry.registrations import Registrations
+from tulle.server.access.caller import Caller, caller_of
 from tulle.server.forms import answer, body_of, problem, seconds
 from tulle.server.ports import Live
 
@@ -39,15 +40,17 @@ class RegistryApi:
             Route(one, self.delete, methods=["DELETE"]),
         ]
 
-    async def list(self, _: Request) -> Response:
-        found = await self._registrations.all()
-        return answer({"registrations": [form.to_json(found[identifier]) for identifier in sorted(found)]})
+    async def list(self, request: Request) -> Response:
+        caller, found = caller_of(request), await self._registrations.all()
+        seen = (found[identifier] for identifier in sorted(found) if caller.sees(found[identifier].namespace))
+        return answer({"registrations": [form.to_json(registration) for registration in seen]})
 
     async def get(self, request: Request) -> Response:
         identifier = request.path_params["id"]
         found = (await self._registrations.all()).get(identifier)
         if not found:
             raise problem(404, f"there is no registration {identifier!r}")
+        caller_of(request).check((found.namespace,))
         return answer(form.to_json(found))
 
     async def put(self, request: Request) -> Response:
@@ -62,6 +65,10 @@ class RegistryApi:
                 Violation(origin=Origin(), resource=f"registration/{identifier}", field=m.field, message=m.message) for m in error.mistakes
             ]
             raise problem(400, f"registration {identifier!r} cannot be used: {error}", violations) from None
+        caller = caller_of(request)
+        caller.check((registration.namespace,))
+        caller.check_account(registration.service_account)
+        await self._check(caller, identifier)
         if self._there:
             await self._there(registration.node, registration.address)
         return await self._done(identifier, await self._registrations.register(registration, ttl), wait)
@@ -70,10 +77,17 @@ class RegistryApi:
         """Takes an instance out; with `?wait=` the answer comes when no proxy sends to it any more, or when that time is over."""
         identifier = request.path_params["id"]
         wait = seconds(request.query_params.get("wait", "0"), "wait")
+        await self._check(caller_of(request), identifier)
         revision = await self._registrations.deregister(identifier)
         if revision is None:
             raise problem(404, f"there is no registration {identifier!r}")
         return await self._done(identifier, revision, wait)
+
+    async def _check(self, caller: Caller, identifier: str) -> None:
+        """Raises 403 where there is such a registration, and it is none of the caller's."""
+        if caller.namespaces and (found := (await self._registrations.all()).get(identifier)):
+            caller.check((found.namespace,))
+            caller.check_account(found.service_account)
 
     async def _done(self, identifier: str, revision: int, wait: float) -> Response:
         body: dict[str, Any] = {"id": identifier, "revision": revision}

@@ -1,0 +1,131 @@
+"""Tokens in the store: what they are good for, and a hash of each. The text itself is with whoever it was shown to.
+
+tulle.ID.SECRET                    for the API
+tulle-join.ID.SECRET.FINGERPRINT   for one workload to join once; the fingerprint is that of the mesh's root
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+
+from tulle.model.identity import Identity
+from tulle.server.access.caller import Caller, Role
+from tulle.store.port import ConflictError, Delete, Entry, Store
+
+ROOT = "tokens/"
+API, JOIN = "tulle", "tulle-join"
+BOOTSTRAP = "bootstrap"
+"""The id of the first token, which lies in a file beside the store."""
+_BYTES = 32
+_ID = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What may be told of one. Times in seconds since 1970."""
+
+    id: str
+    role: Role
+    name: str = ""
+    """For people."""
+    namespaces: tuple[str, ...] = ()
+    service_account: str = ""
+    """Of a workload: the one that may join, or that has."""
+    once: bool = False
+    """It lets one workload join, and nothing else."""
+    created: float
+    expires: float = 0.0
+    """0 for never."""
+
+    def caller(self) -> Caller:
+        return Caller(id=self.id, role=self.role, namespaces=self.namespaces, service_account=self.service_account)
+
+    def identity(self, trust_domain: str) -> Identity:
+        """That a workload may join as, or has."""
+        return Identity(trust_domain=trust_domain, namespace=self.namespaces[0], service_account=self.service_account)
+
+
+class Tokens:
+    """Raises StoreError where the store cannot be used."""
+
+    def __init__(self, store: Store, now: Callable[[], float] = time.time) -> None:
+        self._store, self._now = store, now
+
+    async def create(self, wanted: Token, *, fingerprint: str = "", ttl: float = 0.0) -> tuple[Token, str]:
+        """A new token like `wanted`, which holds for `ttl` seconds (0: for ever), and its text, which is known nowhere else."""
+        await self._sweep()
+        now = self._now()
+        token = replace(wanted, id=secrets.token_hex(5), created=now, expires=now + ttl if ttl else 0.0)
+        secret = secrets.token_urlsafe(_BYTES)
+        await self._write(token, secret, expect=0)
+        return token, f"{JOIN}.{token.id}.{secret}.{fingerprint}" if token.once else f"{API}.{token.id}.{secret}"
+
+    async def keep_first(self, secret: str) -> str:
+        """Makes sure that there is the first admin's token with this secret; its text."""
+        await self._write(Token(id=BOOTSTRAP, role=Role.ADMIN, name="made at first start", created=self._now()), secret)
+        return f"{API}.{BOOTSTRAP}.{secret}"
+
+    async def all(self) -> tuple[Token, ...]:
+        """Those that hold, by id."""
+        listing = await self._store.range(ROOT)
+        return tuple(token for token in (_token(entry) for entry in listing.entries) if self._holds(token))
+
+    async def delete(self, identifier: str) -> None:
+        await self._store.delete(ROOT + identifier)
+
+    async def find(self, text: str) -> Token | None:
+        """The token for the API with this text, while it holds."""
+        found = await self._found(text, API)
+        return found[0] if found else None
+
+    async def may_join(self, text: str) -> tuple[Token, int] | None:
+        """What a token to join with is good for, while it holds and was not used, and the revision to `use` it at."""
+        return await self._found(text, JOIN)
+
+    async def use(self, token: Token, revision: int) -> bool:
+        """Uses up a token to join with. False where somebody was faster."""
+        try:
+            await self._store.delete(ROOT + token.id, expect=revision)
+        except ConflictError:
+            return False
+        return True
+
+    async def _found(self, text: str, kind: str) -> tuple[Token, int] | None:
+        parts = text.split(".")
+        if len(parts) != (4 if kind == JOIN else 3) or parts[0] != kind or not parts[1] or not _ID.issuperset(parts[1]):
+            return None
+        entry = await self._store.get(ROOT + parts[1])
+        if entry is None or not hmac.compare_digest(json.loads(entry.value)["hash"], _hash(parts[2])):
+            return None
+        token = _token(entry)
+        return (token, entry.revision) if self._holds(token) and token.once == (kind == JOIN) else None
+
+    async def _write(self, token: Token, secret: str, expect: int | None = None) -> None:
+        value = {**asdict(token), "hash": _hash(secret)}
+        await self._store.put(ROOT + token.id, json.dumps(value).encode(), expect=expect)
+
+    async def _sweep(self) -> None:
+        """Tokens whose time is over are forgotten."""
+        listing = await self._store.range(ROOT)
+        if over := [Delete(key=entry.key) for entry in listing.entries if not self._holds(_token(entry))]:
+            await self._store.commit(over)
+
+    def _holds(self, token: Token) -> bool:
+        return not token.expires or self._now() < token.expires
+
+
+def _hash(secret: str) -> str:
+    """Secrets are random and long: there is nothing to guess that a slow hash would protect."""
+    return sha256(secret.encode()).hexdigest()
+
+
+def _token(entry: Entry) -> Token:
+    said = json.loads(entry.value)
+    said.pop("hash")
+    return Token(**{**said, "role": Role(said["role"]), "namespaces": tuple(said["namespaces"])})

@@ -1,0 +1,84 @@
+"""`tulle token`, and every other command against a control plane that asks for tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.running import Place, running
+
+REQUIRED = {"TULLE_API_TOKENS": "required"}
+
+
+def test_the_first_token_makes_others_and_takes_them_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(folder=tmp_path)
+        async with running(place, "control", environment=place.environment | REQUIRED) as control:
+            await until_up(place)
+            first = str(tmp_path / "state" / "admin-token")
+            code, said = await place.tulle("get", "all")
+            assert (code, "needs a token" in said or "show a token" in said) == (2, True), said
+            code, said = await place.tulle(
+                "--token-file", first, "token", "create", "--role", "viewer", "--name", "dashboard", "-o", "json"
+            )
+            assert code == 0, said
+            made = json.loads(said)
+            (tmp_path / "viewer").write_text(made["token"] + "\n")
+            assert (await place.tulle("--token-file", "viewer", "get", "all"))[0] == 0
+            code, said = await place.tulle("--token-file", "viewer", "token", "list")
+            assert (code, "needs the role admin" in said) == (2, True)
+            code, said = await place.tulle("--token-file", first, "token", "list")
+            assert [line.split()[:2] for line in said.splitlines()[1:]] == [[made["id"], "viewer"], ["bootstrap", "admin"]] or (
+                [line.split()[:2] for line in said.splitlines()[1:]] == [["bootstrap", "admin"], [made["id"], "viewer"]]
+            )
+            assert made["token"] not in said
+            assert (await place.tulle("--token-file", first, "token", "delete", made["id"]))[0] == 0
+            assert (await place.tulle("--token-file", "viewer", "get", "all"))[0] == 2
+            for secret in (made["token"], (tmp_path / "state" / "admin-token").read_text().strip()):
+                assert secret.split(".")[2] not in control.log.read_text()
+
+    asyncio.run(run())
+
+
+async def until_up(place: Place) -> None:
+    """A control plane that asks for tokens tells everybody that it is ready."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", place.api)
+                writer.write(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                if b" 200 " in await reader.readline():
+                    writer.close()
+                    return
+                writer.close()
+            except OSError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def registered(place: Place, service: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if service in (await place.tulle("--token-file", "state/admin-token", "services"))[1]:
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.envoy
+def test_an_agent_registers_with_its_token_and_keeps_it_from_the_application(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(folder=tmp_path)
+        async with running(place, "control", environment=place.environment | REQUIRED):
+            await until_up(place)
+            token = (tmp_path / "state" / "admin-token").read_text().strip()
+            show = f"env > environment; exec {sys.executable} -m tulle.demo.apps.echo"
+            command = ("run", "--service", "web", "--port", "80", "--", "sh", "-c", show)
+            async with running(place, *command, environment=place.environment | {"TULLE_TOKEN": token}):
+                await registered(place, "web")
+                assert token not in (tmp_path / "environment").read_text()
+
+    asyncio.run(run())

@@ -1,0 +1,198 @@
+"""The door of the API: who gets in with which token, and where a token's power ends."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.api import FINGERPRINT, Api, running_api
+from support.documents import BAD, virtual_service
+
+FOREIGN = virtual_service().replace("name: reviews", "name: reviews\n  namespace: bank", 1)
+OWN = FOREIGN.replace("namespace: bank", "namespace: shop")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def api(tmp_path: Path, clock: Clock) -> Iterator[Api]:
+    with running_api(tmp_path, guarded=True, now=clock) as running:
+        yield running
+
+
+def ask(api: Api, token: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    return api.request(method, path, body, {"authorization": f"Bearer {token}"} if token else {})
+
+
+def made(api: Api, by: str = "", **wanted: object) -> str:
+    status, answer = ask(api, by or api.first, "POST", "/api/v1/tokens", wanted)
+    assert status == 201, answer
+    return str(answer["token"])
+
+
+def applied(text: str) -> dict[str, Any]:
+    return {"files": [{"path": "x.yaml", "text": text}]}
+
+
+def test_without_a_token_nothing_of_the_api_is_told(api: Api) -> None:
+    for path in ("/api/v1/resources", "/api/v1/tokens", "/api/v1/ca", "/api/v1/version", "/api/v1/nothing"):
+        status, answer = api.request("GET", path)
+        assert (status, sorted(answer)) == (401, ["error", "violations"])
+        assert "tulle token create" in answer["error"]
+    assert api.request("GET", "/healthz")[0] == 200
+    assert api.request("GET", "/readyz")[0] == 200
+
+
+def test_a_token_is_taken_as_bearer_and_in_consuls_header(api: Api) -> None:
+    for headers in ({"authorization": f"Bearer {api.first}"}, {"authorization": f"bearer {api.first}"}, {"x-consul-token": api.first}):
+        assert api.request("GET", "/api/v1/version", headers=headers)[0] == 200
+
+
+def test_forged_tokens_are_refused(api: Api) -> None:
+    kind, identifier, secret = api.first.split(".")
+    forged = ["x", "..", f"{kind}.{identifier}.", f"{kind}..{secret}", f"{kind}.{identifier}.{secret}x", f"{kind}.other.{secret}"]
+    forged += [f"tulle-join.{identifier}.{secret}.", f"{kind}.../documents.{secret}", f"{kind}.{identifier}.{secret[:-1]}", "é" * 8]
+    for text in forged:
+        assert ask(api, text.encode().decode("latin-1"), "GET", "/api/v1/version")[0] == 401, text
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [("viewer", (200, 200, 403, 403, 403, 403)), ("operator", (200, 200, 200, 200, 403, 403)), ("admin", (200, 200, 200, 200, 200, 404))],
+)
+def test_a_role_may_do_so_much_and_no_more(api: Api, role: str, status: tuple[int, ...]) -> None:
+    token = made(api, role=role)
+    requests = (
+        ("GET", "/api/v1/resources", None),
+        ("POST", "/api/v1/validate", applied(OWN)),
+        ("POST", "/api/v1/apply", applied(OWN)),
+        ("PUT", "/api/v1/registrations/web-1", {"service": "web"}),
+        ("GET", "/api/v1/tokens", None),
+        ("POST", "/api/v1/what-is-not-known", None),
+    )
+    assert tuple(ask(api, token, *request)[0] for request in requests) == status
+
+
+def test_a_token_for_a_namespace_ends_there(api: Api) -> None:
+    assert ask(api, api.first, "POST", "/api/v1/apply", applied(FOREIGN))[0] == 200
+    shop = made(api, role="operator", namespaces=["shop"])
+    assert ask(api, shop, "POST", "/api/v1/apply", applied(OWN))[0] == 200
+    refused = (
+        ("POST", "/api/v1/apply", applied(OWN + "---\n" + FOREIGN)),
+        ("POST", "/api/v1/apply", {**applied(virtual_service("more")), "namespace": "bank"}),
+        ("POST", "/api/v1/apply", applied(BAD)),
+        ("POST", "/api/v1/diff", applied(FOREIGN)),
+        ("POST", "/api/v1/delete", applied(FOREIGN)),
+        ("POST", "/api/v1/delete", {"resources": [{"kind": "vs", "namespace": "bank", "name": "reviews"}]}),
+        ("GET", "/api/v1/resources/vs/bank/reviews", None),
+        ("GET", "/api/v1/proxy-config?namespace=bank", None),
+        ("GET", "/api/v1/proxies", None),
+        ("GET", "/api/v1/tokens", None),
+    )
+    for method, path, body in refused:
+        status, answer = ask(api, shop, method, path, body)
+        assert (status, bool(answer["error"])) == (403, True), (method, path, answer)
+    assert [i["metadata"]["namespace"] for i in ask(api, shop, "GET", "/api/v1/resources")[1]["items"]] == ["shop"]
+    assert len(ask(api, api.first, "GET", "/api/v1/resources")[1]["items"]) == 2
+
+
+def test_a_registration_of_another_namespace_cannot_be_taken_over(api: Api) -> None:
+    path = "/api/v1/registrations/web-1"
+    assert ask(api, api.first, "PUT", path, {"service": "web", "namespace": "bank"})[0] == 200
+    shop = made(api, role="operator", namespaces=["shop"])
+    for method, body in (
+        ("PUT", {"service": "web", "namespace": "shop"}),
+        ("PUT", {"service": "web", "namespace": "bank"}),
+        ("DELETE", None),
+    ):
+        assert ask(api, shop, method, path, body)[0] == 403
+    assert ask(api, shop, "GET", path)[0] == 403
+    assert ask(api, shop, "GET", "/api/v1/registrations")[1]["registrations"] == []
+    assert ask(api, shop, "PUT", "/api/v1/registrations/own", {"service": "web", "namespace": "shop"})[0] == 200
+
+
+def test_an_admin_of_a_namespace_makes_tokens_for_it_alone(api: Api) -> None:
+    shop = made(api, role="admin", namespaces=["shop"])
+    wide = made(api, role="viewer", name="wide")
+    made(api, shop, role="operator", namespaces=["shop"])
+    for wanted in ({"role": "viewer"}, {"role": "admin", "namespaces": ["shop", "bank"]}, {"for": "bank/web"}):
+        assert ask(api, shop, "POST", "/api/v1/tokens", wanted)[0] == 403
+    assert {tuple(one["namespaces"]) for one in ask(api, shop, "GET", "/api/v1/tokens")[1]["tokens"]} == {("shop",)}
+    assert ask(api, shop, "DELETE", f"/api/v1/tokens/{wide.split('.')[1]}")[0] == 404
+    assert ask(api, wide, "GET", "/api/v1/version")[0] == 200
+
+
+def test_a_token_ends_with_its_time_or_when_it_is_deleted(api: Api, clock: Clock) -> None:
+    short, long = made(api, role="viewer", ttl="10m"), made(api, role="viewer")
+    clock.now += 599
+    assert ask(api, short, "GET", "/api/v1/version")[0] == 200
+    clock.now += 1
+    assert ask(api, short, "GET", "/api/v1/version")[0] == 401
+    assert ask(api, long, "GET", "/api/v1/version")[0] == 200
+    assert ask(api, api.first, "DELETE", f"/api/v1/tokens/{long.split('.')[1]}")[0] == 200
+    assert ask(api, long, "GET", "/api/v1/version")[0] == 401
+    assert [one["id"] for one in ask(api, api.first, "GET", "/api/v1/tokens")[1]["tokens"]] == ["bootstrap"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"role": "viewer", "for": "shop/web"},
+        {"role": "workload"},
+        {"role": "king"},
+        {"for": "shop"},
+        {"for": "shop/../bank"},
+        {"for": "shop/web", "namespaces": ["bank"]},
+        {"for": "shop/web", "ttl": "900h"},
+        {"role": "viewer", "namespaces": ["Shop/.."]},
+        {"role": "viewer", "more": 1},
+    ],
+)
+def test_tokens_that_cannot_be_made(api: Api, wanted: dict[str, Any]) -> None:
+    assert ask(api, api.first, "POST", "/api/v1/tokens", wanted)[0] == 400
+
+
+def test_a_token_to_join_with_opens_nothing_else(api: Api) -> None:
+    token = made(api, **{"for": "shop/web", "ttl": "10m"})
+    assert token.endswith(f".{FINGERPRINT}")
+    assert ask(api, token, "GET", "/api/v1/version")[0] == 401
+    assert ask(api, ".".join(token.removeprefix("tulle-join").split(".")[:3]), "GET", "/api/v1/version")[0] == 401
+    _, identifier, secret, _ = token.split(".")
+    assert ask(api, f"tulle.{identifier}.{secret}", "GET", "/api/v1/version")[0] == 401
+
+
+def test_the_store_has_only_hashes(api: Api, tmp_path: Path) -> None:
+    secrets = [text.split(".")[2] for text in (api.first, made(api, role="viewer"), made(api, **{"for": "shop/web"}))]
+    dump = "\n".join(sqlite3.connect(tmp_path / "tulle.db").iterdump())
+    assert not [secret for secret in secrets if secret in dump or secret.encode().hex() in dump.lower()]
+
+
+def test_the_first_token_lies_beside_the_store_for_this_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "admin-token"
+    with running_api(tmp_path, guarded=True) as api:
+        first = path.read_text().strip()
+        assert (first, stat.S_IMODE(path.stat().st_mode)) == (api.first, 0o600)
+    with running_api(tmp_path, guarded=True) as again:
+        assert again.first == first
+    path.unlink()
+    with running_api(tmp_path, guarded=True) as anew:
+        assert anew.first != first
+        assert ask(anew, first, "GET", "/api/v1/version")[0] == 401
+        assert ask(anew, anew.first, "GET", "/api/v1/version")[0] == 200
