@@ -121,6 +121,14 @@ def test_transactions_need_what_each_of_their_operations_needs(consul: Consul) -
     assert denied(consul.as_(secret, "PUT", "/v1/txn", [{"KV": {"Verb": "get", "Key": "b/one"}}]), "key:read", "b/one")
 
 
+def test_nobody_puts_a_check_in_place_of_one_of_a_service_that_is_another_s(consul: Consul) -> None:
+    web = token(consul, 'service "web" { policy = "write" }')
+    over = {"CheckID": "service:db", "Name": "mine", "ServiceID": "web", "TTL": "1h", "Status": "critical"}
+    assert denied(consul.as_(web, "PUT", "/v1/agent/check/register", over), "service:write", "db")
+    assert consul.as_(ROOT, "GET", "/v1/agent/checks").json["service:db"]["ServiceID"] == "db"
+    assert consul.as_(web, "PUT", "/v1/agent/check/register", {**over, "CheckID": "mine"}).status == 200
+
+
 def test_roles_and_identities_give_rules(consul: Consul) -> None:
     policy = consul.as_(
         ROOT, "PUT", "/v1/acl/policy", {"Name": "keys", "Rules": json.dumps({"key_prefix": {"a/": {"policy": "read"}}})}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from support.consul import Consul, running_consul
 from tulle.model.frozen import FrozenMap
 from tulle.model.service import Health, RegisteredPort, Registration
+from tulle.registry.registry import STRAY
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ WRONG = [
     ("PUT", "/v1/agent/check/register", {"ttl": "1s"}, 400, "Missing check name"),
     ("PUT", "/v1/agent/check/register", {"name": "c", "ttl": "1s", "serviceid": "no"}, 404, 'ServiceID "no" does not exist'),
     ("PUT", "/v1/agent/check/register", {"name": "c", "ttl": "1s", "status": "fine"}, 400, "Invalid check"),
+    ("PUT", "/v1/agent/check/register", {"name": "c"}, 400, "Invalid check: TTL must be > 0"),
     ("PUT", "/v1/agent/check/deregister/no", None, 404, "Unknown check ID"),
     ("PUT", "/v1/agent/check/pass/no", None, 404, "Unknown check ID"),
     ("PUT", "/v1/agent/check/update/no", {"Status": "fine"}, 400, "Invalid check status"),
@@ -312,6 +316,19 @@ def test_one_catalog_for_the_mesh_and_for_consul(consul: Consul) -> None:
     assert consul.get("/v1/health/service/reviews").json == []
 
 
+def test_what_was_said_of_a_workload_goes_after_it(consul: Consul) -> None:
+    run = Registration(id="reviews-1", service="reviews", ports=(RegisteredPort(number=9080, target=31000),))
+    consul.call(consul.registrations.register(run, 30))
+    consul.put("/v1/agent/service/maintenance/reviews-1?enable=true")
+    consul.call(consul.registrations.deregister("reviews-1"))
+    left = consul.get("/v1/health/state/critical")
+    while [check["CheckID"] for check in left.json] != ["_service_maintenance:reviews-1"]:
+        left = consul.get(f"/v1/health/state/critical?index={left.index}&wait=20s")
+    ahead = count()
+    consul.registry.clock = lambda: time.monotonic() + next(ahead) * STRAY
+    assert consul.get(f"/v1/health/state/critical?index={left.index}&wait=20s").json == []
+
+
 def test_a_node_in_maintenance_takes_its_instances_out_of_the_mesh(consul: Consul) -> None:
     consul.put("/v1/agent/service/register", {"Name": "web", "Port": 8080})
     consul.put("/v1/agent/service/register", {"Name": "not_a_host_name", "Port": 8081})
@@ -331,3 +348,23 @@ def test_a_sidecar_is_registered_with_its_service(consul: Consul) -> None:
     assert proxy["ServiceProxy"]["DestinationServiceID"] == "web"
     (entry,) = consul.get("/v1/health/connect/api").json
     assert (entry["Service"]["Port"], entry["Checks"][1]["Type"]) == (21001, "alias")
+
+
+def test_a_sidecar_keeps_its_port_and_goes_with_its_service(consul: Consul) -> None:
+    own = {"Name": "own", "TCP": "127.0.0.1:1", "Interval": "10m"}
+    for name, sidecar in (("web", {}), ("api", {"Checks": [own]}), ("web", {}), ("api", {"Checks": [own]})):
+        body = {"Name": name, "Port": 80, "Connect": {"SidecarService": sidecar}}
+        assert consul.put("/v1/agent/service/register", body).status == 200
+    services = consul.get("/v1/agent/services").json
+    assert (services["web-sidecar-proxy"]["Port"], services["api-sidecar-proxy"]["Port"]) == (21000, 21001)
+    checks = consul.get("/v1/health/checks/api-sidecar-proxy").json
+    assert [(check["CheckID"], check["Name"], check["Type"]) for check in checks] == [("service:api-sidecar-proxy", "own", "tcp")]
+    assert consul.put("/v1/agent/service/deregister/web").status == 200
+    assert set(consul.get("/v1/agent/services").json) == {"api", "api-sidecar-proxy"}
+
+
+def test_a_service_named_like_a_sidecar_stays_when_another_goes(consul: Consul) -> None:
+    for name in ("web", "web-sidecar-proxy"):
+        consul.put("/v1/agent/service/register", {"Name": name, "Port": 80})
+    consul.put("/v1/agent/service/deregister/web")
+    assert set(consul.get("/v1/agent/services").json) == {"web-sidecar-proxy"}

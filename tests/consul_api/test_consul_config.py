@@ -221,5 +221,9 @@ def test_the_chain_of_a_service(consul: Consul) -> None:
         (90, "resolver:v1.shop.default.default.dc1"), (10, "resolver:v2.shop.default.default.dc1"),
     ]  # fmt: skip
     assert chain["Targets"]["v1.shop.default.default.dc1"]["Subset"] == {"Filter": "Service.Meta.v == 1", "OnlyPassing": False}
+    late = consul.ask("POST", "/v1/discovery-chain/plain", {"OverrideConnectTimeout": "7s"}).json["Chain"]
+    assert late["Nodes"]["resolver:plain.default.default.dc1"]["Resolver"]["ConnectTimeout"] == "7s"
+    assert late["Targets"]["plain.default.default.dc1"]["ConnectTimeout"] == "7s"
+    assert consul.ask("POST", "/v1/discovery-chain/plain", {"OverrideMeshGateway": {"Mode": "local"}}).status == 400
     plain = consul.ask("POST", "/v1/discovery-chain/plain", {"OverrideProtocol": "grpc"}).json["Chain"]
     assert (plain["Protocol"], plain["Default"]) == ("grpc", True)

@@ -132,6 +132,14 @@ def test_what_a_session_looks_like(consul: Consul) -> None:
     assert consul.get("/v1/session/node/far").json == []
 
 
+def test_a_transaction_tells_what_it_wrote_with_its_index(consul: Consul) -> None:
+    operations = [{"KV": {"Verb": "set", "Key": "told", "Value": "aGk="}}, {"KV": {"Verb": "get", "Key": "told"}}]
+    written, read = (result["KV"] for result in consul.put("/v1/txn", operations).json["Results"])
+    (now,) = consul.get("/v1/kv/told").json
+    assert read == now
+    assert written == {**now, "Value": None}
+
+
 WRONG = [
     ("PUT", "/v1/kv/", b"x", 400),
     ("GET", "/v1/kv/", None, 400),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,14 @@ def test_what_a_program_says() -> None:
     assert much.output.endswith("xend\n")
     assert len(much.output) < 4200
     assert probed(Probe(args=("/nowhere/at-all",), interval=1.0)).outcome is Outcome.FAILING
+
+
+def test_grpc_is_told_not_to_mind_programs_before_it_is_imported() -> None:
+    """Or it would write a line to the log for each program that is started."""
+    seen = "import os, tulle.registry.probers; print(os.environ['GRPC_ENABLE_FORK_SUPPORT'])"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    done = subprocess.run([sys.executable, "-c", seen], env=clean, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"0\n"
 
 
 def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:

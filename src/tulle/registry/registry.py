@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from tulle.model.service import Health, Registration
 from tulle.registry import rows, transitions
-from tulle.registry.catalog import SERF_HEALTH, Check, CheckKey, CheckKind, Node, Service
+from tulle.registry.catalog import SERF_HEALTH, Check, CheckKey, CheckKind, Node, Service, ServiceKey
 from tulle.registry.membership import in_mesh
 from tulle.registry.port import Changes, Journal, Write
 from tulle.registry.tables import Tables
@@ -23,6 +24,8 @@ from tulle.registry.waiting import Topic, Waiting
 OUTPUT_INTERVAL = 300.0
 """Seconds after which an output that alone has changed reaches the catalog, at most."""
 TICK = 0.2
+STRAY = 30.0
+"""Seconds for which checks outlive the workload that they speak of."""
 _BEHIND = 0.05
 
 Decide = Callable[[Tables], Sequence[Write]]
@@ -68,6 +71,7 @@ class Registry:
         self._due: dict[CheckKey, float] = {}
         self._lock_delays: dict[str, float] = {}
         self._session_ends: dict[str, float] = {}
+        self._strays: dict[ServiceKey, float] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -242,6 +246,14 @@ class Registry:
             now = self.clock()
             await self._push_outputs(now)
             await self._end_sessions(now)
+            await self._drop_strays(now)
+
+    async def _drop_strays(self, now: float) -> None:
+        """What was said of a workload goes after it; one that only lost touch for a moment finds it again."""
+        strays = self.tables.strays()
+        self._strays = {key: self._strays.get(key, now) for key in strays}
+        for key in [key for key, since in self._strays.items() if now - since >= STRAY]:
+            await self.change(partial(_leaving, key))
 
     # === the mesh
 
@@ -273,6 +285,11 @@ class Registry:
             self._mesh[identity] = registration
             self._mesh_keys[key] = identity
         return held != registration
+
+
+def _leaving(key: ServiceKey, tables: Tables) -> Sequence[Write]:
+    gone = key not in tables.services
+    return [write for check in tables.checks_of(key) for write in transitions.leave_check(tables, check.value)] if gone else []
 
 
 def _telling(check: Check, output: str) -> Decide:

@@ -84,6 +84,10 @@ class Tables:
         """All instances of a service, ordered by node and id. Names are the same in any case."""
         return [self.services[key] for key in sorted(self.instances.get(name.lower(), ()))]
 
+    def strays(self) -> set[ServiceKey]:
+        """Instances that are gone, while checks of theirs are here: a workload of `tulle run` went, and what was added to it stayed."""
+        return self._checks_of_service.keys() - self.services.keys()
+
     def services_on(self, node: NodeName) -> list[Kept[Service]]:
         return [self.services[node, identifier] for identifier in sorted(self.services_of_node.get(node, ()))]
 

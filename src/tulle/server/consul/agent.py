@@ -12,7 +12,7 @@ from tulle import __version__
 from tulle.model.service import Health
 from tulle.registry import transitions
 from tulle.registry.agents import AGENT
-from tulle.registry.catalog import SERF_HEALTH, Check, Kept, Node, Service, worst
+from tulle.registry.catalog import SERF_HEALTH, Check, Kept, Node, Service, ServiceKey, worst
 from tulle.registry.port import Write
 from tulle.registry.registry import Registry
 from tulle.registry.tables import Tables
@@ -129,13 +129,14 @@ class AgentApi:
         service = entering.service(body, self._node)
         checks = entering.checks_of_service(body, service, scripts=self._place.scripts)
         replacing = ask.flag("replace-existing-checks")
+        beside = entering.sidecar(body, service, self._ports, scripts=self._place.scripts)
         await self._registry.change(lambda tables: self._registering(tables, service, checks, replacing=replacing))
-        if beside := entering.sidecar(body, service, self._ports_taken):
+        if beside:
             await self._registry.change(lambda tables: self._registering(tables, *beside, replacing=True))
         return DONE
 
-    def _ports_taken(self) -> set[int]:
-        return {kept.value.port for kept in self._tables.services_on(self._node)}
+    def _ports(self) -> dict[str, int]:
+        return {kept.value.id: kept.value.port for kept in self._tables.services_on(self._node)}
 
     def _registering(self, tables: Tables, service: Service, checks: Sequence[Check], *, replacing: bool) -> Sequence[Write]:
         writes = transitions.register(tables, self._registry.node, service, checks)
@@ -149,7 +150,7 @@ class AgentApi:
         key = (self._node, ask.rest)
         if key not in self._tables.services:
             raise self._unknown_service(ask.rest)
-        await self._registry.change(lambda tables: transitions.leave_service(tables, key))
+        await self._registry.change(lambda tables: [*transitions.leave_service(tables, key), *_leave_sidecar(tables, key)])
         return DONE
 
     def _unknown_service(self, identifier: str) -> Refused:
@@ -282,6 +283,13 @@ class AgentApi:
         kept = {identifier: self._tables.checks[self._node, identifier] for identifier in own if identifier != "serfHealth"}
         shown = {identifier: shapes.check(check, self._registry.output(check.value)) for identifier, check in kept.items()}
         return Reply(value={identifier: shape for identifier, shape in shown.items() if passes(shape)})
+
+
+def _leave_sidecar(tables: Tables, key: ServiceKey) -> Sequence[Write]:
+    """A proxy that was registered with its service goes with it."""
+    kept = tables.services.get((key[0], entering.sidecar_id(key[1])))
+    ahead = kept is not None and kept.value.kind == "connect-proxy" and json.loads(kept.value.proxy).get("DestinationServiceID") == key[1]
+    return transitions.leave_service(tables, kept.value.key) if kept and ahead else ()
 
 
 def _enabling(ask: Ask) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tulle.model.resource import Resource
 from tulle.registry.transitions import Refused
 from tulle.server.consul.app import Route
+from tulle.server.consul.body import Body
 from tulle.server.consul.config.entries import shown
 from tulle.server.consul.config.held import TOPIC, HeldEntries
 from tulle.server.consul.place import Place
@@ -30,27 +32,45 @@ class ChainApi:
         """What a body overrides is for this one answer."""
         if not ask.rest:
             raise Refused(400, "Missing chain name")
-        said = ask.json().text("OverrideProtocol") if ask.method == "POST" and ask.body.strip() else ""
+        said = _overrides(ask.json()) if ask.method == "POST" and ask.body.strip() else _NOTHING
 
         def look() -> Reply:
-            return Reply(value={"Chain": _Chain(self._held, self._place.datacenter, ask.rest).told(said)})
+            return Reply(value={"Chain": _Chain(self._held, self._place.datacenter, ask.rest, said).told()})
 
-        return look() if said else Found(topics=(TOPIC,), look=look, index=lambda: self._held.index)
+        return look() if said != _NOTHING else Found(topics=(TOPIC,), look=look, index=lambda: self._held.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Overrides:
+    protocol: str = ""
+    connect_timeout: str = ""
+
+
+_NOTHING = _Overrides()
+
+
+def _overrides(body: Body) -> _Overrides:
+    """Raises Refused for what no chain here can be given."""
+    if (gateway := body.part("OverrideMeshGateway")) and gateway.text("Mode") not in ("", "none"):
+        raise Refused(400, "OverrideMeshGateway: there are no mesh gateways")
+    timeout = body.seconds("OverrideConnectTimeout")
+    return _Overrides(protocol=body.text("OverrideProtocol"), connect_timeout=f"{timeout:g}s" if timeout > 0 else "")
 
 
 class _Chain:
     """Nodes and targets, found on the way from a service."""
 
-    def __init__(self, held: HeldEntries, datacenter: str, service: str) -> None:
+    def __init__(self, held: HeldEntries, datacenter: str, service: str, said: _Overrides) -> None:
+        self._said = said
         self._held = held
         self._datacenter = datacenter
         self._service = service
         self._nodes: dict[str, Json] = {}
         self._targets: dict[str, Json] = {}
 
-    def told(self, protocol: str) -> Json:
+    def told(self) -> Json:
         start = self._router() if self._held.get("service-router", self._service) else self._splitter(self._service)
-        spoken = protocol or self._protocol()
+        spoken = self._said.protocol or self._protocol()
         return {
             "ServiceName": self._service,
             "Namespace": "default",
@@ -104,7 +124,8 @@ class _Chain:
             return self._resolver(spec.redirect.service or service, spec.redirect.service_subset or subset, seen | {service})
         subset = subset or (spec.default_subset if spec and spec.default_subset else "")
         target = self._target(service, subset, resolver)
-        timeout = f"{spec.connect_timeout.total_seconds():g}s" if spec and spec.connect_timeout else "5s"
+        own = f"{spec.connect_timeout.total_seconds():g}s" if spec and spec.connect_timeout else "5s"
+        timeout = self._said.connect_timeout or own
         behind = (spec.failover.get(subset) or spec.failover.get("*")) if spec else None
         node: Json = {"Default": resolver is None, "ConnectTimeout": timeout, "Target": target}
         if behind:
@@ -124,7 +145,7 @@ class _Chain:
             "Datacenter": self._datacenter,
             "MeshGateway": {},
             "Subset": {"Filter": known.filter, "OnlyPassing": known.only_passing} if known else {},
-            "ConnectTimeout": "5s",
+            "ConnectTimeout": self._said.connect_timeout or "5s",
             "SNI": f"{service}.default.svc",
             "Name": f"{service}.default.svc",
         }

@@ -139,13 +139,13 @@ def resolved(definitions: Iterable[Definition], tables: Tables, node: str, *, sc
     services: dict[str, Values] = {}
     checks: dict[str, Values] = {}
     wrong: list[str] = []
-    taken = {kept.value.port for kept in tables.services_on(node) if not kept.value.defined}
+    taken = {kept.value.id: kept.value.port for kept in tables.services_on(node)}
     for definition in definitions:
         try:
             for value in definition.values(node, lambda: taken, scripts=scripts):
                 if value.service:
                     services[value.service.id] = value
-                    taken.add(value.service.port)
+                    taken[value.service.id] = value.service.port
                 else:
                     checks[value.checks[0].id] = value
         except DefinitionError as error:

@@ -73,14 +73,14 @@ class Definition:
     def wrong(self, message: str) -> DefinitionError:
         return DefinitionError(self.path, self.line, message)
 
-    def values(self, node: str, ports_taken: Callable[[], set[int]], *, scripts: bool) -> Iterator[Values]:
+    def values(self, node: str, ports: entering.Ports, *, scripts: bool) -> Iterator[Values]:
         """What it puts into the catalog of a node. Raises DefinitionError."""
         try:
-            yield from self._values(node, ports_taken, scripts=scripts)
+            yield from self._values(node, ports, scripts=scripts)
         except Refused as refused:
             raise self.wrong(refused.message) from None
 
-    def _values(self, node: str, ports_taken: Callable[[], set[int]], *, scripts: bool) -> Iterator[Values]:
+    def _values(self, node: str, ports: entering.Ports, *, scripts: bool) -> Iterator[Values]:
         body = self.body
         if not self.is_service:
             yield Values(definition=self, checks=(_marked(_check(body, node, scripts=scripts)),))
@@ -88,7 +88,7 @@ class Definition:
         service = replace(entering.service(body, node), defined=True)
         checks = entering.checks_of_service(body, service, scripts=scripts)
         yield Values(definition=self, service=service, checks=tuple(map(_marked, checks)))
-        if beside := entering.sidecar(body, service, ports_taken):
+        if beside := entering.sidecar(body, service, ports, scripts=scripts):
             yield Values(definition=self, service=replace(beside[0], defined=True), checks=tuple(map(_marked, beside[1])))
 
 
@@ -126,7 +126,7 @@ def read(path: str, text: str, node: str, *, scripts: bool) -> tuple[tuple[Defin
         for place, given in _items(key, value):
             found.append(_definition(path, place, lines, given, is_service=folded(key) in SERVICES))
     for definition in found:
-        for _ in definition.values(node, set, scripts=scripts):
+        for _ in definition.values(node, dict, scripts=scripts):
             continue
     return tuple(found), tuple(warnings)
 

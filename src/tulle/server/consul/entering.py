@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
 from tulle.model.frozen import FrozenMap
 from tulle.model.service import Health
-from tulle.registry.catalog import NO_PROBE, Check, CheckKind, Probe, Service, TaggedAddress
+from tulle.registry.catalog import Check, CheckKind, Probe, Service, TaggedAddress
 from tulle.registry.transitions import Refused
 from tulle.server.consul.body import Body
 
 OUTPUT_LIMIT = 4096
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SIDECAR = "-sidecar-proxy"
+_SIDECAR_PORTS = range(21000, 21256)
+Ports = Callable[[], Mapping[str, int]]
+"""What ports are taken on a node, by the ids of the services that have them."""
 
 
 def status(text: str, default: Health) -> Health:
@@ -114,7 +117,7 @@ def check(body: Body, node: str, identifier: str, name: str, service_id: str, *,
     found = probe(body)
     kind = found.kind
     if kind is CheckKind.SCRIPT and not scripts:
-        raise Refused(400, "Scripts are disabled on this agent; to enable, start it with --enable-script-checks")
+        raise Refused(400, "Scripts are disabled on this agent; to enable, start it with TULLE_ENABLE_SCRIPT_CHECKS=true")
     return Check(
         node=node,
         id=identifier,
@@ -161,7 +164,7 @@ def probe(body: Body) -> Probe:
     )
     if wrong := _wrong(found):
         raise Refused(400, f"Invalid check: {wrong}")
-    return NO_PROBE if found.kind is CheckKind.NONE else found
+    return found
 
 
 def _wrong(p: Probe) -> str:
@@ -177,6 +180,7 @@ def _wrong(p: Probe) -> str:
         ),
         (p.interval and not any(ways), "Interval is set, but nothing that is to be done then"),
         (any(ways) and not p.interval, "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks"),
+        (not (any(ways) or alias or p.ttl), "TTL must be > 0 for TTL checks, and nothing else is said that is to be done"),
         (p.output_max_size < 1, "MaxOutputMaxSize must be positive"),
         (min(p.success_before_passing, p.failures_before_warning, p.failures_before_critical) < 0, "thresholds must not be negative"),
         (
@@ -187,23 +191,26 @@ def _wrong(p: Probe) -> str:
     return next((message for broken, message in rules if broken), "")
 
 
-def sidecar(body: Body, owner: Service, ports_taken: Callable[[], set[int]]) -> tuple[Service, tuple[Check, ...]] | None:
-    """The proxy that a registration asks for in `Connect.SidecarService`. Raises Refused."""
+def sidecar_id(owner: str) -> str:
+    return owner + _SIDECAR
+
+
+def sidecar(body: Body, owner: Service, ports: Ports, *, scripts: bool) -> tuple[Service, tuple[Check, ...]] | None:
+    """The proxy that a registration asks for in `Connect.SidecarService`. Raises Refused.
+
+    One that is there already keeps its port: who registers again disturbs nobody.
+    """
     connect = body.part("Connect")
     given = connect.part("SidecarService") if connect else None
     if given is None:
         return None
-    port = given.number("Port", most=65535)
-    if not port:
-        taken = ports_taken()
-        port = next((free for free in range(21000, 21256) if free not in taken), 0)
-    if not port:
-        raise Refused(400, "Invalid SidecarService: none left of the ports 21000 to 21255")
+    identifier = given.text("ID") or sidecar_id(owner.id)
+    port = given.number("Port", most=65535) or _free_port(ports(), identifier)
     target = {"DestinationServiceName": owner.name, "DestinationServiceID": owner.id, "LocalServicePort": owner.port}
     own = json.loads(given.raw("Proxy") or "{}")
     found = Service(
         node=owner.node,
-        id=given.text("ID") or owner.id + _SIDECAR,
+        id=identifier,
         name=given.text("Name") or owner.name + _SIDECAR,
         tags=given.texts("Tags") or owner.tags,
         address=given.text("Address") or owner.address,
@@ -221,4 +228,14 @@ def sidecar(body: Body, owner: Service, ports_taken: Callable[[], set[int]]) -> 
         probe=Probe(alias_service=owner.id),
         status=Health.PASSING,
     )
-    return found, (alias,)
+    return found, checks_of_service(given, found, scripts=scripts) or (alias,)
+
+
+def _free_port(taken: Mapping[str, int], identifier: str) -> int:
+    """Raises Refused."""
+    if (before := taken.get(identifier, 0)) in _SIDECAR_PORTS:
+        return before
+    used = set(taken.values())
+    if port := next((free for free in _SIDECAR_PORTS if free not in used), 0):
+        return port
+    raise Refused(400, "Invalid SidecarService: none left of the ports 21000 to 21255")

@@ -69,9 +69,8 @@ class TxnApi:
         if kept is None:
             return None
         now = self._registry.tables.kv.get(kept.value.key)
-        if op.verb.startswith("get"):
-            return {"KV": shown(kept)}
-        return {"KV": {**shown(now if now and now.value == kept.value else kept), "Value": None}}
+        entry = shown(now if now and now.value == kept.value else kept)
+        return {"KV": entry if op.verb.startswith("get") else {**entry, "Value": None}}
 
     def _entry(self, op: CatalogOp) -> dict[str, Any] | None:
         """As it is now. Nothing is told of what was deleted."""

@@ -74,12 +74,19 @@ def _local_service(access: Access) -> Needs:
 
 
 def _register_check(ask: Ask, tables: Tables) -> Iterable[Need]:
-    service = ask.json().text("ServiceID")
-    return _on_service(tables, tables.local, service) if service else (Need("node", tables.local),)
+    body = ask.json()
+    service = body.text("ServiceID")
+    yield from _on_service(tables, tables.local, service) if service else (Need("node", tables.local),)
+    yield from _on_check(tables, body.text("CheckID", "ID") or body.text("Name"))
 
 
 def _local_check(ask: Ask, tables: Tables) -> Iterable[Need]:
-    kept = tables.checks.get((tables.local, ask.rest))
+    return _on_check(tables, ask.rest)
+
+
+def _on_check(tables: Tables, identifier: str) -> Iterable[Need]:
+    """For a check of this agent that is there."""
+    kept = tables.checks.get((tables.local, identifier))
     if kept is None:
         return ()
     return (Need("service", kept.value.service_name),) if kept.value.service_id else (Need("node", tables.local),)
