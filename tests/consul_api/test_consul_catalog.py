@@ -316,6 +316,18 @@ def test_one_catalog_for_the_mesh_and_for_consul(consul: Consul) -> None:
     assert consul.get("/v1/health/service/reviews").json == []
 
 
+def test_workloads_with_sidecars_take_mutual_tls(consul: Consul) -> None:
+    for identifier, proxy in (("web-1", "sidecar~web-1"), ("web-2", "")):
+        run = Registration(id=identifier, service="web", ports=(RegisteredPort(number=80, target=31000),), proxy=proxy)
+        consul.call(consul.registrations.register(run, 30))
+    seen = consul.get("/v1/catalog/connect/web")
+    while not seen.json:
+        seen = consul.get(f"/v1/catalog/connect/web?index={seen.index}&wait=20s")
+    assert [instance["ServiceID"] for instance in seen.json] == ["web-1"]
+    (entry,) = consul.get("/v1/health/connect/web?passing").json
+    assert entry["Service"]["Connect"] == {"Native": True}
+
+
 def test_what_was_said_of_a_workload_goes_after_it(consul: Consul) -> None:
     run = Registration(id="reviews-1", service="reviews", ports=(RegisteredPort(number=9080, target=31000),))
     consul.call(consul.registrations.register(run, 30))

@@ -58,7 +58,7 @@ class RemoteCatalog:
         wrong: list[str] = []
         for definition in definitions:
             try:
-                for value in definition.values(self.node, lambda: {s.port for s in services.values()}, scripts=self.scripts):
+                for value in definition.values(self.node, lambda: _ports(self._services | services), scripts=self.scripts):
                     self._take(value, services, found)
             except DefinitionError as error:
                 wrong.append(str(error))
@@ -201,3 +201,7 @@ def _check(check: Check) -> dict[str, Any]:
         "ServiceID": check.service_id,
         "Type": check.type,
     }
+
+
+def _ports(services: Mapping[str, Service]) -> dict[str, int]:
+    return {identifier: service.port for identifier, service in services.items()}

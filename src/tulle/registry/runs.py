@@ -6,9 +6,11 @@ from tulle.model.frozen import FrozenMap
 from tulle.model.service import Registration
 from tulle.registry.catalog import Check, NodeName, Service
 
+_TAKES_MUTUAL_TLS = '{"Native":true}'
+
 
 def service_of_run(node: NodeName, registration: Registration) -> Service:
-    """The labels are its metadata, its version is a tag."""
+    """The labels are its metadata, its version is a tag. With its sidecar it speaks the mesh's mutual TLS itself."""
     r = registration
     version = r.labels.get("version", "")
     port = r.ports[0] if r.ports else None
@@ -21,6 +23,7 @@ def service_of_run(node: NodeName, registration: Registration) -> Service:
         port=port.target if port else 0,
         meta=FrozenMap({**r.labels, **r.meta}),
         passing_weight=max(1, r.weight),
+        connect=_TAKES_MUTUAL_TLS if r.proxy else "",
         of_run=True,
     )
 
