@@ -13,6 +13,7 @@ from tulle.compile.credentials import Credentials, of_config_maps
 from tulle.compile.gatewayapi.documents import ROUTES
 from tulle.compile.groups import LABEL, Groups, completed, group_of, groups
 from tulle.compile.kinds import Kinds, sorted_out
+from tulle.compile.logins import Logins, logins, named
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
 from tulle.compile.peers import Peers
@@ -31,7 +32,7 @@ from tulle.resources.core_secret import Secret
 from tulle.resources.networking.service_entry import ServiceEntry
 from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
-from tulle.resources.security import PeerAuthentication, RequestAuthentication
+from tulle.resources.security import Authentication, PeerAuthentication, RequestAuthentication
 
 _ROOM = 64
 """Results kept for each document and registration before the least used are dropped."""
@@ -71,15 +72,17 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
     tokens = _authentications(inputs, kinds, memo)
     if before and previous and previous.kinds is kinds and before.backends is found.backends and before.authentications is tokens:
         return before
-    others = kinds.but(VirtualService, *ROUTES)
+    others, credentials = kinds.but(VirtualService, *ROUTES), _credentials(kinds, memo)
+    asked = _logins(kinds, credentials, settings.root_namespace, memo)
     return Structure(
         settings=settings,
         backends=found.backends,
         rules=memo.get(("rules",), (kinds, settings), lambda: arrange(kinds, settings, memo)),
-        credentials=_credentials(kinds, memo),
+        credentials=credentials,
         peers=found.peers,
-        ground=memo.get(("ground",), (settings, found.backends, others, tokens), object),
+        ground=memo.get(("ground",), (settings, found.backends, others, tokens, asked), object),
         authentications=tokens,
+        logins=asked,
     )
 
 
@@ -88,6 +91,13 @@ def _authentications(inputs: Inputs, kinds: Kinds, memo: Memo) -> Authentication
     documents = tuple(kinds.of(RequestAuthentication).values())
     made_from = (documents, inputs.key_sets, inputs.settings.root_namespace)
     return memo.get(("authentications",), made_from, lambda: authentications(documents, made_from[2], inputs.key_sets))
+
+
+def _logins(kinds: Kinds, secrets: Credentials, root_namespace: str, memo: Memo) -> Logins:
+    """The same object as before if no Authentication changed, and no Secret that one names."""
+    documents = tuple(kinds.of(Authentication).values())
+    made_from = (root_namespace, documents, *(secrets.get(place) for place in named(documents)))
+    return memo.get(("logins",), made_from, lambda: logins(documents, root_namespace, secrets))
 
 
 def _credentials(kinds: Kinds, memo: Memo) -> Credentials:

@@ -58,22 +58,25 @@ def _same(listener: Listener) -> Listener:
 
 def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served]) -> tuple[FilterChain, ...]:
     """The same chains, with the policies that hold there."""
-    guards, authentications = scope.structure.rules.guards.seen_from(scope.backends), scope.structure.authentications
-    rate_limits, screens = scope.structure.rules.rate_limits, scope.structure.rules.screens
-    if group[0].udp or not any((guards.policies, authentications.by_namespace, rate_limits.by_namespace, screens.by_namespace)):
+    guards, structure = scope.structure.rules.guards.seen_from(scope.backends), scope.structure
+    authentications, logins = structure.authentications, structure.logins
+    rate_limits, screens = structure.rules.rate_limits, structure.rules.screens
+    asking = (authentications, logins, rate_limits, screens)
+    if group[0].udp or not (guards.policies or any(one.by_namespace for one in asking)):
         return chains
     served: dict[Key, frozenset[str]] = {}
     for server in group:
         served[server.gateway] = served.get(server.gateway, frozenset()) | {host for _, host in server.hosts}
     ports = frozenset(p for s in group for p in (s.declared_port, s.port))
     tokens = authentications.at_edge(scope.namespace, scope.labels, served)
+    shown = logins.at_edge(scope.namespace, scope.labels, served)
     limits = rate_limits.at_edge(scope.namespace, scope.labels, served)
     of_requests, of_connections = (guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False))
     screen, of_addresses = (screens.at_edge(scope.namespace, scope.labels, served, requests=kind) for kind in (True, False))
 
     def guarded(serve: HttpConnections | TcpConnections) -> HttpConnections | TcpConnections:
         if isinstance(serve, HttpConnections):
-            return replace(serve, screen=screen, access=of_requests, tokens=tokens, limits=limits)
+            return replace(serve, screen=screen, logins=shown, access=of_requests, tokens=tokens, limits=limits)
         return replace(serve, access=before(of_addresses.access, of_connections))
 
     return tuple(replace(chain, serve=guarded(chain.serve)) for chain in chains)

@@ -13,6 +13,7 @@ from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
 from tulle.compile.screens import GuardDocument, before, screen
 from tulle.model.access import OPEN, Access
+from tulle.model.logins import Login
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
 from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Resource, Source
@@ -30,6 +31,20 @@ PATIENCE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of those who call the workload."""
+
+    guards: Guards = NO_GUARDS
+    tokens: tuple[Tokens, ...] = ()
+    logins: tuple[Login, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
+    screened: tuple[GuardDocument, ...] = ()
+
+
+NOTHING = Asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """A port of the workload, with what a Sidecar resource says of it."""
 
@@ -40,29 +55,22 @@ class Served:
     trust_domains: tuple[str, ...]
     screen: Screen = NO_SCREEN
     access: Access = OPEN
-    tokens: tuple[Tokens, ...] = ()
-    limits: tuple[RateLimit, ...] = ()
+    asked: Asked = NOTHING
     source: Source | None = None
     ended: DownstreamTls | None = None
     """How TLS is ended that is not the mesh's own, where the resource says so. Plain text is not taken then."""
 
 
 def inbound(
-    node: Node,
-    sidecar: Resource[Sidecar] | None,
-    posture: Posture,
-    guards: Guards = NO_GUARDS,
-    tokens: tuple[Tokens, ...] = (),
-    limits: tuple[RateLimit, ...] = (),
-    screened: tuple[GuardDocument, ...] = (),
+    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, asked: Asked = NOTHING
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
-    policies = guards.at(node.namespace, node.labels, node.service)
+    policies = asked.guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    guarded = [replace(_served(port, node, sidecar, posture), access=_access(port, guards, policies)) for port in chosen]
-    served = [replace(of, screen=screen(screened, requests=of.port.protocol.is_http), tokens=tokens, limits=limits) for of in guarded]
+    guarded = [replace(_served(port, node, sidecar, posture), access=_access(port, asked.guards, policies)) for port in chosen]
+    served = [replace(of, asked=asked, screen=screen(asked.screened, requests=of.port.protocol.is_http)) for of in guarded]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
     return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
 
@@ -190,8 +198,16 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
-        asked = HttpConnections(stat_prefix=name, routes=routes, screen=of.screen, access=of.access, tokens=of.tokens, limits=of.limits)
-        return replace(asked, forward_client_cert=forward_client_cert)
+        return HttpConnections(
+            stat_prefix=name,
+            routes=routes,
+            forward_client_cert=forward_client_cert,
+            screen=of.screen,
+            logins=of.asked.logins,
+            access=of.access,
+            tokens=of.asked.tokens,
+            limits=of.asked.limits,
+        )
     return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=before(of.screen.access, of.access))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tulle.compile import names
 from tulle.compile.catalog import Backend, ServiceKey
 from tulle.compile.credentials import Credentials, Keyring
+from tulle.compile.logins import NO_LOGINS, Logins
 from tulle.compile.memo import Memo
 from tulle.compile.peers import Peers
 from tulle.compile.policies import Tuning
@@ -35,6 +36,7 @@ class Structure:
     """Equal by identity: the same object as long as nothing but VirtualServices, routes of the Gateway API and endpoints change."""
     peers: Peers = field(default_factory=Peers)
     authentications: Authentications = NO_AUTHENTICATIONS
+    logins: Logins = NO_LOGINS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

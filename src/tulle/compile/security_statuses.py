@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from tulle.compile import rate_limits
+from tulle.compile import logins, rate_limits, tokens
 from tulle.compile.attachment import unused_targets
 from tulle.compile.guards import Policy, unused
 from tulle.compile.references import Found
 from tulle.compile.scope import Structure
-from tulle.compile.tokens import Authentication, without_keys
 from tulle.model.resource import Resource
-from tulle.resources.security import AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
+from tulle.resources.security import Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
 
-KINDS = (AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
+KINDS = (Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
 
 
 def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
@@ -24,9 +23,12 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
             policy = cast("Policy", resource)
             yield from ((policy.at(field), why) for field, why in unused(structure.rules.guards, policy))
         case RequestAuthentication():
-            yield from _of_authentication(structure, cast("Authentication", resource))
+            yield from _of_authentication(structure, cast("tokens.Authentication", resource))
         case PeerAuthentication():
             yield from _of_peers(structure, cast("Resource[PeerAuthentication]", resource))
+        case Authentication():
+            login = cast("logins.Document", resource)
+            yield from ((login.at(field), why) for field, why in logins.unmet(structure.logins, login))
         case Guard():
             guard = cast("Resource[Guard]", resource)
             yield from ((guard.at(field), why) for field, why in unused_targets(guard))
@@ -34,8 +36,10 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
             yield from rate_limits.idle(cast("rate_limits.Document", resource))
 
 
-def _of_authentication(structure: Structure, document: Authentication) -> Iterator[Found]:
-    return ((document.at(field), why) for field, why in (*unused_targets(document), *without_keys(structure.authentications, document)))
+def _of_authentication(structure: Structure, document: tokens.Authentication) -> Iterator[Found]:
+    return (
+        (document.at(field), why) for field, why in (*unused_targets(document), *tokens.without_keys(structure.authentications, document))
+    )
 
 
 def _of_peers(structure: Structure, resource: Resource[PeerAuthentication]) -> Iterator[Found]:

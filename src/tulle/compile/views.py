@@ -9,6 +9,7 @@ from dataclasses import replace
 from tulle.compile import clusters, edge_tls, gateways, inbound, served, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
+from tulle.compile.guards import NO_GUARDS
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.memo import Memo
 from tulle.compile.mesh import Mesh
@@ -56,13 +57,15 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
     sidecar = found.scope.sidecar
     guards = mesh.structure.rules.guards.seen_from(found.by_host)
     posture = mesh.catalog.peers.posture(node.namespace, node.labels)
-    tokens = mesh.structure.authentications.at(node.namespace, node.labels, node.service)
-    limits = mesh.structure.rules.rate_limits.at(node.namespace, node.labels, node.service)
-    screened = mesh.structure.rules.screens.at(node.namespace, node.labels, node.service)
-    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), tokens, limits, screened)
-    listeners, own_clusters = memo.get(
-        ("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, guards, tokens, limits, screened)
+    asked = inbound.Asked(
+        guards=guards,
+        tokens=mesh.structure.authentications.at(node.namespace, node.labels, node.service),
+        logins=mesh.structure.logins.at(node.namespace, node.labels, node.service),
+        limits=mesh.structure.rules.rate_limits.at(node.namespace, node.labels, node.service),
+        screened=mesh.structure.rules.screens.at(node.namespace, node.labels, node.service),
     )
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), replace(asked, guards=NO_GUARDS))
+    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, asked))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}

@@ -8,6 +8,7 @@ from enum import Enum
 
 from tulle.model.access import OPEN, Access
 from tulle.model.identity import NO_LABELS, Labels, Locality
+from tulle.model.logins import Login
 from tulle.model.patches import PatchSet
 from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Source
@@ -103,6 +104,8 @@ class HttpConnections:
     """Which tokens callers may show; the first whose hosts fit a request is for it."""
     limits: tuple[RateLimit, ...] = ()
     """How many of the requests that are let in go on."""
+    logins: tuple[Login, ...] = ()
+    """Who callers must show to be, before anything else is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

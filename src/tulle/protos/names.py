@@ -11,8 +11,12 @@ _LB = "envoy.extensions.load_balancing_policies"
 
 NAMES = {
     "Any": "google.protobuf.Any",
-    "Buffer": "envoy.extensions.filters.http.buffer.v3.Buffer",
+    "ApiKeyAuth": "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+    "ApiKeyAuthPerRoute": "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+    "BasicAuth": "envoy.extensions.filters.http.basic_auth.v3.BasicAuth",
+    "BasicAuthPerRoute": "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute",
     "Bootstrap": "envoy.config.bootstrap.v3.Bootstrap",
+    "Buffer": "envoy.extensions.filters.http.buffer.v3.Buffer",
     "ClientSideWeightedRoundRobin": f"{_LB}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
     "Cluster": "envoy.config.cluster.v3.Cluster",
     "ClusterLoadAssignment": "envoy.config.endpoint.v3.ClusterLoadAssignment",

@@ -120,6 +120,11 @@ class Secret(Spec):
         return Hidden(self._bytes(place)) if place else None
 
     @property
+    def entries(self) -> Entries:
+        """All that stands in it, by name."""
+        return FrozenMap({**self.data, **self.string_data})
+
+    @property
     def chain(self) -> Hidden | None:
         """The certificate, with those that lead from it to its authority."""
         return self._part(CHAIN)

@@ -25,7 +25,7 @@ from tulle.resources.networking import (
     WorkloadEntry,
     WorkloadGroup,
 )
-from tulle.resources.security import AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
+from tulle.resources.security import Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
 from tulle.resources.spec import Spec
 from tulle.resources.telemetry import Telemetry
 
@@ -115,6 +115,7 @@ KINDS = (
         versions=_NOW,
         spec=RequestAuthentication,
     ),
+    Kind(name="Authentication", plural="authentications", short=("auth",), group=_TULLE, versions=("v1",), spec=Authentication),
     Kind(name="Guard", plural="guards", group=_TULLE, versions=("v1",), spec=Guard),
     Kind(name="RateLimit", plural="ratelimits", short=("rl",), group=_TULLE, versions=("v1",), spec=RateLimit),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),

@@ -10,6 +10,7 @@ from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
 from tulle.translate.clusters import HTTP_OPTIONS
 from tulle.translate.listeners import HCM
+from tulle.translate.redacted import redacted
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
 
 _MESSAGES = {SECRET: "Secret", CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
@@ -26,13 +27,14 @@ def decode(entry: Entry) -> Any:
 
 def shown(entry: Entry) -> dict[str, Any]:
     """An entry in Envoy's JSON, for people: of a secret no more than its name."""
-    return {"name": entry.name} if entry.type_url == SECRET else to_dict(decode(entry))
+    return {"name": entry.name} if entry.type_url == SECRET else redacted(to_dict(decode(entry)))
 
 
 def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, Any]:
     """One configuration in Envoy's JSON, with tables and endpoints in the places that name them. `envoy --mode validate` accepts it.
 
-    What a snapshot names but does not hold is left out: see `Snapshot.problems`. Secrets stay out, too: they are only named.
+    What a snapshot names but does not hold is left out: see `Snapshot.problems`. Secrets stay out, too: they are only named, or
+    something else stands in their place.
     `roots`: the PEM file of the authorities that the machine trusts; without it the configuration is good for nothing but validation.
     """
     trusted = {"trusted_ca": {"filename": roots}} if roots else {}
@@ -45,7 +47,7 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
             "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
-    return _asking_directly({**to_dict(bootstrap), "layered_runtime": RUNTIME})
+    return _asking_directly({**redacted(to_dict(bootstrap)), "layered_runtime": RUNTIME})
 
 
 def _asking_directly(config: dict[str, Any]) -> dict[str, Any]:

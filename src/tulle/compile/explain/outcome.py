@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from tulle.compile import names
 from tulle.compile.explain import framed, hosts, policies
 from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
+from tulle.compile.explain.logins import admitted
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.rate_limits import counted
 from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_grpc
@@ -101,10 +102,12 @@ def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -
     screened, steps = decide(guard.screen.access, caller, seen)
     if screened and screened.decision == "deny":
         return replace(trace, allowed=screened, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=steps), seen, caller
-    said = shown(guard.tokens, seen)
-    seen, caller, steps = replace(seen, claims=said.claims), replace(caller, claims=said.claims), (*steps, *said.steps)
-    if said.refused:
-        return replace(trace, direct_response=_answer(said.refused.status, said.refused.body, grpc=seen.grpc), steps=steps), seen, caller
+    entered = admitted(guard.logins, seen)
+    said = shown(() if entered.refused else guard.tokens, entered.seen)
+    seen, caller = replace(entered.seen, claims=said.claims), replace(caller, claims=said.claims)
+    steps = (*steps, *entered.steps, *said.steps)
+    if refusal := entered.refused or said.refused:
+        return replace(trace, direct_response=_answer(refusal.status, refusal.body, grpc=seen.grpc), steps=steps), seen, caller
     decision, asked = decide(guard.access, caller, seen)
     trace = replace(trace, allowed=decision or screened, steps=(*steps, *asked))
     refused = decision is not None and decision.decision == "deny"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate import access, rate_limits, screens, tokens
+from tulle.translate import access, logins, rate_limits, screens, tokens
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -60,6 +60,7 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
     """The filters of a connection manager, in order: first those that refuse. What is upgraded has no body whose end could be awaited."""
     guards = [
         *access.deciding(serve.screen.access),
+        *logins.http_filters(serve.logins),
         *access.asking(serve.access),
         *tokens.http_filters(serve.tokens, edge=serve.edge),
         *access.deciding(serve.access),

@@ -1,0 +1,123 @@
+"""Authentications as what is asked of requests: those of the root namespace and of a workload's own add up, and all must be met."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tulle.compile.access import host_match
+from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
+from tulle.compile.credentials import Credentials
+from tulle.compile.passwords import Problem, clients, users
+from tulle.model.identity import Labels
+from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords
+from tulle.model.resource import Key, Resource
+from tulle.model.routing import Compare, StringMatch
+from tulle.resources.core_secret import Secret
+from tulle.resources.security.authentication import ApiKeysSpec, Authentication, BasicSpec
+
+Document = Resource[Authentication]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Logins:
+    """All of the mesh, by namespace, each list from the oldest."""
+
+    root_namespace: str = ""
+    by_namespace: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
+    secrets: Credentials = field(default_factory=dict)
+    """Those that the documents name, as far as they are there."""
+
+    def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Login, ...]:
+        """What is asked of requests to a workload of a service, or to what a proxy serves for all Gateways alike."""
+        return tuple(self._login(d) for d in self._in(self.root_namespace, namespace) if takes(d, namespace, labels, service))
+
+    def at_edge(self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]]) -> tuple[Login, ...]:
+        """The same for a port that serves the hosts of some Gateways: what names some of them is asked for their hosts alone."""
+        made = list(self.at(namespace, labels))
+        for document in self._in(*(gateway.namespace for gateway in served)):
+            if named := [gateway for gateway in served if is_for(document, gateway)]:
+                hosts = frozenset(host for gateway in named for host in served[gateway])
+                made.append(self._login(document, hosts if len(named) < len(served) and "*" not in hosts else frozenset()))
+        return tuple(made)
+
+    def _in(self, *namespaces: str) -> Iterator[Document]:
+        return (document for namespace in dict.fromkeys(namespaces) for document in self.by_namespace.get(namespace, ()))
+
+    def _login(self, of: Document, hosts: frozenset[str] = frozenset()) -> Login:
+        spec, secret = of.spec, self.secret(of)
+        header, forward = _handed_on(of.spec)
+        return Login(
+            name=f"{of.key.namespace}/{of.key.name}",
+            by=_keys(spec.api_keys, secret) if spec.api_keys else _passwords(spec.basic, secret),
+            told_by=header.lower(),
+            forward=forward,
+            excluded=tuple(map(_path, spec.excluded_paths)),
+            hosts=tuple(filter(None, map(host_match, sorted(hosts)))),
+            source=of.at("spec"),
+        )
+
+    def secret(self, of: Document) -> Secret | None:
+        """What a document names; None while it is not there."""
+        found = self.secrets.get(_place(of))
+        return found.spec if found else None
+
+
+NO_LOGINS = Logins()
+
+
+def named(documents: Iterable[Document]) -> tuple[tuple[str, str], ...]:
+    """Namespace and name of the Secrets that they need."""
+    return tuple(dict.fromkeys(map(_place, documents)))
+
+
+def logins(documents: Iterable[Document], root_namespace: str, secrets: Credentials) -> Logins:
+    """The Authentications of a mesh, which come from the oldest."""
+    every = tuple(documents)
+    there = {place: secrets[place] for place in named(every) if place in secrets}
+    return Logins(root_namespace=root_namespace, by_namespace=by_namespace(every), secrets=there)
+
+
+def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
+    """What of a document is not in force, and who is not let in: field and reason. Nothing of keys and passwords is told."""
+    yield from unused_targets(document)
+    spec, secret, (namespace, name) = document.spec, of.secret(document), _place(document)
+    place = "spec.apiKeys.secret" if spec.api_keys else "spec.basic.secret"
+    if secret is None:
+        yield place, f"there is no Secret {name} in namespace {namespace}: nobody is let in until it is there"
+        return
+    found: tuple[tuple[object, ...], tuple[Problem, ...]] = clients(secret) if spec.api_keys else users(secret)
+    yield from ((place, f"Secret {name}: {problem}") for problem in found[1])
+    if not found[0]:
+        yield place, f"Secret {name} names nobody: nobody is let in"
+
+
+def _place(of: Document) -> tuple[str, str]:
+    said = of.spec.api_keys or of.spec.basic
+    return of.key.namespace, said.secret if said else ""
+
+
+def _handed_on(spec: Authentication) -> tuple[str, bool]:
+    """The header that tells who calls, and whether the endpoint gets what the caller showed."""
+    match spec.api_keys or spec.basic:
+        case ApiKeysSpec() as keys:
+            return keys.client_header or "", keys.forward_key
+        case BasicSpec() as basic:
+            return basic.user_header or "", basic.forward_password
+    return "", False
+
+
+def _keys(spec: ApiKeysSpec, secret: Secret | None) -> ApiKeys:
+    places = (KeyPlace(header=(p.header or "").lower(), query=p.query or "", cookie=p.cookie or "") for p in spec.from_)
+    return ApiKeys(clients=clients(secret)[0], places=tuple(places))
+
+
+def _passwords(spec: BasicSpec | None, secret: Secret | None) -> Passwords:
+    return Passwords(users=users(secret)[0], realm=spec.realm if spec else "")
+
+
+def _path(written: str) -> StringMatch:
+    if written.endswith("*"):
+        return StringMatch(compare=Compare.PREFIX, value=written[:-1])
+    return StringMatch(compare=Compare.REGEX, value=rf"{re.escape(written)}(\?.*)?")

@@ -1,0 +1,55 @@
+"""Who callers must show to be, before anything else is asked of a request: a client by its key, a user by a password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tulle.model.resource import Source
+from tulle.model.routing import StringMatch
+from tulle.model.tls import Hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlace:
+    """Where a request may bear a key: one of the three."""
+
+    header: str = ""
+    query: str = ""
+    cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """Clients known by keys. Without any client nobody is let in."""
+
+    clients: tuple[tuple[str, Hidden], ...]
+    """Name and key. No key stands there twice."""
+    places: tuple[KeyPlace, ...]
+    """In the order in which they are looked into; the first that holds something counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passwords:
+    """Users with passwords (RFC 7617). Without any user nobody is let in."""
+
+    users: tuple[tuple[str, Hidden], ...]
+    """Name, and the SHA-1 of the password in base64. No name stands there twice."""
+    realm: str = ""
+    """What people are told that the password is for; empty for the URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """What is asked of requests."""
+
+    name: str
+    by: ApiKeys | Passwords
+    told_by: str = ""
+    """The header that tells the endpoint who calls; empty for none. Callers cannot set it themselves."""
+    forward: bool = False
+    """The endpoint gets the key or the password, too."""
+    excluded: tuple[StringMatch, ...] = ()
+    """Paths, with their queries, for which nothing is asked."""
+    hosts: tuple[StringMatch, ...] = ()
+    """For which it is asked; empty: for all."""
+    source: Source | None = None

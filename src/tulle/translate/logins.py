@@ -1,0 +1,78 @@
+"""Keys of clients and passwords of users: Envoy's api_key_auth and basic_auth filters. What they hold is never to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tulle.model.logins import ApiKeys, Login, Passwords
+from tulle.model.routing import Compare, StringMatch
+from tulle.protos import any_, pb
+from tulle.translate.values import Fields
+
+API_KEY = "envoy.filters.http.api_key_auth"
+BASIC = "envoy.filters.http.basic_auth"
+MUTATION = "envoy.filters.http.header_mutation"
+NOBODY = "nobody:{SHA}" + "nobody".ljust(28, ".")
+"""Stands where there are no users, as Envoy wants one: no password has such a hash."""
+
+
+def http_filters(asked: Iterable[Login]) -> list[Fields]:
+    """First of all what only the proxy may say is taken out of requests; then each caller shows who it is."""
+    every = tuple(asked)
+    told = [_where(_without(login.told_by), f"told.{login.name}", login, excluding=False) for login in every if login.told_by]
+    return [*told, *(made for login in every for made in _asking(login))]
+
+
+def _asking(of: Login) -> list[Fields]:
+    if isinstance(of.by, ApiKeys):
+        return [_where(_filter(API_KEY, _api_keys(of, of.by)), f"login.{of.name}", of)]
+    asking = _where(_filter(BASIC, _passwords(of, of.by)), f"login.{of.name}", of)
+    return [asking] if of.forward else [asking, _where(_without("authorization"), f"shown.{of.name}", of)]
+
+
+def _filter(name: str, message: Any) -> Fields:
+    return {"name": name, "typed_config": any_(message)}
+
+
+def _without(header: str) -> Fields:
+    return _filter(MUTATION, pb.HeaderMutation(mutations={"request_mutations": [{"remove": header}]}))
+
+
+def _api_keys(of: Login, by: ApiKeys) -> Any:
+    sources = [{"header": p.header} if p.header else {"query": p.query} if p.query else {"cookie": p.cookie} for p in by.places]
+    return pb.ApiKeyAuth(
+        credentials=[{"key": key.reveal().decode(), "client": name} for name, key in by.clients],
+        key_sources=sources,
+        forwarding={"header": of.told_by, "hide_credentials": not of.forward},
+    )
+
+
+def _passwords(of: Login, by: Passwords) -> Any:
+    lines = [f"{name}:{{SHA}}{hashed.reveal().decode()}" for name, hashed in by.users] or [NOBODY]
+    return pb.BasicAuth(users={"inline_string": "\n".join(lines)}, forward_username_header=of.told_by, realm=by.realm)
+
+
+def _where(filter_: Fields, name: str, of: Login, *, excluding: bool = True) -> Fields:
+    """The filter, left out for other hosts and for paths that are excluded."""
+    skipped = [{"not_matcher": _any_of(":authority", of.hosts)}] if of.hosts else []
+    if excluding and of.excluded:
+        skipped.append(_any_of(":path", of.excluded))
+    if not skipped:
+        return filter_
+    skip = {"action": {"name": "skip", "typed_config": any_(pb.SkipFilter())}}
+    matcher = {"matcher_list": {"matchers": [{"predicate": predicate, "on_match": skip} for predicate in skipped]}}
+    return _filter(f"tulle.{name}", pb.ExtensionWithMatcher(extension_config=filter_, xds_matcher=matcher))
+
+
+def _any_of(header: str, matches: tuple[StringMatch, ...]) -> Fields:
+    subject = {"name": header, "typed_config": any_(pb.HttpRequestHeaderMatchInput(header_name=header))}
+    each: list[Fields] = [{"single_predicate": {"input": subject, "value_match": _value(match)}} for match in matches]
+    return each[0] if len(each) == 1 else {"or_matcher": {"predicate": each}}
+
+
+def _value(of: StringMatch) -> Fields:
+    """An xds.type.matcher.v3.StringMatcher."""
+    if of.compare is Compare.REGEX:
+        return {"safe_regex": {"google_re2": {}, "regex": of.value}}
+    return {of.compare.value: of.value, "ignore_case": of.ignore_case}
