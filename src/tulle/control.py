@@ -27,6 +27,7 @@ from tulle.dns.zone import Gathered
 from tulle.logs import Log
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
+from tulle.model.rate_limits import RateLimit
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
 from tulle.model.tls import Hidden
@@ -55,6 +56,7 @@ from tulle.server.ingress import ingress
 from tulle.server.key_sets import KeySets
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
+from tulle.server.rate_limits import RateLimitService
 from tulle.server.refusals import Refusal, judge
 from tulle.server.standing import Standing
 from tulle.server.trust import Trust
@@ -117,6 +119,7 @@ class Control:
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
         self._key_sets = KeySets(self._take_keys)
+        self._limiter = RateLimitService(self._shared_limits)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
@@ -149,7 +152,8 @@ class Control:
                 await event.wait()
             self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
-            self._ads = Ads(self)
+            await self._limiter.load(store)
+            self._ads = Ads(self, beside=[self._limiter.handler()])
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
             running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
@@ -175,6 +179,7 @@ class Control:
         ).run()
         yield self.agents.run()
         yield self._key_sets.run()
+        yield self._limiter.keep(self.store)
         if definitions:
             yield definitions.run()
         yield self._keep_built()
@@ -300,6 +305,9 @@ class Control:
         if not self.settings.mesh.mutual_tls:
             return self._translator.snapshot(seen)
         return self._translator.snapshot(replace(seen, layers=(*seen.layers, *self.deliveries.layers(node))))
+
+    def _shared_limits(self) -> Mapping[str, RateLimit]:
+        return self.built.mesh.structure.rules.rate_limits.shared
 
     # What proxies say
 

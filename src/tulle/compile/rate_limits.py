@@ -36,6 +36,8 @@ class RateLimits:
 
     root_namespace: str = ""
     by_namespace: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
+    shared: Mapping[str, RateLimit] = field(default_factory=dict)
+    """Those that hold over all proxies, by name."""
 
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[RateLimit, ...]:
         """What holds at a workload of a service, or at all that a proxy serves."""
@@ -45,12 +47,13 @@ class RateLimits:
     def at_edge(self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]]) -> tuple[RateLimit, ...]:
         """The same for a port that serves the hosts of some Gateways: what names one of them counts requests for its hosts alone."""
         made = list(self.at(namespace, labels))
+        known = {limit.name for limit in made}
         for document in self._in(*(g.namespace for g in served)):
             named = [g for g in served if is_for(document, g)]
             if named:
                 hosts = {h for g in named for h in served[g]} if served.keys() - named else {"*"}
-                made += (_confined(limit, hosts) for limit in limits(document))
-        return tuple(dict.fromkeys(made))
+                made += (_confined(limit, hosts) for limit in limits(document) if limit.name not in known)
+        return tuple(made)
 
     def _in(self, *namespaces: str) -> Iterator[Document]:
         for namespace in dict.fromkeys(namespaces):
@@ -62,7 +65,9 @@ NO_RATE_LIMITS = RateLimits()
 
 def rate_limits(documents: Iterable[Document], root_namespace: str) -> RateLimits:
     """The RateLimits of a mesh, which come from the oldest."""
-    return RateLimits(root_namespace=root_namespace, by_namespace=by_namespace(documents))
+    every = tuple(documents)
+    shared = {limit.name: limit for document in every for limit in limits(document) if limit.shared}
+    return RateLimits(root_namespace=root_namespace, by_namespace=by_namespace(every), shared=shared)
 
 
 def limits(document: Document) -> Iterator[RateLimit]:
@@ -85,9 +90,7 @@ def limits(document: Document) -> Iterator[RateLimit]:
 
 def idle(document: Document) -> Iterator[tuple[Source, str]]:
     """What of a document is not in force, and why."""
-    yield from ((document.at(field), why) for field, why in unused_targets(document))
-    if document.spec.scope is Scope.GLOBAL:
-        yield document.at("spec.scope"), "not in force: nothing counts over all proxies yet; its limits let all requests through"
+    return ((document.at(field), why) for field, why in unused_targets(document))
 
 
 def _count_key(written: str) -> CountKey:

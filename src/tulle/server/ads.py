@@ -80,11 +80,21 @@ class Counters:
 class Ads:
     """The server. `patience`, `linger` and `retry`: see `discovery.Reminder`, in seconds."""
 
-    def __init__(self, proxies: Proxies, *, patience: float = 3.0, linger: float = 10.0, retry: float = 10.0, storm: int = 32) -> None:
-        """`storm`: how many clients may be at their first answer at the same time; the others wait in line."""
+    def __init__(
+        self,
+        proxies: Proxies,
+        *,
+        patience: float = 3.0,
+        linger: float = 10.0,
+        retry: float = 10.0,
+        storm: int = 32,
+        beside: Sequence[Any] = (),
+    ) -> None:
+        """`storm`: how many clients may be at their first answer at the same time; the others wait in line. `beside`: other services."""
         self.counters = Counters()
         self._proxies = proxies
         self.seconds = {Reminder.PATIENCE: patience, Reminder.LINGER: linger, Reminder.RETRY: retry}
+        self._beside = tuple(beside)
         self._storm = asyncio.Semaphore(storm)
         self._shared = Shared()
         self._sessions: dict[str, _Session] = {}
@@ -97,7 +107,7 @@ class Ads:
         """
         handlers = {name: _handler(self, mode) for name, mode in METHODS.items()}
         self._server = grpc.aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers), *self._beside))
         ports = tuple(_listen(self._server, address) for address in addresses)
         await self._server.start()
         return ports

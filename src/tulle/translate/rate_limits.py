@@ -1,4 +1,4 @@
-"""How many requests are let through: Envoy's local_ratelimit filter, which counts in the proxy itself."""
+"""How many requests are let through: Envoy's local_ratelimit filter, which counts by itself, and its ratelimit filter, which asks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from tulle.translate.claims import JWT, PAYLOAD
 from tulle.translate.values import NO, Fields, duration, number, regex
 
 LOCAL = "envoy.filters.http.local_ratelimit"
+GLOBAL = "envoy.filters.http.ratelimit"
+CONTROL_PLANE = "xds-grpc"
+"""The cluster that every proxy has from its start: who configures it also counts for all."""
 
 _NAME = "limit"
 """The first entry of each descriptor: which limit it is of."""
 _NONE = "-"
 """Stands for what a request lacks."""
+_PATIENCE = timedelta(milliseconds=500)
+"""For an answer; then nobody could be asked."""
 _COUNTS = 10_000
 """Of one limit; then those that were not needed for longest are forgotten."""
 _MOST = 2**32 - 1
@@ -35,8 +40,14 @@ _FORMATS = {
 
 
 def http_filters(of: Iterable[RateLimit]) -> list[Fields]:
-    """One filter for all limits that a proxy counts by itself, or none: of several that a request counts against, the strictest is told."""
-    own = tuple(limit for limit in of if not limit.shared)
+    """For those that the proxy counts by itself, then for those of all proxies, which only see what was not refused before."""
+    every = tuple(of)
+    return [*_local(limit for limit in every if not limit.shared), *_global(limit for limit in every if limit.shared)]
+
+
+def _local(of: Iterable[RateLimit]) -> list[Fields]:
+    """One filter for all, or none: of several that a request counts against, the strictest is told."""
+    own = tuple(of)
     if not own:
         return []
     made = pb.LocalRateLimit(
@@ -53,6 +64,29 @@ def http_filters(of: Iterable[RateLimit]) -> list[Fields]:
         rate_limited_as_resource_exhausted=True,
     )
     return [{"name": LOCAL, "typed_config": any_(made)}]
+
+
+def _global(of: Iterable[RateLimit]) -> Iterator[Fields]:
+    """One filter for those that let requests through when nobody can be asked, one for those that do not."""
+    every = tuple(of)
+    for closed in (False, True):
+        asked = [limit for limit in every if limit.fail_closed == closed]
+        if asked:
+            made = pb.HttpRateLimit(
+                domain="tulle",
+                stat_prefix="tulle",
+                timeout=duration(_PATIENCE),
+                failure_mode_deny=closed,
+                status_on_error={"code": 503},
+                rate_limited_as_resource_exhausted=True,
+                enable_retry_after_header=True,
+                rate_limit_service={
+                    "grpc_service": {"envoy_grpc": {"cluster_name": CONTROL_PLANE}, "timeout": duration(_PATIENCE)},
+                    "transport_api_version": "V3",
+                },
+                rate_limits=[counting(limit) for limit in asked],
+            )
+            yield {"name": GLOBAL, "typed_config": any_(made)}
 
 
 def counting(of: RateLimit) -> Fields:

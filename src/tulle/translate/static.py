@@ -8,6 +8,7 @@ from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
+from tulle.translate import rate_limits
 from tulle.translate.clusters import HTTP_OPTIONS
 from tulle.translate.listeners import HCM
 from tulle.translate.redacted import redacted
@@ -47,14 +48,17 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
             "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
-    return _asking_directly({**redacted(to_dict(bootstrap)), "layered_runtime": RUNTIME})
+    return _asking_directly({**redacted(to_dict(bootstrap)), "layered_runtime": RUNTIME}, counted=_counted(snapshot))
 
 
-def _asking_directly(config: dict[str, Any]) -> dict[str, Any]:
-    """Clusters that ask for secrets: of a static one Envoy does not bear that it asks over the stream that brings all else."""
+def _asking_directly(config: dict[str, Any], *, counted: bool) -> dict[str, Any]:
+    """Clusters that ask for secrets: of a static one Envoy does not bear that it asks over the stream that brings all else.
+
+    `counted`: requests are, by the control plane.
+    """
     static = config["static_resources"]
     clusters = _readdressed(static.get("clusters", []))
-    if clusters != static.get("clusters", []):
+    if counted or clusters != static.get("clusters", []):
         clusters.insert(0, _CONTROL_PLANE)
     return {**config, "static_resources": {**static, **({"clusters": clusters} if clusters else {})}}
 
@@ -67,7 +71,7 @@ def _readdressed(value: Any) -> Any:
     return {key: _DIRECTLY if key == "sds_config" and "ads" in inner else _readdressed(inner) for key, inner in value.items()}
 
 
-_ASKED = "xds-grpc"
+_ASKED = rate_limits.CONTROL_PLANE
 _DIRECTLY = {
     "api_config_source": {
         "api_type": "GRPC",
@@ -87,6 +91,10 @@ _CONTROL_PLANE = {
 
 def _asks_the_machine(snapshot: Snapshot) -> bool:
     return any(SYSTEM_ROOTS.encode() in entry.body for entry in snapshot.entries(CLUSTER))
+
+
+def _counted(snapshot: Snapshot) -> bool:
+    return any(rate_limits.GLOBAL.encode() in entry.body for entry in snapshot.entries(LISTENER))
 
 
 def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:

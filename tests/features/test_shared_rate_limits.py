@@ -1,0 +1,129 @@
+"""RateLimits over all proxies: two real Envoys that ask one service."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from support.backend import backend
+from support.carried import ask, at, snapshot
+from support.compiled import built, gateway
+from support.lone_envoy import lone_envoy
+from support.running import free_port
+from tulle.model.rate_limits import RateLimit
+from tulle.server.rate_limits import RateLimitService
+from tulle.translate.static import static_config
+
+pytestmark = pytest.mark.envoy
+
+OK, LIMITED, NOBODY_THERE = 200, 429, 503
+
+
+def edge(port: int) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: all}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: far}}}}]}}]}}
+---
+"""
+
+
+def rate_limit(limits: str, more: str = "") -> str:
+    return f"""apiVersion: tulle.dev/v1
+kind: RateLimit
+metadata: {{name: limit, namespace: istio-system}}
+spec: {{scope: global, {more} limits: [{limits}]}}
+"""
+
+
+@contextmanager
+def serving(limits: Mapping[str, RateLimit], port: int) -> Iterator[None]:
+    """The service, on an event loop of its own."""
+    ready, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((RateLimitService(lambda: limits).handler(),))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        ready.set()
+        await asyncio.to_thread(ended.wait)
+        await server.stop(0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def towards(config: dict[str, Any], port: int) -> dict[str, Any]:
+    """The same configuration, with the control plane at a port."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    there = {"cluster_name": "xds-grpc", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+    static = config["static_resources"]
+    clusters = [{**c, "load_assignment": there} if c["name"] == "xds-grpc" else c for c in static["clusters"]]
+    return {**config, "static_resources": {**static, "clusters": clusters}}
+
+
+@contextmanager
+def gateways(tmp_path: Path, limits: str, service: int) -> Iterator[tuple[int, int]]:
+    """Two of them, each on a port of its own."""
+    ports = free_port(), free_port()
+    with ExitStack() as stack:
+        far = stack.enter_context(backend("far"))
+        for port in ports:
+            shot = snapshot(edge(port) + limits, gateway(), at("far", 80, far.port, id="far"))
+            folder = tmp_path / str(port)
+            folder.mkdir()
+            stack.enter_context(lone_envoy(towards(static_config(shot, gateway()), service), folder))
+        yield ports
+
+
+def in_force(limits: str) -> Mapping[str, RateLimit]:
+    return built(limits).mesh.structure.rules.rate_limits.shared
+
+
+def test_what_one_proxy_lets_through_counts_for_the_other(tmp_path: Path) -> None:
+    limits = rate_limit("{requests: 20, per: day}, {requests: 3, per: month, by: ['request.headers[x-key]'], match: {methods: [GET]}}")
+    service = free_port()
+    with serving(in_force(limits), service), gateways(tmp_path, limits, service) as (one, other):
+        answers = [ask(port, headers={"x-key": "ann"}) for port in (one, other, one, other)]
+        assert [status for status, _, _ in answers] == [OK, OK, OK, LIMITED]
+        assert [headers["x-ratelimit-remaining"] for _, headers, _ in answers] == ["2", "1", "0", "0"]
+        assert 0 < int(answers[-1][1]["retry-after"]) <= 30 * 86_400 // 3 + 1
+        found = [ask((one, other)[n % 2], headers={"x-key": str(n)})[0] for n in range(20)]
+        assert found == [OK] * 17 + [LIMITED] * 3, "what was refused did not count"
+
+
+def test_when_nobody_can_be_asked_it_is_open_or_closed_as_said(tmp_path: Path) -> None:
+    with gateways(tmp_path, rate_limit("{requests: 1, per: day}", "failureMode: open,"), free_port()) as ports:
+        assert [ask(port)[0] for port in (*ports, *ports)] == [OK] * 4
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    with gateways(closed, rate_limit("{requests: 1, per: day}", "failureMode: closed,"), free_port()) as ports:
+        assert [ask(port)[0] for port in ports] == [NOBODY_THERE] * 2
+
+
+def test_what_the_service_does_not_know_is_let_through(tmp_path: Path) -> None:
+    service = free_port()
+    with serving({}, service), gateways(tmp_path, rate_limit("{requests: 1, per: day}", "failureMode: closed,"), service) as ports:
+        assert [ask(port)[0] for port in (*ports, *ports)] == [OK] * 4
