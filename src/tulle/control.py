@@ -158,15 +158,18 @@ class Control:
             stack.enter_context(published(self._ads.counters, self.fleet))
             running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
-            if self.settings.mutual_tls == "auto" and not self.settings.mesh.mutual_tls:
-                _log.warning(
-                    "mutual TLS is off: proxies on other machines would be sent their keys unencrypted", xds=str(self.settings.xds)
-                )
+            self._say_what_is_open()
             self.ready.set()
             await stop.wait()
             self.registry.close()
             for task in running:
                 task.cancel()
+
+    def _say_what_is_open(self) -> None:
+        if self.settings.mutual_tls == "auto" and not self.settings.mesh.mutual_tls:
+            _log.warning("mutual TLS is off: proxies on other machines would be sent their keys unencrypted", xds=str(self.settings.xds))
+        if self.settings.acl != "deny" and not self.settings.api.is_loopback:
+            _log.warning("Consul's API is open to whoever reaches it: --acl deny asks for tokens", api=str(self.settings.api))
 
     def _work(
         self, listener: socket.socket, questions: Sockets | None, definitions: Definitions | None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.consul import Answer, Consul, running_consul
+from tulle.ca.authority import Authority
 
 ROOT = "11111111-2222-4333-8444-555555555555"
 
@@ -224,3 +225,15 @@ def test_where_access_is_not_controlled_tokens_do_not_matter(tmp_path: Path) -> 
         assert free.as_("nobody", "PUT", "/v1/kv/a", b"x").json is True
         off = free.get("/v1/acl/tokens")
         assert (off.status, off.text) == (401, "ACL support disabled")
+
+
+@pytest.mark.parametrize("acl", ["allow", "off", "deny"])
+def test_keys_go_to_other_machines_only_for_a_token(tmp_path: Path, acl: str) -> None:
+    with running_consul(tmp_path, acl=acl, remote=True, authority=Authority(tmp_path / "ca", "mesh.test")) as open_to_all:
+        path = "/v1/agent/connect/ca/leaf/web"
+        refused = open_to_all.get(path)
+        assert refused.status == 403
+        assert b"PRIVATE KEY" not in refused.body
+        if acl != "off":
+            root = open_to_all.put("/v1/acl/bootstrap").json["SecretID"]
+            assert b"PRIVATE KEY" in open_to_all.as_(root, "GET", path).body

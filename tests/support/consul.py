@@ -102,7 +102,13 @@ async def _follow(documents: Documents, entries: HeldEntries, first: asyncio.Eve
 
 @contextmanager
 def running_consul(
-    folder: Path, *, scripts: bool = False, acl: str = "allow", wan: Wan = NO_WAN, authority: Authority | None = None
+    folder: Path,
+    *,
+    scripts: bool = False,
+    acl: str = "allow",
+    wan: Wan = NO_WAN,
+    authority: Authority | None = None,
+    remote: bool = False,
 ) -> Iterator[Consul]:
     """Starts it in a thread of its own; its store lies in `folder`."""
     listener = listen(Address(host="127.0.0.1", port=0))
@@ -117,7 +123,7 @@ def running_consul(
             registrations = Registrations(LeasedValues(store, "registrations/"))
             running = group.create_task(registry.run())
             await registry.ready.wait()
-            place = Place(datacenter=wan.own, leader="127.0.0.1:8300", scripts=scripts, acl=acl, wan=wan)
+            place = Place(datacenter=wan.own, leader="127.0.0.1:8300", scripts=scripts, acl=acl, wan=wan, remote=remote)
             documents = Documents(store)
             entries, first = HeldEntries(documents, registry.waiting), asyncio.Event()
             following = group.create_task(_follow(documents, entries, first))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tulle.model.identity import Identity
 from tulle.registry import durations
+from tulle.registry.acl.authority import ANONYMOUS
 from tulle.registry.registry import Registry
 from tulle.registry.transitions import Refused
 from tulle.server.consul.app import Route
@@ -117,6 +118,7 @@ class ConnectApi:
         service = ask.rest
         if not service:
             raise Refused(400, "Missing service name")
+        self._guard_keys(ask)
         self._current(service)
 
         def look() -> Reply:
@@ -136,6 +138,11 @@ class ConnectApi:
             return Reply(value=answer)
 
         return Found(topics=(("leaf", service),), look=look, index=lambda: self._current(service).index)
+
+    def _guard_keys(self, ask: Ask) -> None:
+        """Raises Refused(403) where anybody on the network could have the key of any service."""
+        if self._place.remote and self._place.acl != "deny" and ask.authority.accessor == ANONYMOUS:
+            raise Refused(403, "Permission denied: keys go to other machines only for a token; --acl deny says which token is for which")
 
     def _current(self, service: str) -> _Leaf:
         """The certificate of a service, made anew when two thirds of its time are over. Raises Refused for a name that none can have."""

@@ -23,6 +23,8 @@ class Place:
     acl: str = "allow"
     """What requests may do that no rule speaks of: `allow` or `deny`; `off` where access is not controlled."""
 
+    remote: bool = False
+    """Whether other machines reach this API."""
     wan: Wan = NO_WAN
     """The other datacenters."""
     reload: Callable[[], Awaitable[object]] = nothing
