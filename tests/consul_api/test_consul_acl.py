@@ -125,7 +125,12 @@ def test_transactions_need_what_each_of_their_operations_needs(consul: Consul) -
 def test_nobody_puts_a_check_in_place_of_one_of_a_service_that_is_another_s(consul: Consul) -> None:
     web = token(consul, 'service "web" { policy = "write" }')
     over = {"CheckID": "service:db", "Name": "mine", "ServiceID": "web", "TTL": "1h", "Status": "critical"}
-    assert denied(consul.as_(web, "PUT", "/v1/agent/check/register", over), "service:write", "db")
+    service = {"Name": "web", "Port": 80, "Checks": [over]}
+    entered = {"Node": "n1", "SkipNodeUpdate": True, "Check": over}
+    done = [{"Check": {"Verb": "set", "Check": {"Node": "n1", **over}}}]
+    requests = {"agent/check/register": over, "agent/service/register": service, "catalog/register": entered, "txn": done}
+    for path, body in requests.items():
+        assert denied(consul.as_(web, "PUT", f"/v1/{path}", body), "service:write", "db"), path
     assert consul.as_(ROOT, "GET", "/v1/agent/checks").json["service:db"]["ServiceID"] == "db"
     assert consul.as_(web, "PUT", "/v1/agent/check/register", {**over, "CheckID": "mine"}).status == 200
 

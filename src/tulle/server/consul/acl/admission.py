@@ -64,6 +64,7 @@ def _register_service(ask: Ask, tables: Tables) -> Iterable[Need]:
     name = body.text("Name", "Service")
     yield Need("service", name)
     yield from _on_service(tables, tables.local, body.text("ID") or name)
+    yield from _on_checks(tables, tables.local, _checks_in(body))
     connect = body.part("Connect")
     if connect and (sidecar := connect.part("SidecarService")):
         yield Need("service", sidecar.text("Name") or f"{name}-sidecar-proxy")
@@ -77,19 +78,29 @@ def _register_check(ask: Ask, tables: Tables) -> Iterable[Need]:
     body = ask.json()
     service = body.text("ServiceID")
     yield from _on_service(tables, tables.local, service) if service else (Need("node", tables.local),)
-    yield from _on_check(tables, body.text("CheckID", "ID") or body.text("Name"))
+    yield from _on_checks(tables, tables.local, [body])
 
 
 def _local_check(ask: Ask, tables: Tables) -> Iterable[Need]:
-    return _on_check(tables, ask.rest)
+    return _on_check(tables, tables.local, ask.rest)
 
 
-def _on_check(tables: Tables, identifier: str) -> Iterable[Need]:
-    """For a check of this agent that is there."""
-    kept = tables.checks.get((tables.local, identifier))
+def _on_checks(tables: Tables, node: str, given: Iterable[Body]) -> Iterable[Need]:
+    """Nobody puts a check in place of one that belongs to somebody else."""
+    for check in given:
+        yield from _on_check(tables, node, check.text("CheckID", "ID") or check.text("Name"))
+
+
+def _on_check(tables: Tables, node: str, identifier: str) -> Iterable[Need]:
+    """Nothing for a check that is not there."""
+    kept = tables.checks.get((node, identifier))
     if kept is None:
         return ()
-    return (Need("service", kept.value.service_name),) if kept.value.service_id else (Need("node", tables.local),)
+    return (Need("service", kept.value.service_name),) if kept.value.service_id else (Need("node", node),)
+
+
+def _checks_in(body: Body) -> list[Body]:
+    return [*([one] if (one := body.part("Check")) else []), *body.parts("Checks")]
 
 
 # === the catalog
@@ -102,7 +113,7 @@ def _register(ask: Ask, tables: Tables) -> Iterable[Need]:
 
 def entering_needs(body: Body, tables: Tables) -> Iterable[Need]:
     node, service = body.text("Node"), body.part("Service")
-    checks = [*([one] if (one := body.part("Check")) else []), *body.parts("Checks")]
+    checks = _checks_in(body)
     if not body.flag("SkipNodeUpdate") or any(not check.text("ServiceID") for check in checks):
         yield Need("node", node)
     if service:
@@ -111,6 +122,7 @@ def entering_needs(body: Body, tables: Tables) -> Iterable[Need]:
         yield from _on_service(tables, node, service.text("ID") or name)
     for check in checks:
         yield from _on_service(tables, node, check.text("ServiceID"))
+    yield from _on_checks(tables, node, checks)
 
 
 def _deregister(ask: Ask, tables: Tables) -> Iterable[Need]:
@@ -197,8 +209,11 @@ def _check_operation(part: Body, tables: Tables) -> Iterable[Need]:
     access = READ if part.text("Verb") == "get" else WRITE
     check = part.part("Check") or Body({})
     if service := check.text("ServiceID"):
-        return _on_service(tables, check.text("Node"), service, access)
-    return (Need("node", check.text("Node"), access),)
+        yield from _on_service(tables, check.text("Node"), service, access)
+    else:
+        yield Need("node", check.text("Node"), access)
+    if access is WRITE:
+        yield from _on_checks(tables, check.text("Node"), [check])
 
 
 _OPERATIONS: Mapping[str, Callable[[Body, Tables], Iterable[Need]]] = {
