@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,15 @@ def test_what_one_proxy_lets_through_counts_for_the_other(tmp_path: Path) -> Non
         assert 0 < int(answers[-1][1]["retry-after"]) <= 30 * 86_400 // 3 + 1
         found = [ask((one, other)[n % 2], headers={"x-key": str(n)})[0] for n in range(20)]
         assert found == [OK] * 17 + [LIMITED] * 3, "what was refused did not count"
+
+
+def test_no_request_too_many_and_none_too_few_under_load(tmp_path: Path) -> None:
+    """With one request in five minutes given back, as many pass as the burst has."""
+    limits = rate_limit("{requests: 300, per: day}", "failureMode: closed,")
+    service = free_port()
+    with serving(in_force(limits), service), gateways(tmp_path, limits, service) as ports, ThreadPoolExecutor(8) as callers:
+        found = Counter(callers.map(lambda n: ask(ports[n % 2])[0], range(500)))
+    assert found == {OK: 300, LIMITED: 200}
 
 
 def test_when_nobody_can_be_asked_it_is_open_or_closed_as_said(tmp_path: Path) -> None:
