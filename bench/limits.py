@@ -102,9 +102,7 @@ def main() -> None:
         ["counting alone, in memory", round(alone), f"{1e6 / alone:.1f}"],
         [f"asked over gRPC, {UNDER_WAY} questions under way on two connections", round(rate), f"{spent:.0f}"],
     ]
-    notes = [
-        f"exactness under load: of {SMALL} requests a second, {worst:+.2f} % too many passed in the worst of {ROUNDS} rounds of {SECONDS:g} s"
-    ]
+    notes = [f"exactness under load, {SMALL} requests a second: {worst:+.2f} % too many in the worst of {ROUNDS} rounds of {SECONDS:g} s"]
     publish("limits", {"grpc": grpc.__version__}, ["decisions", "a second", "CPU us each"], rows, notes)
 
 
