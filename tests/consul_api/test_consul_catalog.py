@@ -52,6 +52,7 @@ WRONG = [
     ("PUT", "/v1/agent/service/maintenance/nobody?enable=true", None, 404, "Unknown service ID"),
     ("PUT", "/v1/agent/maintenance", None, 400, "Missing value for enable"),
     ("PUT", "/v1/agent/check/register", {"ttl": "1s"}, 400, "Missing check name"),
+    ("GET", "/v1/health/service/web?peer=west", None, 400, "there are no peerings"),
     ("PUT", "/v1/agent/check/register", {"name": "c", "ttl": "1s", "serviceid": "no"}, 404, 'ServiceID "no" does not exist'),
     ("PUT", "/v1/agent/check/register", {"name": "c", "ttl": "1s", "status": "fine"}, 400, "Invalid check"),
     ("PUT", "/v1/agent/check/register", {"name": "c"}, 400, "Invalid check: TTL must be > 0"),

@@ -140,6 +140,21 @@ def test_a_transaction_tells_what_it_wrote_with_its_index(consul: Consul) -> Non
     assert written == {**now, "Value": None}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ({"Verb": "set"}, {"Verb": "cas", "Index": 0}, 409),
+        ({"Verb": "set"}, {"Verb": "check-index", "Index": 0}, 409),
+        ({"Verb": "set"}, {"Verb": "delete-cas", "Index": 0}, 409),
+        ({"Verb": "delete"}, {"Verb": "cas", "Index": 0}, 200),
+    ],
+)
+def test_a_transaction_sees_what_it_wrote_itself(consul: Consul, first: dict[str, object], second: dict[str, object], status: int) -> None:
+    operations = [{"KV": {"Key": "twice", "Value": "aGk=", **operation}} for operation in (first, second)]
+    assert consul.put("/v1/txn", operations).status == status
+    assert consul.get("/v1/kv/twice").status == (200 if status == 200 else 404)
+
+
 WRONG = [
     ("PUT", "/v1/kv/", b"x", 400),
     ("GET", "/v1/kv/", None, 400),

@@ -65,6 +65,12 @@ class Keys:
     def _index(self, key: str) -> int:
         return _at(self._tables.kv.get(key))
 
+    def _is_at(self, op: KeyOp) -> bool:
+        """Whether a key is as it was at the index of an operation; what this transaction wrote itself has no index yet."""
+        if self._changed.get(op.key):
+            return False
+        return op.index == (0 if op.key in self._changed else self._index(op.key))
+
     def _shown(self, entry: Entry) -> list[Kept[Entry]]:
         kept = self._tables.kv.get(entry.key)
         return [Kept(value=entry, created=kept.created if kept else 0, modified=_at(kept))]
@@ -83,7 +89,7 @@ class Keys:
         return self._put(replace(before, value=op.value, flags=op.flags))
 
     def _cas(self, op: KeyOp) -> list[Kept[Entry]]:
-        if self._index(op.key) != op.index:
+        if not self._is_at(op):
             raise Failed(f'failed to set key "{op.key}", index is stale')
         return self._set(op)
 
@@ -127,7 +133,7 @@ class Keys:
     def _check_index(self, op: KeyOp) -> list[Kept[Entry]]:
         self._guard(op.key)
         shown = self._read(op)
-        if self._index(op.key) != op.index:
+        if not self._is_at(op):
             raise Failed(f'current modify index {self._index(op.key)} of key "{op.key}" is not {op.index}')
         return shown
 
@@ -149,7 +155,7 @@ class Keys:
         return []
 
     def _delete_cas(self, op: KeyOp) -> list[Kept[Entry]]:
-        if self._get(op.key) and self._index(op.key) != op.index:
+        if self._get(op.key) and not self._is_at(op):
             raise Failed(f'failed to delete key "{op.key}", index is stale')
         return self._delete(op) if self._get(op.key) else []
 

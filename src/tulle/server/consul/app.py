@@ -100,6 +100,8 @@ class ConsulApp:
         ask = Ask(method=method, rest=path[1], query=query_of(query), body=body, headers=named)
         if not path[0].startswith("/v1/agent/"):
             self._wan.require_own(ask.get("dc"))
+        if ask.get("peer"):
+            raise Refused(400, "peer: there are no peerings here; another control plane is asked for with ?dc=")
         return self._admitted(path[0], ask)
 
     def _find(self, raw: bytes) -> tuple[str, Mapping[str, Handler], str]:
