@@ -9,7 +9,12 @@ import pytest
 from support.reading import document, good, warned
 from tulle.resources.pending import PENDING, warnings
 
+SHOWS_NONE = "mode SIMPLE shows no certificate: clientCertificate and privateKey have no effect; MUTUAL shows one"
 ROUTE = "route: [{destination: {host: a}}]"
+
+
+def served_tls(settings: str) -> str:
+    return f"servers: [{{port: {{number: 1, name: a, protocol: TLS}}, hosts: [a], tls: {{{settings}}}}}]"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +45,18 @@ ROUTE = "route: [{destination: {host: a}}]"
         ("ServiceEntry", "hosts: [a]\nports: [{number: 1, name: a, protocol: GRPC-WEB}]\nresolution: DNS",
          "spec.ports[0].protocol: not in force: it is passed on as it comes, not turned into gRPC"),
         ("WorkloadEntry", "network: n", "spec.network: not in force: the workload is dialled directly"),
+        ("VirtualService", "hosts: [a]\nhttp: [{redirect: {uri: /x}, mirrors: [{destination: {host: b}}]}]",
+         "spec.http[0]: answers by itself: nothing is mirrored"),
+        ("Gateway", served_tls("mode: AUTO_PASSTHROUGH, cipherSuites: [AES128-SHA]"),
+         "spec.servers[0].tls: passes TLS on with this mode: certificates, versions, cipher suites and curves have no effect"),
+        ("Gateway", served_tls("server_certificate: /a"),
+         "spec.servers[0].tls: passes TLS on with this mode: certificates, versions, cipher suites and curves have no effect"),
+        ("Gateway", served_tls("mode: SIMPLE, credentialName: a, subjectAltNames: [b]"),
+         "spec.servers[0].tls: mode SIMPLE asks callers for no certificate: what is said of theirs has no effect"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {sni: b}}",
+         "spec.trafficPolicy.tls: mode DISABLE speaks no TLS: the other settings have no effect"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE, privateKey: /c}}]}",
+         f"spec.trafficPolicy.portLevelSettings[0].tls: {SHOWS_NONE}"),
         ("Sidecar", "ingress: [{port: {number: 1}, captureMode: IPTABLES}]",
          "spec.ingress[0].captureMode: not in force: nothing is intercepted"),
     ],

@@ -66,6 +66,16 @@ def _other_than(*harmless: Any) -> Test:
     return lambda value: value is not None and value not in harmless
 
 
+def _idle_in(modes: Iterable[Any], *names: str) -> Test:
+    """TLS settings in one of these modes (None: the default one; numbers stand for the words) say something by these fields."""
+    wanted, idle = frozenset(modes), {folded(name) for name in names}
+
+    def test(tls: Any) -> bool:
+        return isinstance(tls, Mapping) and tls.get("mode") in wanted and any(folded(key) in idle and value for key, value in tls.items())
+
+    return test
+
+
 def _not_opened(item: Any) -> bool:
     if not isinstance(item, Mapping):
         return False
@@ -86,7 +96,49 @@ def _off(path: str, instead: str, when: Test = _set) -> Pending:
     return Pending(path=path, message=f"not in force: {instead}", when=when)
 
 
+_OF_CALLERS = ("caCertificates", "caCrl", "caCertCredentialName", "subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash")
+_OF_SERVERS = (
+    *("serverCertificate", "privateKey", "credentialName", "credentialNames", "tlsCertificates"),
+    *("minProtocolVersion", "maxProtocolVersion", "cipherSuites", "ecdhCurves"),
+)
+_SERVED_TLS = (
+    Pending(
+        path="tls",
+        message="passes TLS on with this mode: certificates, versions, cipher suites and curves have no effect",
+        when=_idle_in((None, "PASSTHROUGH", "AUTO_PASSTHROUGH", 0, 3), *_OF_SERVERS, *_OF_CALLERS),
+    ),
+    Pending(
+        path="tls",
+        message="mode SIMPLE asks callers for no certificate: what is said of theirs has no effect",
+        when=_idle_in(("SIMPLE", 1), *_OF_CALLERS, "insecureSkipVerify"),
+    ),
+)
+_CALLED_TLS = (
+    Pending(
+        path="tls",
+        message="mode DISABLE speaks no TLS: the other settings have no effect",
+        when=_idle_in(
+            (None, "DISABLE", 0),
+            *(
+                "clientCertificate",
+                "privateKey",
+                "caCertificates",
+                "credentialName",
+                "subjectAltNames",
+                "sni",
+                "insecureSkipVerify",
+                "caCrl",
+            ),
+        ),
+    ),
+    Pending(
+        path="tls",
+        message="mode SIMPLE shows no certificate: clientCertificate and privateKey have no effect; MUTUAL shows one",
+        when=_idle_in(("SIMPLE", 1), "clientCertificate", "privateKey"),
+    ),
+)
 _BLOCKS = (
+    *_CALLED_TLS,
     Pending(
         path="loadBalancer",
         message="localityLbSetting is not in force beside zoneAwareLbSetting",
@@ -134,6 +186,11 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         ),
         Pending(
             path="http[]",
+            message="answers by itself: nothing is mirrored",
+            when=lambda rule: _has("redirect", "directResponse")(rule) and _has("mirror", "mirrors")(rule),
+        ),
+        Pending(
+            path="http[]",
             message="has a percentage for a mirror and no mirror: nothing is mirrored by it",
             when=lambda rule: _lacks("mirror")(rule) and _has("mirrorPercentage", "mirrorPercent")(rule),
         ),
@@ -151,6 +208,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         *_policies("subsets[].trafficPolicy"),
     ),
     "Gateway": (
+        *_under("servers[]", _SERVED_TLS),
         _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
         _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),
@@ -197,6 +255,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
             message="has no effect with this mode: connections are passed on as they come",
             when=lambda tls: isinstance(tls, Mapping) and tls.get("mode", "PASSTHROUGH") in ("PASSTHROUGH", 0, None),
         ),
+        *_under("ingress[]", _SERVED_TLS[1:]),
         _off("ingress[].captureMode", "nothing is intercepted", _other_than("DEFAULT", "NONE", 0, 2)),
         Pending(path="ingress[].port.targetPort", message="has no effect: defaultEndpoint says where the workload listens"),
         Pending(path="egress[].port.targetPort", message="has no effect"),
