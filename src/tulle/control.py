@@ -38,6 +38,7 @@ from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.access.api import TokensApi
 from tulle.server.access.first import first_token
+from tulle.server.access.join import JoinApi
 from tulle.server.access.tokens import Tokens
 from tulle.server.ads import Ads
 from tulle.server.agents_api import AgentsApi
@@ -203,6 +204,7 @@ class Control:
                 *ChecksApi(self.registry).routes(),
                 *TrustApi(Trust(self, self._changed.set)).routes(),
                 *AgentsApi(self.agents, self.registry).routes(),
+                *JoinApi(self.tokens, lambda: self.authority).routes(),
                 *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint).routes(),
             ],
             there=self.agents.there,

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from support.api import QuietMesh, running_api
 from tulle.registry import form
 from tulle.server.access.api import TokensApi
+from tulle.server.access.join import JoinApi
 from tulle.server.agents_api import AgentsApi
 from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
@@ -36,6 +37,7 @@ def test_the_page_lists_the_routes() -> None:
         AgentsApi(unused, unused),
         TrustApi(unused),
         TokensApi(unused, unused),
+        JoinApi(unused, unused),
     )
     routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}

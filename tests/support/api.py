@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tulle.ca.authority import Authority
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
@@ -22,6 +23,7 @@ from tulle.model.service import Endpoint, Port, Service
 from tulle.registry.registrations import Registrations
 from tulle.server.access.api import TokensApi
 from tulle.server.access.first import first_token
+from tulle.server.access.join import JoinApi
 from tulle.server.access.tokens import Tokens
 from tulle.server.http import application, listen, serve
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
@@ -116,7 +118,9 @@ class Api:
 
 
 @contextmanager
-def running_api(folder: Path, *, guarded: bool = False, now: Callable[[], float] = time.time) -> Iterator[Api]:
+def running_api(
+    folder: Path, *, guarded: bool = False, authority: Authority | None = None, now: Callable[[], float] = time.time
+) -> Iterator[Api]:
     """Starts the API in a thread of its own; its store lies in `folder`. `guarded`: it asks for tokens, and `first` is an admin's."""
     listener = listen(Address(host="127.0.0.1", port=0))
     mesh = QuietMesh()
@@ -133,7 +137,10 @@ def running_api(folder: Path, *, guarded: bool = False, now: Callable[[], float]
                 Registrations(LeasedValues(store, "registrations/")),
                 mesh,
                 loopback=True,
-                more=TokensApi(tokens, lambda: FINGERPRINT).routes(),
+                more=[
+                    *TokensApi(tokens, lambda: authority.roots()[0].fingerprint if authority else FINGERPRINT).routes(),
+                    *(JoinApi(tokens, lambda: authority, now).routes() if authority else ()),
+                ],
                 tokens=tokens if guarded else None,
             )
             started.set()

@@ -7,14 +7,16 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tulle.cli.credentials import credentials
+from tulle.cli.credentials import join_token
 from tulle.cli.failure import Failure
-from tulle.cli.started import read, settings_from, started, warn_beyond_loopback
+from tulle.cli.started import JoinTokenFile, Runner, member_of, read, settings_from, started, warn_beyond_loopback
+from tulle.http_client import Credentials
 
 if TYPE_CHECKING:
     from tulle.agent.machine import Machine
@@ -27,6 +29,7 @@ def agent(
     file: Annotated[str, typer.Argument(help="The mesh file, or a folder with mesh.yaml.")] = "mesh.yaml",
     machine: Annotated[str, typer.Option(help="Name of this machine, part of its instances' names; default: its host name.")] = "",
     address: Annotated[str, typer.Option(help="Address at which other machines reach the workloads.")] = "127.0.0.1",
+    join_token_file: JoinTokenFile = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -59,11 +62,23 @@ def agent(
             read(str(path), lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     sink = Prefixed(sys.stdout, width=max((len(spec.name) for spec in specs), default=0))
-    settings = AgentSettings(xds=xds, api=control, credentials=credentials, node=options.machine(node, control), run_dir=run_dir, sink=sink)
-    units: list[Sidecar | Machine] = [Sidecar(spec, settings) for spec in specs]
-    if config_dir:
-        units.append(_defined(config_dir, control, node or platform.node(), address))
-    sys.exit(started(lambda stop, hurry: together(units, stop, hurry)))
+    settings = AgentSettings(xds=xds, api=control, node=options.machine(node, control), run_dir=run_dir, sink=sink)
+
+    def work(credentials: Credentials) -> Runner:
+        units: list[Sidecar | Machine] = [Sidecar(spec, replace(settings, credentials=credentials)) for spec in specs]
+        if config_dir:
+            units.append(replace(_defined(config_dir, control, node or platform.node(), address), credentials=credentials))
+        return lambda stop, hurry: together(units, stop, hurry)
+
+    sys.exit(started(member_of(control, _joining(specs, join_token_file), join_token_file, work)))
+
+
+def _joining(specs: Sequence[WorkloadSpec], join_token_file: str) -> str:
+    """The one identity of all workloads, where they are to join: a token lets one join."""
+    found = sorted({f"{spec.namespace}/{spec.service_account}" for spec in specs})
+    if len(found) != 1 and join_token(join_token_file):
+        raise Failure(f"a token lets one identity join, and these workloads have {', '.join(found) or 'none'}: run an agent for each", 2)
+    return found[0] if found else ""
 
 
 def _defined(config_dir: str, control: str, node: str, address: str) -> Machine:
@@ -79,7 +94,6 @@ def _defined(config_dir: str, control: str, node: str, address: str) -> Machine:
         directory=Path(config_dir),
         scripts=settings.enable_script_checks or settings.enable_local_script_checks,
         ready=asyncio.Event(),
-        credentials=credentials,
     )
 
 

@@ -27,3 +27,11 @@ def read(path: str, option: str = "--token-file") -> str:
         raise Failure(f"{option}: {path}: cannot be read: {error.strerror}", 2) from None
     except UnicodeDecodeError:
         raise Failure(f"{option}: {path}: holds no token", 2) from None
+
+
+def join_token(path: str) -> str:
+    """The token to join with: of TULLE_JOIN_TOKEN, else of that file; empty where there is none. Raises Failure."""
+    text = os.environ.get("TULLE_JOIN_TOKEN", "").strip() or read(path, "--join-token-file")
+    if text and not text.startswith("tulle-join."):
+        raise Failure("the token to join with is none: make one with tulle token create --for NAMESPACE/SERVICE_ACCOUNT", 2)
+    return text

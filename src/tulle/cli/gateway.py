@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from tulle.cli.credentials import credentials
-from tulle.cli.started import greeted, read, started, warn_beyond_loopback
+from tulle.cli.started import JoinTokenFile, Runner, greeted, member_of, read, started, warn_beyond_loopback
+from tulle.http_client import Credentials
 
 
 def gateway(
@@ -20,6 +21,7 @@ def gateway(
     ] = None,
     bind: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to other machines.")] = "127.0.0.1",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one per core.")] = 0,
+    join_token_file: JoinTokenFile = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -44,7 +46,6 @@ def gateway(
     settings = AgentSettings(
         xds=xds,
         api=control,
-        credentials=credentials,
         node=options.machine(node, control),
         run_dir=run_dir,
         concurrency=concurrency,
@@ -55,4 +56,9 @@ def gateway(
     warn_beyond_loopback(bind)
     if not proxy.node.privileged_ports:
         sys.stderr.write("tulle: without the right to bind ports below 1024, those are served 8000 higher: 80 on 8080, 443 on 8443\n")
-    sys.exit(started(lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")))
+
+    def work(credentials: Credentials) -> Runner:
+        proxy.settings = replace(settings, credentials=credentials)
+        return lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")
+
+    sys.exit(started(member_of(control, f"{namespace}/{spec.service_account}", join_token_file, work)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from tulle.cli.credentials import credentials
-from tulle.cli.started import greeted, read, started, warn_beyond_loopback
+from tulle.cli.started import JoinTokenFile, Runner, greeted, member_of, read, started, warn_beyond_loopback
+from tulle.http_client import Credentials
 
 
 def run(
@@ -35,6 +36,7 @@ def run(
     address: Annotated[str, typer.Option(help="Address at which other machines reach this workload.")] = "127.0.0.1",
     restart: Annotated[str, typer.Option(help="Start the application again: never, on-failure or always.")] = "never",
     hold: Annotated[float, typer.Option(min=0, help="Seconds that the application waits for its proxy at most.")] = 5.0,
+    join_token_file: JoinTokenFile = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -75,8 +77,10 @@ def run(
     read("tulle run", lambda checked: checked.check(), spec)
     warn_beyond_loopback(address)
     machine = options.machine(node, control)
-    settings = AgentSettings(
-        xds=xds, api=control, credentials=credentials, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout)
-    )
-    sidecar = Sidecar(spec, settings)
-    sys.exit(started(lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")))
+    settings = AgentSettings(xds=xds, api=control, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
+
+    def work(credentials: Credentials) -> Runner:
+        sidecar = Sidecar(spec, replace(settings, credentials=credentials))
+        return lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")
+
+    sys.exit(started(member_of(control, f"{namespace}/{service_account}", join_token_file, work)))

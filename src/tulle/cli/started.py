@@ -7,13 +7,25 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
 
 from tulle.cli.failure import Failure
+from tulle.http_client import Credentials
 from tulle.settings import Address, Settings, SettingsError, read_settings
 
 T = TypeVar("T")
 U = TypeVar("U")
+Runner = Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, int]]
+"""Runs until `stop`, and faster once `hurry` is set; the exit code."""
+JoinTokenFile = Annotated[
+    str,
+    typer.Option(
+        envvar="TULLE_JOIN_TOKEN_FILE", help="Join the mesh with the token in this file (or in TULLE_JOIN_TOKEN).", metavar="FILE"
+    ),
+]
 
 
 def read(option: str, reader: Callable[[U], T], text: U) -> T:
@@ -32,7 +44,7 @@ def settings_from(options: Mapping[str, str | None]) -> Settings:
         raise Failure(str(error), exit_code=2) from None
 
 
-def started(main: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+def started(main: Runner) -> int:
     """Runs `main(stop, hurry)` until it ends by itself or by signals. What the system denied is told without a traceback."""
     from tulle.agent.farewell import serve
     from tulle.store.port import StoreError
@@ -58,6 +70,33 @@ async def greeted(work: Coroutine[Any, Any, int], ready: asyncio.Event, greeting
         code = await work
         waiting.cancel()
     return code
+
+
+def member_of(api: str, workload: str, join_token_file: str, run: Callable[[Credentials], Runner]) -> Runner:
+    """What `run` makes of the credentials of a workload (`NAMESPACE/SERVICE_ACCOUNT`) that joins first, where there is a token to do so."""
+    from tulle.cli.credentials import credentials, join_token
+
+    if not (token := join_token(join_token_file)):
+        return run(credentials)
+    from tulle.agent.membership import Membership
+
+    folder = Path(settings_from({}).database(os.environ)).with_name("identities")
+    member = Membership(folder / f"{workload.replace('/', '~')}.json", api, workload, report=_warn)
+    work = run(member.credentials)
+
+    async def joined(stop: asyncio.Event, hurry: asyncio.Event) -> int:
+        await member.enter(token)
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(member.run())
+            code = await work(stop, hurry)
+            renewing.cancel()
+        return code
+
+    return joined
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(f"tulle: {line}\n")
 
 
 def warn_beyond_loopback(address: str) -> None:

@@ -96,6 +96,18 @@ class Tokens:
             return False
         return True
 
+    async def extend(self, token: Token, ttl: float) -> bool:
+        """The token holds for `ttl` seconds from now. False where it was deleted."""
+        entry = await self._store.get(ROOT + token.id)
+        if entry is None:
+            return False
+        value = {**json.loads(entry.value), "expires": self._now() + ttl}
+        try:
+            await self._store.put(entry.key, json.dumps(value).encode(), expect=entry.revision)
+        except ConflictError:
+            return await self._store.get(ROOT + token.id) is not None  # another renewal was faster, or it was deleted
+        return True
+
     async def _found(self, text: str, kind: str) -> tuple[Token, int] | None:
         parts = text.split(".")
         if len(parts) != (4 if kind == JOIN else 3) or parts[0] != kind or not parts[1] or not _ID.issuperset(parts[1]):

@@ -1,0 +1,143 @@
+"""`/api/v1/join`: a workload shows a token that was made for it once, and gets a certificate for a key that it keeps to itself."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tulle.logs import Log
+from tulle.model.identity import Identity
+from tulle.server.access.caller import Role
+from tulle.server.access.door import shown
+from tulle.server.access.tokens import Token, Tokens
+from tulle.server.forms import answer, body_of, problem
+
+if TYPE_CHECKING:
+    from tulle.ca.authority import Authority, Issued
+
+BODY_LIMIT = 64 * 1024
+_log = Log("join")
+Text = Annotated[str, Field(min_length=1, max_length=32 * 1024)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _JoinForm(_Form):
+    token: Text
+    csr: Text
+    workload: Annotated[str, Field(alias="for", max_length=400)]
+    """`NAMESPACE/SERVICE_ACCOUNT`: a workload that mistakes whose token it has does not use it up."""
+
+
+class _RenewForm(_Form):
+    certificate: Text
+    csr: Text
+    signature: Text
+    """Base64: of the request, made with the key of the certificate."""
+
+
+class JoinApi:
+    def __init__(self, tokens: Tokens, authority: Callable[[], Authority], now: Callable[[], float] = time.time) -> None:
+        self._tokens, self._authority, self._now = tokens, authority, now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/v1/join", self.join, methods=["POST"]),
+            Route("/api/v1/join/renew", self.renew, methods=["POST"]),
+        ]
+
+    async def join(self, request: Request) -> Response:
+        form = await _read(request, _JoinForm)
+        found = await self._tokens.may_join(form.token)
+        if found is None:
+            raise self._refused(request, "the token is not known, was used already, or its time is over")
+        token, revision = found
+        identity = token.identity(self._authority().trust_domain)
+        if form.workload != f"{identity.namespace}/{identity.service_account}":
+            raise self._refused(request, f"the token is for another than {form.workload[:100]!r}")
+        issued = self._signed(request, form.csr, identity)
+        if not await self._tokens.use(token, revision):
+            raise self._refused(request, "the token was used already")
+        wanted = Token(
+            id="", role=Role.WORKLOAD, name=token.name, namespaces=token.namespaces, service_account=token.service_account, created=0.0
+        )
+        _, text = await self._tokens.create(wanted, ttl=self._left(issued))
+        _log.info("a workload has joined", identity=identity.uri(), token=token.id, peer=_peer(request))
+        return self._told(issued, text)
+
+    async def renew(self, request: Request) -> Response:
+        """With the certificate, the proof that its key is there, and the token that came with it: deleting that one ends a membership."""
+        from tulle.ca.joining import proven  # noqa: PLC0415 - slow to load
+
+        form = await _read(request, _RenewForm)
+        text = shown(request.headers)
+        held = await self._tokens.find(text)
+        try:
+            signature = base64.b64decode(form.signature, validate=True)
+            now = datetime.fromtimestamp(self._now(), UTC)
+            identity = proven(form.certificate.encode(), form.csr.encode(), signature, self._authority().bundle(), now)
+        except (ValueError, binascii.Error) as error:
+            raise self._refused(request, str(error)) from None
+        if held is None or held.role is not Role.WORKLOAD or held.identity(self._authority().trust_domain) != identity:
+            raise self._refused(request, f"{identity.uri()} has no token any more that goes with its certificate: it must join anew")
+        issued = self._signed(request, form.csr, identity)
+        if not await self._tokens.extend(held, self._left(issued)):
+            raise self._refused(request, "the token was taken back")
+        return self._told(issued, text)
+
+    def _signed(self, request: Request, csr: str, identity: Identity) -> Issued:
+        from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
+
+        try:
+            return self._authority().sign(csr.encode(), identity)
+        except AuthorityError as error:
+            raise problem(503, str(error)) from None
+        except ValueError as error:
+            raise self._refused(request, str(error)) from None
+
+    def _left(self, issued: Issued) -> float:
+        return issued.not_after.timestamp() - self._now()
+
+    def _refused(self, request: Request, why: str) -> Exception:
+        _log.warning("a workload may not join", peer=_peer(request), why=why)
+        return problem(403, why)
+
+    def _told(self, issued: Issued, token: str) -> Response:
+        return answer(
+            {
+                "identity": issued.identity.uri(),
+                "certificate": issued.chain.decode(),
+                "roots": self._authority().bundle().decode(),
+                "notBefore": f"{issued.not_before:%Y-%m-%dT%H:%M:%SZ}",
+                "notAfter": f"{issued.not_after:%Y-%m-%dT%H:%M:%SZ}",
+                "token": token,
+            },
+            201,
+        )
+
+
+FormT = TypeVar("FormT", bound=_Form)
+
+
+async def _read(request: Request, form: type[FormT]) -> FormT:
+    """Raises 400, without any of what was sent."""
+    try:
+        return form.model_validate_json(await body_of(request, BODY_LIMIT))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise problem(400, f"the request cannot be used: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
