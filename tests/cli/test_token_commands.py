@@ -82,3 +82,26 @@ def test_an_agent_registers_with_its_token_and_keeps_it_from_the_application(tmp
                 assert token not in (tmp_path / "environment").read_text()
 
     asyncio.run(run())
+
+
+@pytest.mark.envoy
+def test_a_machine_joins_with_a_token_that_works_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(folder=tmp_path)
+        async with running(place, "control", environment=place.environment | REQUIRED):
+            await until_up(place)
+            code, said = await place.tulle("--token-file", "state/admin-token", "token", "create", "--for", "default/web", "-o", "json")
+            assert code == 0, said
+            (tmp_path / "join").write_text(json.loads(said)["token"])
+            joining = ("run", "--service", "web", "--port", "80", "--join-token-file", "join")
+            program = ("--", sys.executable, "-m", "tulle.demo.apps.echo")
+            code, said = await place.tulle(*joining, *program)
+            assert (code, "is for another than 'default/default'" in said) == (1, True), said
+            machine = place.environment | {"TULLE_STATE_DIR": str(tmp_path / "machine")}
+            for _ in range(2):  # a restart goes on with what the first start left
+                async with running(place, *joining, "--service-account", "web", *program, environment=machine):
+                    await registered(place, "web")
+            thief = await place.tulle(*joining, "--service-account", "web", *program)
+            assert (thief[0], "used already" in thief[1]) == (1, True), thief[1]
+
+    asyncio.run(run())
