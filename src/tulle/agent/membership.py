@@ -93,7 +93,7 @@ class Membership:
         try:
             answer = await request(self._api, "POST", "/api/v1/join", body=json.dumps(body).encode())
         except OSError as error:
-            raise JoinError(f"cannot join at the control plane {self._api}: {error or 'it took too long'}") from None
+            raise JoinError(f"cannot join at the control plane {self._api}: {str(error) or 'it took too long'}") from None
         self._take(_papers(answer.status, answer.body, key), fingerprint)
 
     async def run(self) -> None:
