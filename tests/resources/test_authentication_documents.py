@@ -10,6 +10,7 @@ from tulle.compile.passwords import clients, users
 from tulle.resources.core_secret import Secret
 
 TULLE = "tulle.dev/v1"
+SIGN_IN = "oidc: {{secret: a, clientId: b, authorizationEndpoint: https://a/z, tokenEndpoint: {}}}"
 SHA = "W6ph5Mm5Pz8GgiULbPgzG37mj9g="
 
 
@@ -35,7 +36,15 @@ def test_all_fields() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{}", "set one of apiKeys, basic"),
+        ("{}", "set one of apiKeys, basic, oidc"),
+        ("oidc: {secret: a, clientId: b, tokenEndpoint: https://a/t}", "spec.oidc.authorizationEndpoint: required"),
+        (SIGN_IN.format("file:///t"), "must be a URL with http or https, without fragment, not 'file:///t'"),
+        (SIGN_IN.format("https://a:x/t"), "must be a URL"),
+        (SIGN_IN.format("https://u@a/t"), "must be a URL"),
+        (SIGN_IN.format("https://a/t, scopes: ['a b']"), "must be ASCII without spaces"),
+        (SIGN_IN.format("https://a/t, redirectPath: /"), "must be a path of letters, digits and -._~/, longer than /"),
+        (SIGN_IN.format("https://a/t, logoutPath: /oauth2/callback"), "must not be the redirectPath"),
+        (SIGN_IN.format("https://a/t, scopes: [a], endSessionEndpoint: https://a/e"), "needs the scope openid"),
         ("apiKeys: {}", "spec.apiKeys.secret: required"),
         ("apiKeys: {secret: a, from: []}", "spec.apiKeys.from: must name a place where keys are looked for"),
         ("apiKeys: {secret: a, from: [{query: ''}]}", "must not be empty"),

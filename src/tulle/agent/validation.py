@@ -59,10 +59,17 @@ def _named(value: Any, field: str, named: dict[str, dict[str, Any]]) -> Any:
     return [_named(inner, field, named) for inner in value] if isinstance(value, list) else value
 
 
-_REFERENCES = {"tls_certificate_sds_secret_configs": "certificate", "validation_context_sds_secret_config": "authority"}
+_REFERENCES = {
+    "tls_certificate_sds_secret_configs": "certificate",
+    "validation_context_sds_secret_config": "authority",
+    "token_secret": "generic",
+    "hmac_secret": "generic",
+}
 
 
 def _something(kind: str) -> dict[str, Any]:
+    if kind == "generic":
+        return {"generic_secret": {"secret": {"inline_string": "nothing"}}}
     certificate, key = _some_certificate()
     if kind == "authority":
         return {"validation_context": {"trusted_ca": {"inline_string": certificate}}}

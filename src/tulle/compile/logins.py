@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tulle.compile.access import host_match
 from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
 from tulle.compile.credentials import Credentials
 from tulle.compile.passwords import Problem, clients, users
+from tulle.compile.sign_in import CLIENT, sign_in
 from tulle.model.identity import Labels
-from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords
+from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords, SignIn
 from tulle.model.resource import Key, Resource
 from tulle.model.routing import Compare, StringMatch
 from tulle.resources.core_secret import Secret
-from tulle.resources.security.authentication import ApiKeysSpec, Authentication, BasicSpec
+from tulle.resources.security.authentication import ApiKeysSpec, Authentication, BasicSpec, OidcSpec
 
 Document = Resource[Authentication]
 
@@ -30,27 +31,31 @@ class Logins:
     """Those that the documents name, as far as they are there."""
 
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Login, ...]:
-        """What is asked of requests to a workload of a service, or to what a proxy serves for all Gateways alike."""
-        return tuple(self._login(d) for d in self._in(self.root_namespace, namespace) if takes(d, namespace, labels, service))
+        """What is asked of requests to a workload of a service. Nobody signs in there: what chooses it all the same lets nobody in."""
+        found = (d for d in self._taking(namespace, labels, service) if not d.spec.oidc or d.spec.selector or d.spec.targets)
+        return tuple(replace(self._login(d), by=NOBODY) if d.spec.oidc else self._login(d) for d in found)
 
     def at_edge(self, namespace: str, labels: Labels, served: Mapping[Key, frozenset[str]]) -> tuple[Login, ...]:
-        """The same for a port that serves the hosts of some Gateways: what names some of them is asked for their hosts alone."""
-        made = list(self.at(namespace, labels))
+        """For a port that serves the hosts of some Gateways: what names some of them is asked for their hosts alone."""
+        made = [self._login(document) for document in self._taking(namespace, labels)]
         for document in self._in(*(gateway.namespace for gateway in served)):
             if named := [gateway for gateway in served if is_for(document, gateway)]:
                 hosts = frozenset(host for gateway in named for host in served[gateway])
                 made.append(self._login(document, hosts if len(named) < len(served) and "*" not in hosts else frozenset()))
         return tuple(made)
 
+    def _taking(self, namespace: str, labels: Labels, service: str = "") -> Iterator[Document]:
+        return (d for d in self._in(self.root_namespace, namespace) if takes(d, namespace, labels, service))
+
     def _in(self, *namespaces: str) -> Iterator[Document]:
         return (document for namespace in dict.fromkeys(namespaces) for document in self.by_namespace.get(namespace, ()))
 
     def _login(self, of: Document, hosts: frozenset[str] = frozenset()) -> Login:
-        spec, secret = of.spec, self.secret(of)
+        spec = of.spec
         header, forward = _handed_on(of.spec)
         return Login(
             name=f"{of.key.namespace}/{of.key.name}",
-            by=_keys(spec.api_keys, secret) if spec.api_keys else _passwords(spec.basic, secret),
+            by=_by(of, self.secret(of)),
             told_by=header.lower(),
             forward=forward,
             excluded=tuple(map(_path, spec.excluded_paths)),
@@ -64,6 +69,8 @@ class Logins:
         return found.spec if found else None
 
 
+NOBODY = ApiKeys(clients=(), places=(KeyPlace(header="x-api-key"),))
+"""Every caller is answered 401."""
 NO_LOGINS = Logins()
 
 
@@ -83,9 +90,12 @@ def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
     """What of a document is not in force, and who is not let in: field and reason. Nothing of keys and passwords is told."""
     yield from unused_targets(document)
     spec, secret, (namespace, name) = document.spec, of.secret(document), _place(document)
-    place = "spec.apiKeys.secret" if spec.api_keys else "spec.basic.secret"
+    place = "spec.apiKeys.secret" if spec.api_keys else "spec.basic.secret" if spec.basic else "spec.oidc.secret"
     if secret is None:
         yield place, f"there is no Secret {name} in namespace {namespace}: nobody is let in until it is there"
+        return
+    if spec.oidc:
+        yield from _unmet_sign_in(document, spec.oidc, secret)
         return
     found: tuple[tuple[object, ...], tuple[Problem, ...]] = clients(secret) if spec.api_keys else users(secret)
     yield from ((place, f"Secret {name}: {problem}") for problem in found[1])
@@ -93,8 +103,17 @@ def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
         yield place, f"Secret {name} names nobody: nobody is let in"
 
 
+def _unmet_sign_in(document: Document, spec: OidcSpec, secret: Secret) -> Iterator[tuple[str, str]]:
+    if sign_in(document, spec, secret) is None:
+        yield "spec.oidc.secret", f"Secret {spec.secret} has no entry {CLIENT}: nobody is let in until it is there"
+    for index, target in enumerate(document.spec.targets):
+        if target.kind == "Service":
+            where = "spec.targetRef" if document.spec.target_ref else f"spec.targetRefs[{index}]"
+            yield where, "people sign in at gateways: nobody is let in here"
+
+
 def _place(of: Document) -> tuple[str, str]:
-    said = of.spec.api_keys or of.spec.basic
+    said = of.spec.api_keys or of.spec.basic or of.spec.oidc
     return of.key.namespace, said.secret if said else ""
 
 
@@ -106,6 +125,12 @@ def _handed_on(spec: Authentication) -> tuple[str, bool]:
         case BasicSpec() as basic:
             return basic.user_header or "", basic.forward_password
     return "", False
+
+
+def _by(of: Document, secret: Secret | None) -> ApiKeys | Passwords | SignIn:
+    if of.spec.oidc:
+        return sign_in(of, of.spec.oidc, secret) or NOBODY
+    return _keys(of.spec.api_keys, secret) if of.spec.api_keys else _passwords(of.spec.basic, secret)
 
 
 def _keys(spec: ApiKeysSpec, secret: Secret | None) -> ApiKeys:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tulle.compile import clusters, edge_tls, gateways, inbound, served, upstreams
+from tulle.compile import clusters, edge_tls, gateways, inbound, served, sign_in, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.guards import NO_GUARDS
@@ -21,7 +21,7 @@ from tulle.compile.scope import Scope, scope_of
 from tulle.compile.workloads import SERVICE
 from tulle.compile.zones import Zone, caller_zones
 from tulle.model.proxy import Cluster, Direction, EndpointGroup, FilterChain, HttpConnections, Layer, Listener, Node, ProxyView, Role
-from tulle.model.tls import DownstreamTls, UpstreamTls
+from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
 
 
 def view(mesh: Mesh, node: Node) -> ProxyView:
@@ -177,8 +177,12 @@ def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...], of: str = "") 
     `of`: whose layers they are, where proxies of the scope do not share them.
     """
     made_from = (*layers, mesh.structure.credentials)
-    secrets = mesh.memo.get(("secrets", scope.id, of), made_from, lambda: scope.keyring.held(_users(layers)))
+    secrets = mesh.memo.get(("secrets", scope.id, of), made_from, lambda: _held(scope, layers))
     return (mesh.memo.get(("secret layer", scope.id, of), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
+
+
+def _held(scope: Scope, layers: tuple[Layer, ...]) -> tuple[Secret, ...]:
+    return (*scope.keyring.held(_users(layers)), *sign_in.secrets(x for part in layers for x in part.listeners))
 
 
 def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | None]:
@@ -197,7 +201,8 @@ def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Place
     hosts = tuple(sorted(t for t in sent if t in scope.backends))
     footing = (scope.structure.ground, scope.structure.rules.gateway_api.calls, hosts)
     backends, placed, made = memo.get(("gateway clusters", which), footing, lambda: _sent_to(scope, hosts, memo))
-    shared = layer(("gateway", which), memo, listeners=listeners, route_tables=tables, clusters=made)
+    asked = memo.get(("gateway providers", which), listeners, lambda: sign_in.clusters(listeners))
+    shared = layer(("gateway", which), memo, listeners=listeners, route_tables=tables, clusters=(*made, *asked))
     return shared, backends, placed
 
 

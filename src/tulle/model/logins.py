@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tulle.model.resource import Source
 from tulle.model.routing import StringMatch
-from tulle.model.tls import Hidden
+from tulle.model.tls import Generic, Hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,31 @@ class Passwords:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """People sign in at a provider, who sends them back with a code (RFC 6749, section 4.1). Cookies remember it."""
+
+    client_id: str
+    client_secret: Generic
+    cookie_secret: Generic
+    """With which cookies are signed and tokens in them encrypted."""
+    authorization_endpoint: str
+    token_endpoint: str
+    end_session_endpoint: str = ""
+    cluster: str
+    """Through which the token endpoint is reached."""
+    scopes: tuple[str, ...]
+    redirect_path: str
+    logout_path: str
+    forward_token: bool = False
+    """The endpoint, and what looks at tokens, gets the access token in `authorization`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
     """What is asked of requests."""
 
     name: str
-    by: ApiKeys | Passwords
+    by: ApiKeys | Passwords | SignIn
     told_by: str = ""
     """The header that tells the endpoint who calls; empty for none. Callers cannot set it themselves."""
     forward: bool = False

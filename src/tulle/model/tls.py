@@ -72,7 +72,16 @@ class Authority:
     sources: tuple[Source, ...] = ()
 
 
-Secret = Certificate | Authority
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generic:
+    """Bytes that a proxy must know, and that are neither a certificate nor an authority."""
+
+    name: str
+    value: Hidden
+    sources: tuple[Source, ...] = ()
+
+
+Secret = Certificate | Authority | Generic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

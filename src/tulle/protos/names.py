@@ -52,6 +52,7 @@ NAMES = {
     "RateLimitResponse": "envoy.service.ratelimit.v3.RateLimitResponse",
     "NetworkExtAuthz": "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
     "NetworkRBAC": "envoy.extensions.filters.network.rbac.v3.RBAC",
+    "OAuth2": "envoy.extensions.filters.http.oauth2.v3.OAuth2",
     "OriginalSource": "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
     "PreviousHosts": "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     "PreviousPriorities": "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",

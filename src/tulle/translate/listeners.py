@@ -10,7 +10,7 @@ from tulle.model.access import Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, actions, screens, tls, udp
+from tulle.translate import access, actions, logins, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
 from tulle.translate.routes import route_configuration
@@ -78,6 +78,7 @@ def _bound(of: Listener) -> Fields:
 
 def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
     yield from ((CLUSTER, name) for name in access.clusters(serve.access))
+    yield from logins.references(serve.logins) if isinstance(serve, HttpConnections) else ()
     if isinstance(serve, TcpConnections):
         yield from ((CLUSTER, to.cluster) for to in _taking(serve.clusters))
     elif isinstance(serve.routes, str):

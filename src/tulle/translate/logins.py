@@ -1,13 +1,15 @@
-"""Keys of clients and passwords of users: Envoy's api_key_auth and basic_auth filters. What they hold is never to be shown."""
+"""Keys of clients, passwords of users, and people who sign in: Envoy's filters. The keys and passwords in them are never to be shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tulle.model.logins import ApiKeys, Login, Passwords
+from tulle.model.logins import ApiKeys, Login, Passwords, SignIn
 from tulle.model.routing import Compare, StringMatch
 from tulle.protos import any_, pb
+from tulle.translate import sign_in
+from tulle.translate.snapshot import Reference
 from tulle.translate.values import Fields
 
 API_KEY = "envoy.filters.http.api_key_auth"
@@ -27,8 +29,17 @@ def http_filters(asked: Iterable[Login]) -> list[Fields]:
 def _asking(of: Login) -> list[Fields]:
     if isinstance(of.by, ApiKeys):
         return [_where(_filter(API_KEY, _api_keys(of, of.by)), f"login.{of.name}", of)]
+    if isinstance(of.by, SignIn):
+        return [_where(_filter(sign_in.NAME, sign_in.oauth2(of.by)), f"login.{of.name}", of)]
     asking = _where(_filter(BASIC, _passwords(of, of.by)), f"login.{of.name}", of)
     return [asking] if of.forward else [asking, _where(_without("authorization"), f"shown.{of.name}", of)]
+
+
+def references(asked: Iterable[Login]) -> Iterator[Reference]:
+    """What the filters cannot do without."""
+    for login in asked:
+        if isinstance(login.by, SignIn):
+            yield from sign_in.references(login.by)
 
 
 def _filter(name: str, message: Any) -> Fields:

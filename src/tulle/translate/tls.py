@@ -6,7 +6,19 @@ from ipaddress import ip_address
 from posixpath import dirname
 from typing import Any
 
-from tulle.model.tls import SYSTEM_ROOTS, Authority, Certificate, DownstreamTls, Hidden, Material, Secret, TlsVersion, Trust, UpstreamTls
+from tulle.model.tls import (
+    SYSTEM_ROOTS,
+    Authority,
+    Certificate,
+    DownstreamTls,
+    Generic,
+    Hidden,
+    Material,
+    Secret,
+    TlsVersion,
+    Trust,
+    UpstreamTls,
+)
 from tulle.protos import any_, pb
 from tulle.translate.snapshot import SECRET, Reference
 from tulle.translate.values import ADS, Fields
@@ -20,6 +32,8 @@ def secret(of: Secret) -> Any:
     if isinstance(of, Certificate):
         pair = {"certificate_chain": _source(of.chain), "private_key": _source(of.key)}
         return pb.Secret(name=of.name, tls_certificate=pair | _watched(of.chain))
+    if isinstance(of, Generic):
+        return pb.Secret(name=of.name, generic_secret={"secret": _source(of.value)})
     return pb.Secret(name=of.name, validation_context=_authority(of))
 
 

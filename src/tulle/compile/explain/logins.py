@@ -13,8 +13,9 @@ from tulle.compile.explain.match import compare, parameters
 from tulle.compile.explain.paths import split_query
 from tulle.compile.explain.request import Seen
 from tulle.compile.explain.trace import Answer, Step, place, quote
-from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords
+from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords, SignIn
 
+_SESSION = "OauthHMAC"
 _FAILED = "Client authentication failed."
 _WRONG = "User authentication failed. Invalid username/password combination."
 
@@ -38,6 +39,12 @@ def admitted(asked: tuple[Login, ...], seen: Seen) -> Admitted:
         if any(compare(path, seen.path) for path in login.excluded):
             steps.append(_step(login, False, f"{quote(split_query(seen.path)[0])} is among its excludedPaths"))
             continue
+        if isinstance(login.by, SignIn):
+            step, away = _signed_in(login, login.by, seen)
+            steps.append(step)
+            if away:
+                return Admitted(seen=seen, steps=tuple(steps), refused=away)
+            continue
         who, refusal = _client(login.by, seen) if isinstance(login.by, ApiKeys) else _user(login.by, seen)
         if refusal:
             steps.append(_step(login, False, refusal))
@@ -49,6 +56,19 @@ def admitted(asked: tuple[Login, ...], seen: Seen) -> Admitted:
 
 def _step(login: Login, matched: bool, why: str) -> Step:
     return Step(rule=f"Authentication/{login.name.partition('/')[2]}", source=place(login.source), matched=matched, why=why)
+
+
+def _signed_in(login: Login, by: SignIn, seen: Seen) -> tuple[Step, Answer | None]:
+    """Cookies are taken to be good, as signatures of tokens are."""
+    bare = split_query(seen.path)[0]
+    if bare == by.logout_path:
+        return _step(login, True, "it is the logoutPath: the caller is signed out"), Answer(status=302)
+    if bare == by.redirect_path:
+        return _step(login, True, "it is the redirectPath, where the provider sends people back"), Answer(status=302)
+    cookies = {part.strip().partition("=")[0] for value in seen.values("cookie") for part in value.split(";")}
+    if _SESSION in cookies:
+        return _step(login, True, f"the caller is signed in, if the cookie {_SESSION} is good"), None
+    return _step(login, False, f"the caller is not signed in, and sent to {by.authorization_endpoint}"), Answer(status=302)
 
 
 def _client(by: ApiKeys, seen: Seen) -> tuple[str, str]:
