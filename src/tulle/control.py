@@ -57,7 +57,7 @@ from tulle.server.ingress import ingress
 from tulle.server.key_sets import KeySets
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
-from tulle.server.rate_limits import RateLimitService
+from tulle.server.rate_limits import RateLimitService, opened
 from tulle.server.refusals import Refusal, judge
 from tulle.server.standing import Standing
 from tulle.server.trust import Trust
@@ -120,7 +120,7 @@ class Control:
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
         self._key_sets = KeySets(self._take_keys)
-        self._limiter = RateLimitService(self._shared_limits)
+        self._limiter: RateLimitService
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
@@ -153,7 +153,7 @@ class Control:
                 await event.wait()
             self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
-            await self._limiter.load(store)
+            self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
             self._ads = Ads(self, beside=[self._limiter.handler()])
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))

@@ -6,7 +6,7 @@ Each setting has an environment variable (`TULLE_STORE`) and, on the commands th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -84,6 +84,11 @@ class Settings:
     """Whether checks that are registered over the API may run programs on this machine."""
     enable_local_script_checks: bool = False
     """Whether checks in definition files may."""
+    rate_limit_store: str = field(default="", repr=False)
+    """Where global rate limits are counted: `redis://`, `rediss://` or `unix://` of a Redis or Valkey, which may hold a password.
+
+    Empty for the memory of the control plane.
+    """
     node_timeout: float = 10.0
     """Seconds without a report after which an agent, and a machine with no other, counts as failed."""
     node_reap: float = 72 * 3600.0
@@ -153,6 +158,13 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 def _store(text: str) -> str:
     if text and not text.startswith("sqlite:"):
         raise ValueError(f"{text!r} is not a store: write sqlite:PATH")
+    return text
+
+
+def _redis(text: str) -> str:
+    """Of the text nothing is told: it may hold a password."""
+    if text and not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it is not a store of counts: write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
     return text
 
 
@@ -296,6 +308,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "node": _name,
     "enable_script_checks": _flag,
     "enable_local_script_checks": _flag,
+    "rate_limit_store": _redis,
     "node_timeout": _seconds,
     "node_reap": _seconds,
     "config_dir": str,

@@ -19,6 +19,10 @@ _SAVED = 4
 """Numbers that a saved count consists of."""
 
 
+class CountsGoneError(Exception):
+    """A database of counts cannot be asked. The message says why, without a word of where it is, as that may hold a password."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Count:
     rate: Rate
@@ -41,7 +45,7 @@ class Counts:
 
     def take(self, asked: Sequence[tuple[RateLimit, Iterable[str]]], now: int, hits: int = 1) -> tuple[Taken, ...]:
         """Asks of each limit, with the values that tell this request apart. If one refuses, it counts against none."""
-        names = [_name(limit, values) for limit, values in asked]
+        names = [count_name(limit, values) for limit, values in asked]
         rates = [_rate(limit) for limit, _ in asked]
         found = tuple(take(rate, self._full(name, rate), now, hits) for name, rate in zip(names, rates, strict=True))
         if all(taken.allowed for taken in found):
@@ -82,7 +86,8 @@ def _rate(limit: RateLimit) -> Rate:
     return Rate(requests=limit.requests, per=limit.per // timedelta(microseconds=1) * 1000, burst=limit.burst)
 
 
-def _name(limit: RateLimit, values: Iterable[str]) -> str:
+def count_name(limit: RateLimit, values: Iterable[str]) -> str:
+    """One of a kind for each set of values, which it does not tell."""
     digest = hashlib.blake2b("\0".join(values).encode(), digest_size=16).hexdigest()
     return f"{limit.name}/{digest}"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -13,8 +14,11 @@ from tulle.logs import Log
 from tulle.model.gcra import Taken
 from tulle.model.rate_limits import RateLimit
 from tulle.protos import pb
-from tulle.server.counts import Counts
+from tulle.server.counts import Counts, CountsGoneError
 from tulle.store.port import Delete, Put, Store, StoreError
+
+if TYPE_CHECKING:
+    from tulle.server.redis_counts import RedisCounts
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 PREFIX = "rate-limits/"
@@ -27,14 +31,22 @@ _UNITS = {1: 1, 60: 2, 3600: 3, 86_400: 4, 30 * 86_400: 5}
 _SECOND = 1_000_000_000
 _BATCH = 256
 
+Meant = tuple[RateLimit, list[str]]
+"""A limit, and the values that tell a request apart."""
+
 _log = Log("rate limits")
 
 
 class RateLimitService:
     """`limits` are those in force, by name. What asks about others is let through: its proxy is ahead of this process, or behind it."""
 
-    def __init__(self, limits: Callable[[], Mapping[str, RateLimit]], clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, limits: Callable[[], Mapping[str, RateLimit]], clock: Callable[[], int] = time.time_ns, elsewhere: RedisCounts | None = None
+    ) -> None:
+        """`elsewhere`: where to count instead of in memory."""
         self.counts = Counts()
+        self._elsewhere = elsewhere
+        self._gone = False
         self._limits = limits
         self._clock = clock
 
@@ -45,18 +57,35 @@ class RateLimitService:
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"ShouldRateLimit": method})
 
-    async def _serve(self, request: Any, _context: Any) -> Any:
-        return self.decide(request)
+    async def _serve(self, request: Any, context: Any) -> Any:
+        if self._elsewhere is None:
+            return self.decide(request)
+        known = self._known(request)
+        try:
+            taken = await self._elsewhere.take([found for found in known if found], request.hits_addend or 1)
+        except CountsGoneError as error:
+            self._tell(gone=True, why=str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            raise
+        self._tell(gone=False)
+        return _answer(known, taken)
 
     def decide(self, request: Any) -> Any:
-        """The answer, with a status for each descriptor, in their order."""
+        """The answer out of memory, with a status for each descriptor, in their order."""
+        known = self._known(request)
+        return _answer(known, self.counts.take([found for found in known if found], self._clock(), request.hits_addend or 1))
+
+    def _known(self, request: Any) -> list[Meant | None]:
         limits = self._limits()
-        known = [_meant(limits, descriptor) for descriptor in request.descriptors]
-        asked = [found for found in known if found]
-        taken = iter(self.counts.take(asked, self._clock(), request.hits_addend or 1))
-        statuses = [_status(found[0], next(taken)) if found else {"code": _OK} for found in known]
-        over = any(status["code"] == _OVER for status in statuses)
-        return pb.RateLimitResponse(overall_code=_OVER if over else _OK, statuses=statuses)
+        return [_meant(limits, descriptor) for descriptor in request.descriptors]
+
+    def _tell(self, *, gone: bool, why: str = "") -> None:
+        """Once each time that it changes."""
+        if gone and not self._gone:
+            _log.warning("global rate limits are not counted: each document's failureMode decides", why=why)
+        elif self._gone and not gone:
+            _log.info("global rate limits are counted again")
+        self._gone = gone
 
     async def load(self, store: Store) -> None:
         """Counts that an earlier process saved. Raises StoreError."""
@@ -85,7 +114,27 @@ class RateLimitService:
             _log.warning("counts of rate limits could not be saved: after a restart they are lower than they should be", why=str(error))
 
 
-def _meant(limits: Mapping[str, RateLimit], descriptor: Any) -> tuple[RateLimit, list[str]] | None:
+async def opened(stack: AsyncExitStack, url: str, limits: Callable[[], Mapping[str, RateLimit]], store: Store) -> RateLimitService:
+    """The service that counts where `url` says, or in memory, with what an earlier process saved. Raises StoreError."""
+    if not url:
+        service = RateLimitService(limits)
+        await service.load(store)
+        return service
+    from tulle.server.redis_counts import RedisCounts  # noqa: PLC0415 - not everybody has use for it
+
+    counts = RedisCounts(url)
+    stack.push_async_callback(counts.close)
+    return RateLimitService(limits, elsewhere=counts)
+
+
+def _answer(known: Sequence[Meant | None], taken: Sequence[Taken]) -> Any:
+    each = iter(taken)
+    statuses = [_status(found[0], next(each)) if found else {"code": _OK} for found in known]
+    over = any(status["code"] == _OVER for status in statuses)
+    return pb.RateLimitResponse(overall_code=_OVER if over else _OK, statuses=statuses)
+
+
+def _meant(limits: Mapping[str, RateLimit], descriptor: Any) -> Meant | None:
     """The limit that a descriptor names, and the values that tell the request apart."""
     entries = [(entry.key, entry.value) for entry in descriptor.entries]
     limit = limits.get(entries[0][1]) if entries and entries[0][0] == "limit" else None

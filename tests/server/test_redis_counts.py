@@ -1,0 +1,150 @@
+"""Counts in Redis: those of several control planes together."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from tulle.model.rate_limits import RateLimit
+from tulle.protos import pb
+from tulle.server.counts import CountsGoneError
+from tulle.server.rate_limits import SERVICE, RateLimitService, opened
+from tulle.server.redis_counts import RedisCounts
+from tulle.settings import SettingsError, read_settings
+from tulle.store.sqlite import open_sqlite
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own, on a Unix socket."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("neither redis-server nor valkey-server is installed")
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "sock"
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < deadline, "redis does not listen"
+            time.sleep(0.02)
+        yield f"unix://{path}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def limit(requests: int = 2, burst: int = 0, name: str = "default/limit/0") -> RateLimit:
+    return RateLimit(name=name, requests=requests, per=DAY, burst=burst or requests, shared=True)
+
+
+def test_two_control_planes_count_together(redis_url: str) -> None:
+    async def scene() -> list[tuple[bool, int]]:
+        one, other = RedisCounts(redis_url), RedisCounts(redis_url)
+        try:
+            found = [(await counts.take([(limit(3, name="default/a/0"), ("ann",))]))[0] for counts in (one, other, one, other)]
+            found += await other.take([(limit(3, name="default/a/0"), ("ben",))], hits=2)
+            found += await other.take([(limit(4, name="default/a/0"), ("ann",))])
+            assert 0 < found[3].wait <= DAY.total_seconds() / 3 * 1e9 + 1e9
+            return [(taken.allowed, taken.remaining) for taken in found]
+        finally:
+            await one.close()
+            await other.close()
+
+    assert asyncio.run(scene()) == [(True, 2), (True, 1), (True, 0), (False, 0), (True, 1), (True, 3)]
+
+
+def test_what_one_limit_refuses_counts_against_none(redis_url: str) -> None:
+    async def scene() -> list[list[bool]]:
+        counts = RedisCounts(redis_url)
+        each, every = limit(1, name="default/b/0"), limit(3, name="default/c/0")
+        try:
+            return [
+                [taken.allowed for taken in await counts.take([(each, (who,)), (every, ())])] for who in ("ann", "ann", "ben", "cat", "dan")
+            ]
+        finally:
+            await counts.close()
+
+    assert asyncio.run(scene()) == [[True, True], [False, True], [True, True], [True, True], [True, False]]
+
+
+def test_as_many_pass_as_should_under_load(redis_url: str) -> None:
+    async def scene() -> int:
+        planes = [RedisCounts(redis_url) for _ in range(3)]
+        try:
+
+            async def caller(number: int) -> int:
+                found = [await planes[(number + n) % 3].take([(limit(200, name="default/d/0"), ())]) for n in range(25)]
+                return sum(taken.allowed for (taken,) in found)
+
+            return sum(await asyncio.gather(*map(caller, range(16))))
+        finally:
+            for counts in planes:
+                await counts.close()
+
+    assert asyncio.run(scene()) == 200
+
+
+def test_the_setting_says_where(redis_url: str, tmp_path: Path) -> None:
+    request: Any = pb.RateLimitRequest(descriptors=[{"entries": [{"key": "limit", "value": "default/e/0"}]}])
+
+    async def scene(url: str) -> int:
+        limits = {"default/e/0": limit(1, name="default/e/0")}
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_sqlite(str(tmp_path / "store.db"), time.monotonic))
+            service = await opened(stack, url, lambda: limits, store)
+            server = grpc.aio.server()
+            server.add_generic_rpc_handlers((service.handler(),))
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                answer = await channel.unary_unary(f"/{SERVICE}/ShouldRateLimit")(request.SerializeToString())
+            await server.stop(0)
+            return int(pb.RateLimitResponse.FromString(answer).overall_code)
+
+    chosen = read_settings({"TULLE_RATE_LIMIT_STORE": redis_url})
+    assert redis_url not in repr(chosen), "it may hold a password"
+    assert [asyncio.run(scene(url)) for url in (chosen.rate_limit_store, chosen.rate_limit_store, "")] == [1, 2, 1]
+    with pytest.raises(SettingsError, match="write redis://HOST:PORT") as caught:
+        read_settings({"TULLE_RATE_LIMIT_STORE": "http://user:secret@host"})
+    assert "secret" not in str(caught.value)
+
+
+def test_without_a_database_the_proxy_is_told_so(tmp_path: Path) -> None:
+    async def scene() -> tuple[grpc.StatusCode, str]:
+        counts = RedisCounts(f"unix://user:secret@{tmp_path}/none")
+        with pytest.raises(CountsGoneError):
+            await counts.take([(limit(), ())])
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((RateLimitService(lambda: {limit().name: limit()}, elsewhere=counts).handler(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        request: Any = pb.RateLimitRequest(descriptors=[{"entries": [{"key": "limit", "value": limit().name}]}])
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                await channel.unary_unary(f"/{SERVICE}/ShouldRateLimit")(request.SerializeToString())
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details() or ""
+        finally:
+            await server.stop(0)
+            await counts.close()
+        raise AssertionError("it answered")
+
+    code, why = asyncio.run(scene())
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "secret" not in why
