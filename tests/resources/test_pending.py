@@ -34,6 +34,8 @@ def served_tls(settings: str) -> str:
          "spec.trafficPolicy.loadBalancer.consistentHash: names nothing to hash: callers are told apart by their address"),
         ("ServiceEntry", "hosts: [a]\naddresses: [1.1.1.1]",
          "spec.addresses[0]: not in force: connections to addresses are not intercepted; call the hosts by name"),
+        ("ServiceEntry", "hosts: [a]\nresolution: DYNAMIC_DNS\nendpoints: [{address: a}]",
+         "spec: looks up the name that is called, with DYNAMIC_DNS: endpoints and workloadSelector have no effect"),
         ("VirtualService", "hosts: [a]\nhttp: [{redirect: {uri: /x}, timeout: 1s}]",
          "spec.http[0]: answers by itself: timeout and retries have no effect"),
         ("VirtualService", "hosts: [a]\nhttp: [{" + ROUTE + ", mirror_percent: 10}]",

@@ -215,6 +215,11 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         Pending(path="servers[].port.targetPort", message="has no effect"),
     ),
     "ServiceEntry": (
+        Pending(
+            path="",
+            message="looks up the name that is called, with DYNAMIC_DNS: endpoints and workloadSelector have no effect",
+            when=lambda spec: spec.get("resolution") in ("DYNAMIC_DNS", 4) and _has("endpoints", "workloadSelector")(spec),
+        ),
         _off("addresses[]", "connections to addresses are not intercepted; call the hosts by name"),
         _off("endpoints[].network", "all endpoints are dialled directly"),
         _off("ports[].protocol", "it is passed on as it comes, not turned into gRPC", _is_grpc_web),
