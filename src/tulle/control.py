@@ -49,6 +49,8 @@ from tulle.server.consul.asking import Asking
 from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
+from tulle.server.firewall.engine import missing
+from tulle.server.firewall.service import FirewallService
 from tulle.server.fleet import Fleet, Member
 from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
@@ -96,7 +98,8 @@ class Control:
         self.documents: Documents
         self.registrations: Registrations
         self.built: Built = build(Inputs(settings=settings.mesh))
-        self.inputs = Inputs(settings=settings.mesh)
+        self.firewall = FirewallService()
+        self.inputs = Inputs(settings=settings.mesh, no_firewall=missing())
         self.revision = 0
         """Of the store, that `built` was made from."""
         self._database = database
@@ -154,7 +157,7 @@ class Control:
             self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
             self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
-            self._ads = Ads(self, beside=[self._limiter.handler()])
+            self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()))
             await stack.enter_async_context(self._ads.serving(self._addresses()))
             stack.enter_context(published(self._ads.counters, self.fleet))
             running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]

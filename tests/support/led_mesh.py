@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from support.compiled import inputs
 from support.led_envoy import led_envoy
@@ -18,13 +19,13 @@ from tulle.translate import Snapshot, Translator
 class LedMesh:
     """`rejections` are what the proxy refused."""
 
-    def __init__(self, text: str, *registrations: Registration) -> None:
+    def __init__(self, text: str, *registrations: Registration, beside: Sequence[Any] = ()) -> None:
         self._registrations = registrations
         self.built: Built = build(inputs(text, *registrations))
         self.node: Node | None = None
         self.rejections: list[object] = []
         self._translator = Translator()
-        self.ads = Ads(self)
+        self.ads = Ads(self, beside=beside)
 
     async def change(self, text: str) -> None:
         """Puts other documents into force; returns when the proxy has taken them."""
@@ -59,9 +60,11 @@ class LedMesh:
 
 
 @asynccontextmanager
-async def led_mesh(node: Node, text: str, *registrations: Registration, roots: str = "", delta: bool = True) -> AsyncIterator[LedMesh]:
-    """Yields when the proxy has taken all that it was sent."""
-    mesh = LedMesh(text, *registrations)
+async def led_mesh(
+    node: Node, text: str, *registrations: Registration, roots: str = "", delta: bool = True, beside: Sequence[Any] = ()
+) -> AsyncIterator[LedMesh]:
+    """Yields when the proxy has taken all that it was sent. `beside`: what the control plane serves beside discovery."""
+    mesh = LedMesh(text, *registrations, beside=beside)
     (xds,) = await mesh.ads.start(["127.0.0.1:0"])
     try:
         async with led_envoy(node, f"127.0.0.1:{xds}", delta=delta, roots=roots):

@@ -14,9 +14,9 @@ from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
+from tulle.translate.values import CONTROL_PLANE
 
-XDS_CLUSTER = "xds-grpc"
-"""Istio's name for the cluster of the control plane."""
+XDS_CLUSTER = CONTROL_PLANE
 _SWITCHES = {"re2.max_program_size.error_level": MAX_REGEX_PROGRAM, FORMATTED_KEYS: True}
 RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": _SWITCHES}]}
 """Limits that decide what a proxy takes and what it refuses."""

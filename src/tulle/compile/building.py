@@ -82,6 +82,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
         peers=found.peers,
         ground=memo.get(("ground",), (settings, found.backends, others, tokens, asked), object),
         authentications=tokens,
+        no_firewall=inputs.no_firewall,
         logins=asked,
     )
 

@@ -11,7 +11,7 @@ from tulle.compile.credentials import Keyring
 from tulle.compile.guards import NO_GUARDS, Guards, Policy
 from tulle.compile.peers import Posture, Ruled
 from tulle.compile.policies import DEFAULT, connection_pool
-from tulle.compile.screens import GuardDocument, before, screen
+from tulle.compile.screens import ScreenDocument, before, screen
 from tulle.model.access import OPEN, Access
 from tulle.model.logins import Login
 from tulle.model.proxy import Cluster, Direction, FilterChain, HttpConnections, InboundPort, Listener, Node, TcpConnections
@@ -38,7 +38,7 @@ class Asked:
     tokens: tuple[Tokens, ...] = ()
     logins: tuple[Login, ...] = ()
     limits: tuple[RateLimit, ...] = ()
-    screened: tuple[GuardDocument, ...] = ()
+    screened: tuple[ScreenDocument, ...] = ()
 
 
 NOTHING = Asked()

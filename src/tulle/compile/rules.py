@@ -22,7 +22,7 @@ from tulle.compile.kinds import Kinds, age
 from tulle.compile.memo import Memo
 from tulle.compile.policies import Tuning
 from tulle.compile.rate_limits import NO_RATE_LIMITS, RateLimits, rate_limits
-from tulle.compile.screens import NO_SCREENS, Screens, screens
+from tulle.compile.screens import NO_SCREENS, ScreenDocument, Screens, screens
 from tulle.compile.steering import Steering, delegate_keys, steering
 from tulle.model.identity import selects
 from tulle.model.mesh import MeshSettings
@@ -34,7 +34,7 @@ from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
-from tulle.resources.security import AuthorizationPolicy, Guard, RateLimit
+from tulle.resources.security import AuthorizationPolicy, Firewall, Guard, RateLimit
 
 T = TypeVar("T")
 
@@ -188,8 +188,8 @@ def _rate_limits(kinds: Kinds, settings: MeshSettings, memo: Memo) -> RateLimits
 
 
 def _screens(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Screens:
-    """The same object as before while no Guard changes."""
-    documents = tuple(kinds.of(Guard).values())
+    """The same object as before while no Guard and no Firewall changes."""
+    documents: tuple[ScreenDocument, ...] = (*kinds.of(Guard).values(), *kinds.of(Firewall).values())
     return memo.get(("screens",), (documents, settings), lambda: screens(documents, settings.root_namespace))
 
 

@@ -36,6 +36,8 @@ class Structure:
     """Equal by identity: the same object as long as nothing but VirtualServices, routes of the Gateway API and endpoints change."""
     peers: Peers = field(default_factory=Peers)
     authentications: Authentications = NO_AUTHENTICATIONS
+    no_firewall: str = ""
+    """Why none can be in force; empty where one can, or nobody knows."""
     logins: Logins = NO_LOGINS
 
 

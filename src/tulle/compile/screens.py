@@ -10,10 +10,12 @@ from tulle.compile.attachment import by_namespace, is_for, takes
 from tulle.model.access import Access, AccessPolicy, AccessRule, Attribute, Condition, Effect, Is, Within
 from tulle.model.identity import Labels
 from tulle.model.resource import Key, Resource
-from tulle.model.screen import NO_SCREEN, PathLevel, Screen, Underscores
+from tulle.model.screen import NO_SCREEN, Firewall, PathLevel, Screen, Underscores
+from tulle.resources.security.firewall import Firewall as FirewallSpec
+from tulle.resources.security.firewall import Mode
 from tulle.resources.security.guard import Guard, GuardedAddresses, GuardedHeaders
 
-GuardDocument = Resource[Guard]
+ScreenDocument = Resource[Guard | FirewallSpec]
 _LEVELS, _UNDERSCORES = list(PathLevel), list(Underscores)
 _NO_HEADERS = GuardedHeaders.model_construct()
 _NO_ADDRESSES = GuardedAddresses.model_construct()
@@ -24,9 +26,9 @@ class Screens:
     """All Guards of the mesh, by namespace, each list from the oldest."""
 
     root_namespace: str = ""
-    by_namespace: Mapping[str, tuple[GuardDocument, ...]] = field(default_factory=dict)
+    by_namespace: Mapping[str, tuple[ScreenDocument, ...]] = field(default_factory=dict)
 
-    def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[GuardDocument, ...]:
+    def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[ScreenDocument, ...]:
         """Those that hold at a workload of a service, or at what a proxy serves for all Gateways alike."""
         return tuple(g for g in self._in(self.root_namespace, namespace) if takes(g, namespace, labels, service))
 
@@ -35,7 +37,7 @@ class Screens:
 
         Where one Gateway of several has a Guard, its lists are for the hosts of this one. Its limits are for all, as one port has one set.
         """
-        everywhere, own = self.at(namespace, labels), list[GuardDocument]()
+        everywhere, own = self.at(namespace, labels), list[ScreenDocument]()
         policies = [_policy(g, requests=requests) for g in everywhere]
         for guard in self._in(*(g.namespace for g in served)):
             named = [g for g in served if is_for(guard, g)]
@@ -44,7 +46,7 @@ class Screens:
                 policies.append(_for_hosts(_policy(guard, requests=requests), served, named, requests=requests))
         return _screen((*everywhere, *own), policies)
 
-    def _in(self, *namespaces: str) -> Iterator[GuardDocument]:
+    def _in(self, *namespaces: str) -> Iterator[ScreenDocument]:
         for namespace in dict.fromkeys(namespaces):
             yield from self.by_namespace.get(namespace, ())
 
@@ -52,29 +54,40 @@ class Screens:
 NO_SCREENS = Screens()
 
 
-def screens(documents: Iterable[GuardDocument], root_namespace: str) -> Screens:
+def screens(documents: Iterable[ScreenDocument], root_namespace: str) -> Screens:
     """The Guards of a mesh, which come from the oldest."""
     return Screens(root_namespace=root_namespace, by_namespace=by_namespace(documents))
 
 
-def screen(guards: Iterable[GuardDocument], *, requests: bool) -> Screen:
+def screen(guards: Iterable[ScreenDocument], *, requests: bool) -> Screen:
     """What some Guards say together of requests, or of connections, of which only the address is known."""
     found = tuple(guards)
     return _screen(found, [_policy(g, requests=requests) for g in found])
 
 
-def _screen(guards: tuple[GuardDocument, ...], policies: list[AccessPolicy]) -> Screen:
+def _screen(guards: tuple[ScreenDocument, ...], policies: list[AccessPolicy]) -> Screen:
     if not guards:
         return NO_SCREEN
-    specs = [g.spec for g in guards]
+    specs = [g.spec for g in guards if isinstance(g.spec, Guard)]
     headers = [spec.headers or _NO_HEADERS for spec in specs]
     return Screen(
         access=Access(policies=tuple(p for p in policies if p.rules)),
-        body_bytes=_least(spec.max_body_bytes for spec in specs),
+        body_bytes=_least(g.spec.max_body_bytes for g in guards),
         header_count=_least(h.max_count for h in headers),
         header_kilobytes=_least(h.max_kilobytes for h in headers),
         path=max((s.path_normalization for s in specs if s.path_normalization), key=_LEVELS.index, default=PathLevel.BASE),
         underscores=max((h.underscores for h in headers if h.underscores), key=_UNDERSCORES.index, default=Underscores.ALLOW),
+        firewalls=tuple(_firewall(g.key, g.spec) for g in guards if isinstance(g.spec, FirewallSpec)),
+    )
+
+
+def _firewall(key: Key, spec: FirewallSpec) -> Firewall:
+    return Firewall(
+        name=f"{key.namespace}/{key.name}",
+        block=spec.mode is Mode.BLOCK,
+        paranoia=spec.paranoia_level,
+        excluded=tuple(sorted(set(spec.excluded_rules))),
+        required=spec.required,
     )
 
 
@@ -88,15 +101,21 @@ def _for_hosts(policy: AccessPolicy, served: Mapping[Key, frozenset[str]], named
     return confined(policy, {host for gateway, hosts in served.items() if gateway in named for host in hosts}, requests=requests)
 
 
-def _policy(guard: GuardDocument, *, requests: bool) -> AccessPolicy:
+def _policy(guard: ScreenDocument, *, requests: bool) -> AccessPolicy:
     """What its lists refuse. Each list is a rule of its own, so that one can tell by which a call was refused."""
     key = guard.key
     name = f"ns[{key.namespace}]-guard[{key.name}]"
     rules = tuple(
         AccessRule(name=f"{name}-{place}", callers=refused, source=guard.at(f"spec.{place}"))
-        for place, refused in (*_of_connections(guard.spec), *(_of_requests(guard.spec) if requests else ()))
+        for place, refused in _refused(guard.spec, requests=requests)
     )
     return AccessPolicy(name=name, effect=Effect.DENY, rules=rules, source=guard.at("spec"))
+
+
+def _refused(spec: Guard | FirewallSpec, *, requests: bool) -> Iterator[tuple[str, Condition]]:
+    if isinstance(spec, Guard):
+        yield from _of_connections(spec)
+        yield from _of_requests(spec) if requests else ()
 
 
 def _of_connections(spec: Guard) -> Iterator[tuple[str, Condition]]:

@@ -10,10 +10,19 @@ from tulle.compile.attachment import unused_targets
 from tulle.compile.guards import Policy, unused
 from tulle.compile.references import Found
 from tulle.compile.scope import Structure
+from tulle.compile.screens import ScreenDocument
 from tulle.model.resource import Resource
-from tulle.resources.security import Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
+from tulle.resources.security import (
+    Authentication,
+    AuthorizationPolicy,
+    Firewall,
+    Guard,
+    PeerAuthentication,
+    RateLimit,
+    RequestAuthentication,
+)
 
-KINDS = (Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
+KINDS = (Authentication, AuthorizationPolicy, Firewall, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
 
 
 def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
@@ -29,11 +38,17 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
         case Authentication():
             login = cast("logins.Document", resource)
             yield from ((login.at(field), why) for field, why in logins.unmet(structure.logins, login))
-        case Guard():
-            guard = cast("Resource[Guard]", resource)
-            yield from ((guard.at(field), why) for field, why in unused_targets(guard))
+        case Guard() | Firewall():
+            yield from _of_screen(structure, cast("ScreenDocument", resource))
         case RateLimit():
             yield from rate_limits.idle(cast("rate_limits.Document", resource))
+
+
+def _of_screen(structure: Structure, document: ScreenDocument) -> Iterator[Found]:
+    yield from ((document.at(field), why) for field, why in unused_targets(document))
+    if isinstance(document.spec, Firewall) and structure.no_firewall:
+        then = "requests are refused with 503" if document.spec.required else "requests go on unchecked"
+        yield document.at("spec"), f"not in force, {then}: {structure.no_firewall}"
 
 
 def _of_authentication(structure: Structure, document: tokens.Authentication) -> Iterator[Found]:

@@ -49,3 +49,5 @@ class Inputs:
     settings: MeshSettings = MeshSettings()
     key_sets: Mapping[str, str] | None = None
     """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from. None where nobody fetches any."""
+    no_firewall: str = ""
+    """Why no web application firewall can be in force on the control plane's machine; empty where one can, or nobody looked."""

@@ -29,6 +29,20 @@ class Underscores(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Firewall:
+    """How the Core Rule Set is applied to requests."""
+
+    name: str
+    block: bool = True
+    """Else what is found is only told."""
+    paranoia: int = 1
+    excluded: tuple[int, ...] = ()
+    """Numbers of rules."""
+    required: bool = False
+    """What cannot be looked at is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
     """Without limits for what is None."""
 
@@ -41,6 +55,7 @@ class Screen:
     """Of all headers together, in 1,024 bytes."""
     path: PathLevel = PathLevel.BASE
     underscores: Underscores = Underscores.ALLOW
+    firewalls: tuple[Firewall, ...] = ()
 
 
 NO_SCREEN = Screen()

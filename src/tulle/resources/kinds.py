@@ -25,7 +25,15 @@ from tulle.resources.networking import (
     WorkloadEntry,
     WorkloadGroup,
 )
-from tulle.resources.security import Authentication, AuthorizationPolicy, Guard, PeerAuthentication, RateLimit, RequestAuthentication
+from tulle.resources.security import (
+    Authentication,
+    AuthorizationPolicy,
+    Firewall,
+    Guard,
+    PeerAuthentication,
+    RateLimit,
+    RequestAuthentication,
+)
 from tulle.resources.spec import Spec
 from tulle.resources.telemetry import Telemetry
 
@@ -116,6 +124,7 @@ KINDS = (
         spec=RequestAuthentication,
     ),
     Kind(name="Authentication", plural="authentications", short=("auth",), group=_TULLE, versions=("v1",), spec=Authentication),
+    Kind(name="Firewall", plural="firewalls", group=_TULLE, versions=("v1",), spec=Firewall),
     Kind(name="Guard", plural="guards", group=_TULLE, versions=("v1",), spec=Guard),
     Kind(name="RateLimit", plural="ratelimits", short=("rl",), group=_TULLE, versions=("v1",), spec=RateLimit),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),

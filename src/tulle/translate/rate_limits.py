@@ -11,12 +11,10 @@ from tulle.model.rate_limits import Counted, CountKey, Only, RateLimit
 from tulle.model.routing import Compare, StringMatch
 from tulle.protos import any_, pb
 from tulle.translate.claims import JWT, PAYLOAD
-from tulle.translate.values import NO, Fields, duration, number, regex
+from tulle.translate.values import CONTROL_PLANE, NO, Fields, duration, number, regex
 
 LOCAL = "envoy.filters.http.local_ratelimit"
 GLOBAL = "envoy.filters.http.ratelimit"
-CONTROL_PLANE = "xds-grpc"
-"""The cluster that every proxy has from its start: who configures it also counts for all."""
 
 _NAME = "limit"
 """The first entry of each descriptor: which limit it is of."""

@@ -8,11 +8,12 @@ from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
-from tulle.translate import rate_limits
+from tulle.translate import firewall, rate_limits
 from tulle.translate.clusters import HTTP_OPTIONS
 from tulle.translate.listeners import HCM
 from tulle.translate.redacted import redacted
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Entry, Snapshot
+from tulle.translate.values import CONTROL_PLANE
 
 _MESSAGES = {SECRET: "Secret", CLUSTER: "Cluster", ENDPOINTS: "ClusterLoadAssignment", LISTENER: "Listener", ROUTES: "RouteConfiguration"}
 
@@ -54,7 +55,7 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
 def _asking_directly(config: dict[str, Any], *, counted: bool) -> dict[str, Any]:
     """Clusters that ask for secrets: of a static one Envoy does not bear that it asks over the stream that brings all else.
 
-    `counted`: requests are, by the control plane.
+    `counted`: requests are, or are looked at, by the control plane.
     """
     static = config["static_resources"]
     clusters = _readdressed(static.get("clusters", []))
@@ -71,7 +72,7 @@ def _readdressed(value: Any) -> Any:
     return {key: _DIRECTLY if key == "sds_config" and "ads" in inner else _readdressed(inner) for key, inner in value.items()}
 
 
-_ASKED = rate_limits.CONTROL_PLANE
+_ASKED = CONTROL_PLANE
 _DIRECTLY = {
     "api_config_source": {
         "api_type": "GRPC",
@@ -94,7 +95,7 @@ def _asks_the_machine(snapshot: Snapshot) -> bool:
 
 
 def _counted(snapshot: Snapshot) -> bool:
-    return any(rate_limits.GLOBAL.encode() in entry.body for entry in snapshot.entries(LISTENER))
+    return any(name.encode() in entry.body for entry in snapshot.entries(LISTENER) for name in (rate_limits.GLOBAL, firewall.NAME))
 
 
 def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:

@@ -11,6 +11,8 @@ from tulle.model.routing import Compare, StringMatch
 
 Fields = dict[str, Any]
 
+CONTROL_PLANE = "xds-grpc"
+"""The cluster of the control plane (Istio's name), which every proxy has from its start: it also counts and looks for all."""
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
 ZERO = timedelta()
 

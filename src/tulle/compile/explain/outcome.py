@@ -29,6 +29,7 @@ from tulle.model.routing import (
     VirtualHost,
     WeightedCluster,
 )
+from tulle.model.screen import Firewall
 from tulle.model.service import Endpoint, Resolution
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -109,9 +110,16 @@ def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -
     if refusal := entered.refused or said.refused:
         return replace(trace, direct_response=_answer(refusal.status, refusal.body, grpc=seen.grpc), steps=steps), seen, caller
     decision, asked = decide(guard.access, caller, seen)
-    trace = replace(trace, allowed=decision or screened, steps=(*steps, *asked))
+    trace = replace(trace, allowed=decision or screened, steps=(*steps, *asked, *map(_looked_at, guard.screen.firewalls)))
     refused = decision is not None and decision.decision == "deny"
     return (replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc)) if refused else trace), seen, caller
+
+
+def _looked_at(by: Firewall) -> Step:
+    then = "may refuse it" if by.block else "notes what it finds"
+    return Step(
+        rule=f"Firewall/{by.name.partition('/')[2]}", matched=True, why=f"the Core Rule Set, at level {by.paranoia}, looks at it and {then}"
+    )
 
 
 def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:

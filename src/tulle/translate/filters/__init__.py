@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route
 from tulle.protos import any_
-from tulle.translate import access, logins, rate_limits, screens, tokens
+from tulle.translate import access, firewall, logins, rate_limits, screens, tokens
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -66,6 +66,7 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
         *access.deciding(serve.access),
         *rate_limits.http_filters(serve.limits),
         *([] if upgraded else screens.holding(serve.screen)),
+        *firewall.http_filters(serve.screen.firewalls, upgraded=upgraded),
     ]
     ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
     return [*guards, *ways]
