@@ -6,21 +6,25 @@ The counting is timed in this process. The service runs in a process of its own;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import grpc
 import grpc.aio
-from bench.report import cpu_seconds, free_port, median, publish, running, wait_for_port
+from bench.report import cpu_seconds, free_port, median, publish, running, version_of, wait_for_port
 
 from tulle.model.rate_limits import Counted, CountKey, RateLimit
 from tulle.protos import pb
 from tulle.server.counts import Counts
 from tulle.server.rate_limits import SERVICE, RateLimitService
+from tulle.server.redis_counts import RedisCounts
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
@@ -28,7 +32,7 @@ UNDER_WAY = 64
 KEYS = 10_000
 SMALL = 500
 """Requests a second of the limit whose exactness is looked at."""
-BURST = 50
+BURST = SMALL
 """Given back while the other questions are asked."""
 _KEY = (CountKey(counted=Counted.HEADER, name=("x-key",)),)
 WIDE = RateLimit(name="default/wide/0", requests=10**9, per=timedelta(seconds=1), burst=10**9, by=_KEY, shared=True)
@@ -74,9 +78,10 @@ async def asked(port: int, limit: RateLimit, callers: int = 2) -> tuple[float, i
     return answers / seconds, passed, seconds
 
 
-async def serve(port: int) -> None:
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((RateLimitService(lambda: {WIDE.name: WIDE, TIGHT.name: TIGHT}).handler(),))
+async def serve(port: int, url: str) -> None:
+    server, counts = grpc.aio.server(), RedisCounts(url) if url else None
+    service = RateLimitService(lambda: {WIDE.name: WIDE, TIGHT.name: TIGHT}, elsewhere=counts)
+    server.add_generic_rpc_handlers((service.handler(),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()
@@ -91,20 +96,34 @@ def over_grpc(process: subprocess.Popen[bytes], port: int) -> tuple[float, float
     return rate, spent, 100 * (passed / (BURST + SMALL * seconds) - 1)
 
 
-def main() -> None:
+@contextlib.contextmanager
+def service(url: str = "") -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = free_port()
-    with running([sys.executable, "-m", "bench.limits", str(port)]) as process:
+    with running([sys.executable, "-m", "bench.limits", str(port), url]) as process:
         wait_for_port(port)
-        rounds = [(counting(), *over_grpc(process, port)) for _ in range(ROUNDS)]
-    alone, rate, spent, _ = (median([r[i] for r in rounds]) for i in range(4))
-    worst = max((r[3] for r in rounds), key=abs)
-    rows = [
-        ["counting alone, in memory", round(alone), f"{1e6 / alone:.1f}"],
-        [f"asked over gRPC, {UNDER_WAY} questions under way on two connections", round(rate), f"{spent:.0f}"],
-    ]
-    notes = [f"exactness under load, {SMALL} requests a second: {worst:+.2f} % too many in the worst of {ROUNDS} rounds of {SECONDS:g} s"]
-    publish("limits", {"grpc": grpc.__version__}, ["decisions", "a second", "CPU us each"], rows, notes)
+        yield process, port
+
+
+def main() -> None:
+    with contextlib.ExitStack() as stack:
+        places = {"memory": stack.enter_context(service())}
+        if shutil.which("redis-server"):
+            port = free_port()
+            stack.enter_context(running(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]))
+            wait_for_port(port)
+            places["Redis"] = stack.enter_context(service(f"redis://127.0.0.1:{port}"))
+        rounds = [(counting(), {name: over_grpc(*place) for name, place in places.items()}) for _ in range(ROUNDS)]
+    alone = median([r for r, _ in rounds])
+    rows: list[list[object]] = [["counting alone, in memory", round(alone), f"{1e6 / alone:.1f}", ""]]
+    for name in places:
+        rate, spent = (median([found[name][i] for _, found in rounds]) for i in range(2))
+        worst = max((found[name][2] for _, found in rounds), key=abs)
+        rows.append([f"asked over gRPC, counted in {name}", round(rate), f"{spent:.0f}", f"{worst:+.2f} %"])
+    header = ["decisions", "a second", "CPU us each, of the service", f"too many passed, of {SMALL} a second"]
+    versions = {"grpc": grpc.__version__, "redis": version_of("redis-server", "--version")}
+    notes = [f"{UNDER_WAY} questions under way on two connections; the worst of {ROUNDS} rounds of {SECONDS:g} s is told of what passed"]
+    publish("limits", versions, header, rows, notes)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), sys.argv[2]))
