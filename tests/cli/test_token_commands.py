@@ -105,3 +105,30 @@ def test_a_machine_joins_with_a_token_that_works_once(tmp_path: Path) -> None:
             assert (thief[0], "used already" in thief[1]) == (1, True), thief[1]
 
     asyncio.run(run())
+
+
+MESH = f"""\
+apiVersion: tulle.dev/v1
+kind: Mesh
+metadata: {{name: shop}}
+spec:
+  workloads:
+  - service: web
+    ports: [{{number: 80}}]
+    command: {sys.executable} -m tulle.demo.apps.echo
+"""
+
+
+@pytest.mark.envoy
+def test_a_whole_mesh_needs_no_token_of_its_own(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(folder=tmp_path)
+        place.write("mesh.yaml", MESH)
+        async with running(place, "up", "mesh.yaml", environment=place.environment | REQUIRED):
+            await until_up(place)
+            await registered(place, "web")
+            code, said = await place.tulle("--token-file", "state/admin-token", "endpoints", "web")
+            assert (code, "127.0.0.1" in said) == (0, True), said
+            assert (await place.tulle("endpoints", "web"))[0] == 2
+
+    asyncio.run(run())
