@@ -163,6 +163,8 @@ class Control:
             running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             self._say_what_is_open()
+            if not self.settings.api.is_loopback and self.settings.acl != "deny":
+                _log.warning("Consul's API lets everybody in, and other machines can reach it: --acl deny asks for tokens there, too")
             self.ready.set()
             await stop.wait()
             self.registry.close()

@@ -15,7 +15,7 @@ from tulle.store.port import StoreError
 
 OPEN = frozenset({"/api/v1/join", "/api/v1/join/renew"})
 """Who asks for these brings a proof of its own in the body."""
-_HINT = "create one with `tulle token create`, and give it with TULLE_TOKEN or --token-file"
+_HINT = "give one with TULLE_TOKEN or --token-file; `tulle token create` makes them, and the first lies in admin-token beside the database"
 
 
 class Door:

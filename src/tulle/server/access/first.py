@@ -6,10 +6,12 @@ import os
 import secrets
 from pathlib import Path
 
+from tulle.logs import Log
 from tulle.model.tls import Hidden
 from tulle.server.access.tokens import API, BOOTSTRAP, Tokens
 
 FILE = "admin-token"
+_log = Log("access")
 _HEAD = f"{API}.{BOOTSTRAP}."
 
 
@@ -43,4 +45,5 @@ def _made(path: Path) -> str:
     target = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(target, "w", encoding="utf-8") as file:
         file.write(f"{_HEAD}{secret}\n")
+    _log.info("the API asks for tokens; an admin's was made", file=str(path))
     return secret
