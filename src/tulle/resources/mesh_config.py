@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -13,25 +12,11 @@ from pydantic import ValidationError
 
 from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.paths import folded
-from tulle.resources.scalars import NO_TEXTS, Duration, Flag, Port, Text, TextMap, UInt, choice, text_that
+from tulle.resources.scalars import NO_TEXTS, Duration, Flag, Port, Text, TextMap, UInt, text_that
 from tulle.resources.spec import Spec, problems_of, shown
 from tulle.resources.yaml import load
 
 CONFIG_MAP, KEY = "istio", "mesh"
-
-
-class Normalization(Enum):
-    """How paths are made alike before rules see them."""
-
-    DEFAULT = "DEFAULT"
-    NONE = "NONE"
-    BASE = "BASE"
-    MERGE_SLASHES = "MERGE_SLASHES"
-    DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
-
-
-class PathNormalization(Spec):
-    normalization: Annotated[Normalization, choice(Normalization)] = Normalization.DEFAULT
 
 
 class CheckedBody(Spec):
@@ -102,12 +87,14 @@ class Provider(Spec):
         return self.envoy_ext_authz_http or self.envoy_ext_authz_grpc
 
 
+Told = list[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshConfig:
     """`problems` are wrong; `idle` is valid, but not in force. Each is a path inside of the text and a message."""
 
     providers: tuple[Provider, ...] = ()
-    normalization: Normalization = Normalization.DEFAULT
     problems: tuple[tuple[str, str], ...] = ()
     idle: tuple[tuple[str, str], ...] = ()
 
@@ -126,33 +113,35 @@ def parse(text: str) -> MeshConfig:
 
 
 def _understood(value: Mapping[str, Any]) -> MeshConfig:
-    providers, idle, problems = list[Provider](), list[tuple[str, str]](), list[tuple[str, str]]()
-    normalization = Normalization.DEFAULT
+    providers, idle, problems = list[Provider](), Told(), Told()
     for key, part in value.items():
-        try:
-            if folded(key) == "extensionproviders":
-                for i, item in enumerate(part or ()):
-                    _provider(f"{key}[{i}]", item, providers, idle)
-            elif folded(key) == "pathnormalization":
-                normalization = PathNormalization.model_validate(part or {}).normalization
-            elif folded(key) in _FIELDS:
-                idle.append((key, "not in force"))
-            else:
-                problems.append((key, f'unknown field "{key}"'))
-        except ValidationError as error:
-            problems.extend((".".join(map(str, (key, *at))), what) for at, what in problems_of(error))
+        if folded(key) == "extensionproviders":
+            if not isinstance(part, list):
+                problems.append((key, f"must be a list, not {shown(part)}"))
+                continue
+            for i, item in enumerate(part):
+                _provider(f"{key}[{i}]", item, providers, idle, problems)
+        elif folded(key) == "pathnormalization":
+            idle.append((key, "not in force: a Guard (tulle.dev/v1) says it where it is wanted"))
+        elif folded(key) in _FIELDS:
+            idle.append((key, "not in force"))
+        else:
+            problems.append((key, f'unknown field "{key}"'))
     if problems:
         return MeshConfig(problems=tuple(problems))
-    return MeshConfig(providers=tuple(providers), normalization=normalization, idle=tuple(idle))
+    return MeshConfig(providers=tuple(providers), idle=tuple(idle))
 
 
-def _provider(place: str, item: Any, providers: list[Provider], idle: list[tuple[str, str]]) -> None:
+def _provider(place: str, item: Any, providers: list[Provider], idle: Told, problems: Told) -> None:
     """Those that are for traces, logs and metrics are told to be idle."""
-    others = [key for key in item if folded(key) in _OTHERS] if isinstance(item, dict) else []
+    others = [key for key in item if folded(str(key)) in _OTHERS] if isinstance(item, dict) else []
     if others:
         idle.append((f"{place}.{others[0]}", "not in force"))
-    else:
+        return
+    try:
         providers.append(Provider.model_validate(item))
+    except ValidationError as error:
+        problems.extend((".".join(map(str, (place, *at))), what) for at, what in problems_of(error))
 
 
 def found_in(kind: str, name: str, spec: object) -> MeshConfig:
