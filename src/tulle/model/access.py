@@ -29,14 +29,6 @@ class Attribute(Enum):
     """Of the caller, as proxies before this one say."""
     DESTINATION_IP = "destination address"
 
-    @property
-    def of_request(self) -> bool:
-        """Whether only requests have it, and connections do not."""
-        return self in _OF_REQUESTS
-
-
-_OF_REQUESTS = frozenset({Attribute.METHOD, Attribute.PATH, Attribute.HOST, Attribute.HEADER, Attribute.CLAIM})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Is:
