@@ -56,7 +56,7 @@ from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
 from tulle.server.ingress import ingress
-from tulle.server.key_sets import KeySets
+from tulle.server.key_sets import key_sets
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
 from tulle.server.rate_limits import RateLimitService, opened
@@ -122,7 +122,7 @@ class Control:
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
-        self._key_sets = KeySets(self._take_keys)
+        self._key_sets = key_sets(self._take_keys)
         self._limiter: RateLimitService
 
     async def run(self, stop: asyncio.Event) -> None:

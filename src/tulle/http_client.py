@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import httptools
@@ -16,7 +18,10 @@ from tulle.settings import Address
 SECURE = "https://"
 Credentials = Callable[[], Mapping[str, str]]
 """Headers by which a control plane knows who asks: asked for anew with each request."""
+Judge = Callable[[IPv4Address | IPv6Address], bool]
+"""Whether an address may be asked at all."""
 MAX_BODY = 256 * 1024 * 1024
+_DEFAULT_PORTS = {SECURE: ":443", "": ":80"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,34 +58,59 @@ class _Answer:
 
 
 async def request(
-    to: str, method: str, path: str, *, body: bytes = b"", timeout: float = 5.0, headers: Mapping[str, str] | None = None
+    to: str,
+    method: str,
+    path: str,
+    *,
+    body: bytes = b"",
+    timeout: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+    most: int = MAX_BODY,
+    may_ask: Judge | None = None,
 ) -> Response:
     """Sends a request to `host:port`, `https://host:port`, or the Unix socket at an absolute path, and waits for the whole answer.
 
-    `timeout` is in seconds. Header values are taken as they are.
+    `timeout` is in seconds, `most` in bytes of the answer. Header values are taken as they are. With `may_ask` no connection is made to
+    an address that it turns down, whatever name leads there.
 
-    Raises OSError when there is no answer (TimeoutError is one), and ConnectionError when it is no HTTP.
+    Raises OSError when there is no answer (TimeoutError is one), PermissionError where no address of the host may be asked, and
+    ConnectionError when it is no HTTP.
     """
     async with asyncio.timeout(timeout):
-        reader, writer = await _open(to)
+        reader, writer = await _open(to, may_ask)
         try:
             writer.write(_head(to, method, path, len(body), headers or {}) + body)
             await writer.drain()
-            return await _read(reader)
+            return await _read(reader, most)
         finally:
             writer.transport.abort()
 
 
-async def _open(to: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open(to: str, may_ask: Judge | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if to.startswith("/"):
         return await asyncio.open_unix_connection(to)
     address = Address.parse(to.removeprefix(SECURE))
     tls = ssl.create_default_context() if to.startswith(SECURE) else None
-    return await asyncio.open_connection(address.host, address.port, ssl=tls)
+    if may_ask is None:
+        return await asyncio.open_connection(address.host, address.port, ssl=tls)
+    failed: OSError = PermissionError(f"no address of {address.host} may be asked")
+    for allowed in filter(may_ask, await _addresses(address)):
+        try:
+            return await asyncio.open_connection(str(allowed), address.port, ssl=tls, server_hostname=address.host if tls else None)
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+async def _addresses(of: Address) -> list[IPv4Address | IPv6Address]:
+    """Of a host, each once, in the order in which they are to be tried."""
+    found = await asyncio.get_running_loop().getaddrinfo(of.host, of.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(where[0]) for *_, where in found))
 
 
 def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
-    host = "localhost" if to.startswith("/") else to.removeprefix(SECURE)
+    secure = SECURE if to.startswith(SECURE) else ""
+    host = "localhost" if to.startswith("/") else to.removeprefix(secure).removesuffix(_DEFAULT_PORTS[secure])
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {length}"]
     if length:
         lines.append("Content-Type: application/json")
@@ -88,14 +118,14 @@ def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, st
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-async def _read(reader: asyncio.StreamReader) -> Response:
+async def _read(reader: asyncio.StreamReader, most: int) -> Response:
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
     try:
         while not answer.complete and (data := await reader.read(65536)):
             parser.feed_data(data)
-            if len(answer.body) > MAX_BODY:
-                raise ConnectionError(f"the answer is larger than {MAX_BODY} bytes")
+            if len(answer.body) > most:
+                raise ConnectionError(f"the answer is larger than {most} bytes")
     except httptools.HttpParserError as error:
         raise ConnectionError(f"the answer is not HTTP: {error}") from error
     if not answer.complete:

@@ -1,0 +1,65 @@
+"""What the control plane fetches from where documents say.
+
+Whoever may write such a document makes the control plane send a request. So none is sent to the addresses under which clouds keep a
+machine's own credentials, redirections are not followed, and answers are small and never shown.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from tulle.http_client import request
+
+LARGEST = 1024 * 1024
+"""Bytes of an answer."""
+LONGEST = 60.0
+"""Seconds for an answer, whatever a document says."""
+_CLOSED = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
+
+
+class UnusableError(Exception):
+    """What was wanted is not to be had; the message says why."""
+
+
+def may_ask(address: IPv4Address | IPv6Address) -> bool:
+    """Whether the control plane asks whoever has this address."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return not any((mapped or address) in network for network in _CLOSED)
+
+
+async def json_object(uri: str, timeout: float) -> dict[str, Any]:
+    """The JSON object at a URI, fetched within so many seconds. Raises UnusableError."""
+    try:
+        said = json.loads(await _body(uri, min(timeout, LONGEST)))
+    except PermissionError:
+        raise UnusableError("addresses of the link are not asked") from None
+    except OSError as error:
+        raise UnusableError(f"no answer: {str(error) or type(error).__name__}") from None
+    except (ValueError, RecursionError):
+        raise UnusableError("what is there is not JSON") from None
+    if not isinstance(said, dict):
+        raise UnusableError("what is there is not a JSON object")
+    return said
+
+
+async def _body(uri: str, timeout: float) -> bytes:
+    to, path = _place(uri)
+    answer = await request(to, "GET", path, timeout=timeout, headers={"accept": "application/json"}, most=LARGEST, may_ask=may_ask)
+    if answer.status != 200:
+        raise UnusableError(f"the answer is {answer.status}, not 200")
+    return answer.body
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Whom to ask, and for what."""
+    url = urlsplit(uri)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise UnusableError("it is not a URL with http or https")
+    secure, host = url.scheme == "https", f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    if not (path.isascii() and path.isprintable() and " " not in path):
+        raise UnusableError("its path has characters that HTTP does not allow")
+    return f"{'https://' if secure else ''}{host}:{url.port or (443 if secure else 80)}", path
