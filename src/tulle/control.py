@@ -66,6 +66,7 @@ from tulle.server.trust import Trust
 from tulle.server.trust_api import TrustApi
 from tulle.settings import Settings
 from tulle.store.documents import Documents
+from tulle.store.key_file import KeyFile
 from tulle.store.leased import LeasedValues
 from tulle.store.port import Store
 from tulle.store.sqlite import open_sqlite
@@ -129,8 +130,9 @@ class Control:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
         from tulle.ca.start import open_deliveries  # noqa: PLC0415 - slow to load
 
+        keys = KeyFile.of(self.settings.encryption_key_file, self._database)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic))
+            store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic, keys))
             self.deliveries = open_deliveries(self.settings, self._database)
             self.authority = self.deliveries.authority
             self.store = store

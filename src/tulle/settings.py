@@ -47,6 +47,8 @@ class Settings:
     """`sqlite:PATH`; empty for a database in the state directory."""
     state_dir: str = ""
     """Where the database lies; empty for `$XDG_STATE_HOME/tulle`, else `~/.local/state/tulle`."""
+    encryption_key_file: str = ""
+    """Keys that the database is encrypted with; empty for one that is made beside it."""
     api: Address = Address(host="127.0.0.1", port=8500)
     api_tokens: str = "auto"
     """Whether requests to `/api/v1` need a token: `required`, `off`, or `auto`: where the API can be reached from other machines."""
@@ -288,6 +290,7 @@ def _flag(text: str) -> bool:
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "store": _store,
     "state_dir": str,
+    "encryption_key_file": str,
     "api": Address.parse,
     "api_tokens": _one_of("auto", "required", "off"),
     "xds": Address.parse,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from tulle.store.key_file import KeyFile
 from tulle.store.port import Put
 from tulle.store.sqlite import SqliteStore, open_sqlite
 
@@ -24,13 +25,13 @@ class SqliteHarness:
 
     store: SqliteStore
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, keys: KeyFile | None = None) -> None:
+        self.path, self.keys = path, keys
         self.clock = Clock()
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        self.store = await self._stack.enter_async_context(open_sqlite(self.path, self.clock))
+        self.store = await self._stack.enter_async_context(open_sqlite(self.path, self.clock, self.keys))
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -51,8 +52,9 @@ class SqliteHarness:
 
 
 @asynccontextmanager
-async def sqlite_harness(path: Path) -> AsyncIterator[SqliteHarness]:
-    harness = SqliteHarness(path)
+async def sqlite_harness(path: Path, keys: KeyFile | None = None) -> AsyncIterator[SqliteHarness]:
+    """With `keys` the file is encrypted."""
+    harness = SqliteHarness(path, keys)
     await harness.open()
     try:
         yield harness

@@ -15,6 +15,9 @@ from tulle.cli.started import settings_from, started
 def control(
     store: Annotated[str | None, typer.Option(help="Where documents are kept: sqlite:PATH.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database, where --store says nothing else.")] = None,
+    encryption_key_file: Annotated[
+        str | None, typer.Option(help="Keys that the database is encrypted with; default: one made beside it.", metavar="FILE")
+    ] = None,
     api: Annotated[str | None, typer.Option(help="Address of the HTTP API; default 127.0.0.1:8500.")] = None,
     api_tokens: Annotated[
         str | None, typer.Option(help="Whether the API asks for tokens: required, off, or auto (beyond loopback).")
@@ -50,6 +53,7 @@ def control(
     options = {
         "store": store,
         "state_dir": state_dir,
+        "encryption_key_file": encryption_key_file,
         "api": api,
         "api_tokens": api_tokens,
         "xds": xds,

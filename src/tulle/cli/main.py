@@ -68,6 +68,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="validate", help="Check documents, offline."),
         Entry(name="maint", help="Take a service, or a whole machine, out for maintenance."),
         Entry(name="secret", help="Certificates and keys for proxies."),
+        Entry(name="store-key", help="The keys that the database is encrypted with.", module="tulle.cli.store_key", function="store_key"),
         Entry(name="ca", help="The authority behind workloads' identities, and how its root is replaced."),
         Entry(name="token", help="Who may ask the control plane for what, and which machines may join."),
         Entry(name="translate", help="Show the proxy configuration that documents make, offline."),

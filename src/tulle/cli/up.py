@@ -32,6 +32,9 @@ def up(
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     bind: Annotated[str | None, typer.Option(help="Address on which the gateway listens; 0.0.0.0 opens it to other machines.")] = None,
     state_dir: Annotated[str | None, typer.Option(help="Folder of the database; default ~/.local/state/tulle.")] = None,
+    encryption_key_file: Annotated[
+        str | None, typer.Option(help="Keys that the database is encrypted with; default: one made beside it.", metavar="FILE")
+    ] = None,
     datacenter: Annotated[str | None, typer.Option(help="Name of the datacenter that this is; default dc1.")] = None,
     join_wan: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="Another datacenter's control plane; may be given several times.")
@@ -62,6 +65,7 @@ def up(
         "xds": xds,
         "dns": dns,
         "state_dir": state_dir,
+        "encryption_key_file": encryption_key_file,
         "datacenter": datacenter,
         "join_wan": ",".join(join_wan) if join_wan else None,
         "acl": acl,

@@ -8,10 +8,12 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from tulle.store.key_file import KeyFile
 from tulle.store.memory import State, Step
 from tulle.store.port import Change, Entry, StoreError
+from tulle.store.seal import Seal, SealError
+from tulle.store.sealing import SEALED, opened_seal
 
-SCHEMA = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, ttl REAL NOT NULL);
@@ -28,8 +30,11 @@ class StoreInUseError(StoreError):
 class Database:
     """One open file. Not safe for several threads at once."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises StoreError when the file cannot be used, StoreInUseError when another process uses it."""
+    def __init__(self, path: Path, keys: KeyFile | None = None) -> None:
+        """With `keys` all values are encrypted on the disk, those that are there already, too.
+
+        Raises StoreError when the file cannot be used, StoreInUseError when another process uses it.
+        """
         self._path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,8 +44,8 @@ class Database:
         except OSError as error:
             raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
         try:
-            self._connection = _connect(path)
-        except (OSError, sqlite3.Error, StoreError) as error:
+            self._connection, self._seal = _connect(path, keys)
+        except (OSError, sqlite3.Error, SealError, StoreError) as error:
             os.close(self._lock)
             raise error if isinstance(error, StoreError) else StoreError(f"the store {path} cannot be opened: {error}") from error
 
@@ -50,9 +55,9 @@ class Database:
         try:
             meta = dict(run("SELECT name, number FROM meta"))
             rows = run("SELECT key, value, created, revision, lease FROM entries")
-            entries = [Entry(key=k, value=v, created=c, revision=r, lease=le) for k, v, c, r, le in rows]
+            entries = [Entry(key=k, value=self._opened(k, v), created=c, revision=r, lease=le) for k, v, c, r, le in rows]
             return State(meta.get("revision", 0), entries, dict(run("SELECT id, ttl FROM leases")))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, SealError) as error:
             raise StoreError(f"the store {self._path} cannot be read: {error}") from error
 
     def write(self, steps: Iterable[Step]) -> None:
@@ -87,7 +92,11 @@ class Database:
             self._connection.execute("DELETE FROM entries WHERE key = ?", (change.key,))
             return
         e = change.entry
-        self._connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (e.key, e.value, e.created, e.revision, e.lease))
+        value = self._seal.seal(e.key, e.value) if self._seal else e.value
+        self._connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (e.key, value, e.created, e.revision, e.lease))
+
+    def _opened(self, key: str, value: bytes) -> bytes:
+        return self._seal.open(key, value) if self._seal else value
 
 
 def _lock(path: Path) -> int:
@@ -106,7 +115,7 @@ def _lock(path: Path) -> int:
     return file
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, keys: KeyFile | None) -> tuple[sqlite3.Connection, Seal | None]:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -115,13 +124,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         _check_format(path, connection.execute("PRAGMA user_version").fetchone()[0])
         connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    except (sqlite3.Error, StoreError):
+        return connection, opened_seal(connection, keys)
+    except (sqlite3.Error, SealError, StoreError):
         connection.close()
         raise
-    return connection
 
 
 def _check_format(path: Path, version: int) -> None:
-    if version > SCHEMA:
-        raise StoreError(f"the store {path} was written by a newer Tulle (format {version}, this one knows {SCHEMA}): upgrade Tulle")
+    if version > SEALED:
+        raise StoreError(f"the store {path} was written by a newer Tulle (format {version}, this one knows {SEALED}): upgrade Tulle")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tulle.store.database import Database
+from tulle.store.key_file import KeyFile
 from tulle.store.memory import Draft, State, Step
 from tulle.store.port import Batch, Entry, LeaseNotFoundError, Listing, Op, Store, StoreError
 
@@ -192,12 +193,19 @@ class SqliteStore(Store):
 
 
 @asynccontextmanager
-async def open_sqlite(path: str | Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(path: str | Path, clock: Clock, keys: KeyFile | None = None) -> AsyncIterator[SqliteStore]:
     """The store in the file at `path`, which is made, with its folder, if need be; `clock` counts seconds and never goes back.
+
+    With `keys` its values are encrypted on the disk; those of a file from before are encrypted now.
 
     Raises StoreError when the file cannot be used, StoreInUseError when another control plane has it open.
     """
-    store = SqliteStore(Database(Path(path)), clock)
+    database = Database(Path(path), keys)
+    try:
+        store = SqliteStore(database, clock)
+    except StoreError:
+        database.close()
+        raise
     try:
         yield store
     finally:
