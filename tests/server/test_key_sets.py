@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
 
 import pytest
 
+from support.served import serving
 from support.tokens import Issuer
 from tulle.server.fetching import LARGEST, UnusableError
 from tulle.server.kept import Kept
 from tulle.server.key_sets import fetch
 
 ISSUER = Issuer()
-
-
-@contextmanager
-def serving(pages: dict[str, tuple[int, bytes]]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = pages.get(self.path, (404, b""))
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.send_header("location", "/keys")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_keys_and_discovery() -> None:

@@ -98,9 +98,9 @@ class Scene:
         """Where a workload's sidecar takes calls for it."""
         return int(next(p["listen"] for p in self._proxy(workload)["inbound"] if p["servicePort"] == port))
 
-    def can(self, url: str, method: str = "GET", source: str = "") -> str:
+    def can(self, url: str, method: str = "GET", source: str = "", headers: Mapping[str, str] | None = None) -> str:
         """What the running mesh says of a call: yes, no or depends."""
-        question = {"url": url, "method": method} | ({"source": source} if source else {})
+        question = {"url": url, "method": method, "headers": list(_named(headers or {}).items())} | ({"source": source} if source else {})
         return str(self.api("POST", "/api/v1/can", question)["allowed"])
 
     def until_there(self, proxies: int, endpoints: int) -> None:

@@ -81,6 +81,14 @@ class Town:
     asked: list[str]
     """Paths that the judge who speaks gRPC was asked about."""
 
+    def called(self, caller: str, url: str, method: str = "GET", **headers: str) -> int:
+        """The status of a workload's call. What the mesh says of such a call beforehand must be what becomes of it."""
+        status = self.scene.call(caller, url, method, **headers).status
+        account, _, namespace = caller.partition(".")
+        said = self.scene.can(url, method, f"{namespace}/{account}", headers)
+        assert said == ("no" if status in (401, 403, 503) else "yes"), (said, status)
+        return status
+
     def shop(self, method: str = "GET") -> Answer:
         """The shop's first page, as the gateway shows it."""
         return exchange(self.scene.gateway, method, "/", {"host": "shop.example.com"})
@@ -102,6 +110,18 @@ def _mesh_file(apps: dict[str, int], lines: dict[int, tuple[int, int]]) -> str:
         number = 9080 if namespace == "shop" else 8000
         text += _workload(namespace, service, f"{{number: {number}, target: {target}}}", more=more)
     return text + _workload("foo", "lines", tcp)
+
+
+def _short_connections(namespace: str) -> str:
+    """Open connections go on with the rules that they began with, for one more request each; so every request has one of its own."""
+    return f"""---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: short-connections, namespace: {namespace}}}
+spec:
+  host: "*.{namespace}.svc.cluster.local"
+  trafficPolicy: {{connectionPool: {{http: {{maxRequestsPerConnection: 1}}}}}}
+"""
 
 
 def _base(gateway: int, judges: dict[str, int]) -> str:
@@ -139,7 +159,7 @@ spec:
   hosts: [shop.example.com]
   gateways: [front]
   http: [{{route: [{{destination: {{host: productpage.shop.svc.cluster.local, port: {{number: 9080}}}}}}]}}]
-{entries}---
+{entries}{"".join(map(_short_connections, ("foo", "bar", "shop")))}---
 apiVersion: v1
 kind: ConfigMap
 metadata: {{name: istio, namespace: istio-system}}
