@@ -49,7 +49,8 @@ def test_deny_goes_before_allow(town: Town) -> None:
     with town.scene.holding(deny):
         assert [town.called("caller.foo", f"{url}/", method) for method in ("GET", "POST")] == [403, 200]
     headed = policy(
-        "deny-get", app + "action: DENY, rules: [{to: [{operation: {methods: [GET]}}], when: [{key: 'request.headers[x-token]', notValues: [admin]}]}]"
+        "deny-get",
+        app + "action: DENY, rules: [{to: [{operation: {methods: [GET]}}], when: [{key: 'request.headers[x-token]', notValues: [admin]}]}]",
     )
     with town.scene.holding(headed):
         assert town.called("caller.foo", f"{url}/", x_token="admin") == 200

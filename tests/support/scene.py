@@ -158,5 +158,3 @@ def place() -> Iterator[Place]:
     """A folder that is not too deep for Unix sockets."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         yield Place(folder=Path(folder))
-
-

@@ -48,7 +48,8 @@ class Door:
 
     ports: frozenset[int]
     """By which its callers and its workload know it."""
-    trust_domain: str = "cluster.local"
+    trust_domains: tuple[str, ...] = ("cluster.local",)
+    """Of the mesh: the present name first, then those from before."""
     requests: bool = True
     """Else whole connections, of which less can be told."""
 
@@ -197,14 +198,11 @@ class _Maker:
         return ALWAYS if int(value) in self.door.ports else NEVER
 
     def _principal(self, value: str) -> Condition:
-        """`cluster.local` stands for the mesh's own trust domain, whatever its name."""
+        """Each name of the mesh's own trust domain stands for all of them, and so does `cluster.local`, whatever they are."""
         home, slash, rest = value.partition("/")
-        if slash and home == "cluster.local":
-            value = f"{self.door.trust_domain}/{rest}"
-        match = text(value)
-        if match is not None and match.compare is not Compare.SUFFIX:
-            match = StringMatch(compare=match.compare, value=f"spiffe://{match.value}")
-        return Is(attribute=Attribute.PRINCIPAL, match=match)
+        if slash and home in (*self.door.trust_domains, "cluster.local"):
+            return any_of(_spiffe(f"{domain}/{rest}") for domain in self.door.trust_domains)
+        return _spiffe(value)
 
     def _account(self, value: str) -> Condition:
         namespace, _, account = value.rpartition("/")
@@ -229,6 +227,13 @@ def _within(value: str) -> str:
 
 def _regex(pattern: str) -> StringMatch:
     return StringMatch(compare=Compare.REGEX, value=pattern)
+
+
+def _spiffe(value: str) -> Condition:
+    match = text(value)
+    if match is not None and match.compare is not Compare.SUFFIX:
+        match = StringMatch(compare=match.compare, value=f"spiffe://{match.value}")
+    return Is(attribute=Attribute.PRINCIPAL, match=match)
 
 
 def _principal_like(pattern: str) -> Condition:

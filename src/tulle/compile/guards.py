@@ -22,7 +22,7 @@ class Guards:
     """All policies of the mesh, by namespace, each list from the oldest."""
 
     root_namespace: str = ""
-    trust_domain: str = "cluster.local"
+    trust_domains: tuple[str, ...] = ("cluster.local",)
     policies: Mapping[str, tuple[Policy, ...]] = field(default_factory=dict)
     authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
     """Services that decide on calls, by the name under which policies know them."""
@@ -60,7 +60,7 @@ class Guards:
 
     def access(self, policies: Iterable[Policy], ports: frozenset[int], *, requests: bool) -> Access:
         """What such policies say of calls that arrive at ports of these numbers."""
-        door = Door(ports=ports, trust_domain=self.trust_domain, requests=requests)
+        door = Door(ports=ports, trust_domains=self.trust_domains, requests=requests)
         return _ordered(access_policy(p, door, self._authorizer(p)) for p in policies)
 
     def _authorizer(self, policy: Policy) -> Authorizer | None:
@@ -72,7 +72,7 @@ NO_GUARDS = Guards()
 
 def guards(
     policies: Iterable[Policy],
-    trust_domain: str,
+    trust_domains: tuple[str, ...],
     root_namespace: str,
     authorizers: Mapping[str, Authorizer],
     intentions: Mapping[tuple[str, str], tuple[Policy, ...]],
@@ -80,7 +80,7 @@ def guards(
     """The policies of a mesh, which come from the oldest."""
     return Guards(
         root_namespace=root_namespace,
-        trust_domain=trust_domain,
+        trust_domains=trust_domains,
         policies=by_namespace(policies),
         authorizers=authorizers,
         intentions=intentions,

@@ -176,7 +176,7 @@ def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) 
 
     def make() -> Guards:
         intended = intentions(entries.intentions, settings.trust_domains[0], allow=settings.intended)
-        return guards(policies, domain, root_namespace, authorizers(said, domain), intended)
+        return guards(policies, settings.trust_domains, root_namespace, authorizers(said, domain), intended)
 
     return memo.get(("guards",), made_from, make)
 

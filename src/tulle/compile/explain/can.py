@@ -31,7 +31,7 @@ def can_request(mesh: Mesh, nodes: Iterable[Node], payload: Mapping[str, Any]) -
 
     Raises UnusableRequestError where no proxy in the mesh stands before what the URL names.
     """
-    verdicts = can(mesh, nodes, read_payload(payload, mesh.structure.settings.domain))
+    verdicts = can(mesh, nodes, read_payload(payload, mesh.structure.settings.trust_domains[0]))
     return {"allowed": summary(verdicts), "proxies": [plain(verdict) for verdict in verdicts]}
 
 

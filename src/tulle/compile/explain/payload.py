@@ -20,7 +20,7 @@ def explain_request(mesh: Mesh, node: Node, payload: Mapping[str, Any]) -> dict[
     `{"method": "GET", "url": "http://...", "headers": [["name", "value"], ...], "connect_to": "127.0.0.1:8080", "sni": "name",
     "alpn": "h2,http/1.1", "source": "10.0.0.1"}`; all but `url` may be absent.
     """
-    return explain(mesh, node, read_payload(payload, mesh.structure.settings.domain)).to_dict()
+    return explain(mesh, node, read_payload(payload, mesh.structure.settings.trust_domains[0])).to_dict()
 
 
 def read_payload(payload: Mapping[str, Any], trust_domain: str = "cluster.local") -> Request:
