@@ -41,17 +41,17 @@ def test_end_users_at_the_gateway(town: Town) -> None:
     """A bad token is refused, none is not; then one is required; then on one path only."""
     enter, good = town.scene.enter, bearer(town.issuer.token(sub="ann"))
     bad = bearer("deadbeef")
-    with serving({"/keys": (200, town.issuer.key_set.encode())}) as url:
-        with town.scene.holding(tokens(town.issuer, namespace="istio-system", keys=f"{url}/keys")):
-            until(lambda: enter("/headers", **good).status == 200)
-            assert [enter("/headers", **bad).status, enter("/headers").status] == [401, 200]
-            assert enter("/headers", **bearer(town.issuer.token(lives=-600))).status == 401
-            edge = "selector: {matchLabels: {istio: ingressgateway}}, action: DENY, "
-            nobody = "from: [{source: {notRequestPrincipals: ['*']}}]"
-            with town.scene.holding(policy("frontend", f"{edge}rules: [{{{nobody}}}]", "istio-system")):
-                assert [enter("/headers", **h).status for h in (good, bad, {})] == [200, 401, 403]
-            one = f"{edge}rules: [{{{nobody}, to: [{{operation: {{paths: [/headers]}}}}]}}]"
-            with town.scene.holding(policy("frontend", one, "istio-system")):
-                assert [enter(path).status for path in ("/headers", "/ip")] == [403, 200]
-                assert enter("/headers", **good).status == 200
+    keys = {"/keys": (200, town.issuer.key_set.encode())}
+    with serving(keys) as url, town.scene.holding(tokens(town.issuer, namespace="istio-system", keys=f"{url}/keys")):
+        until(lambda: enter("/headers", **good).status == 200)
+        assert [enter("/headers", **bad).status, enter("/headers").status] == [401, 200]
+        assert enter("/headers", **bearer(town.issuer.token(lives=-600))).status == 401
+        edge = "selector: {matchLabels: {istio: ingressgateway}}, action: DENY, "
+        nobody = "from: [{source: {notRequestPrincipals: ['*']}}]"
+        with town.scene.holding(policy("frontend", f"{edge}rules: [{{{nobody}}}]", "istio-system")):
+            assert [enter("/headers", **h).status for h in (good, bad, {})] == [200, 401, 403]
+        one = f"{edge}rules: [{{{nobody}, to: [{{operation: {{paths: [/headers]}}}}]}}]"
+        with town.scene.holding(policy("frontend", one, "istio-system")):
+            assert [enter(path).status for path in ("/headers", "/ip")] == [403, 200]
+            assert enter("/headers", **good).status == 200
     assert enter("/headers", **bad).status == 200, "nobody looks at tokens any more"

@@ -1,4 +1,4 @@
-"""A mesh as a user runs it: `tulle up` with sidecars and a gateway, kept for many tests, each of which puts its own documents into force."""
+"""A mesh as a user runs it: `tulle up` with sidecars and a gateway, kept for many tests that each put documents of their own into force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mesh of the security scenarios, and what runs in it: two namespaces that call each other, and a shop whose pages are made of others."""
+"""The mesh of the security scenarios: two namespaces that call each other, and a shop whose pages are made of others."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: echo, namespace: foo}}
-spec: {{hosts: ["*"], gateways: [front], http: [{{route: [{{destination: {{host: echo.foo.svc.cluster.local, port: {{number: 8000}}}}}}]}}]}}
+spec:
+  hosts: ["*"]
+  gateways: [front]
+  http: [{{route: [{{destination: {{host: echo.foo.svc.cluster.local, port: {{number: 8000}}}}}}]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
