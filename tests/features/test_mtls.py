@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from support.eventually import eventually
 from support.load import load
 from support.meshed import DISABLE, PERMISSIVE, STRICT, Meshed, instance, meshed, opened, sidecar
 from support.running import free_port
+from support.tls_client import unverified
 from support.tls_server import TlsServer
 from tulle.ca.authority import Authority
 from tulle.model.frozen import FrozenMap
@@ -95,14 +95,8 @@ def test_a_forged_certificate_header_is_replaced(tmp_path: Path) -> None:
 
 async def knock(port: int, pair: Pair | None, *, alpn: str = "istio", first: bytes = b"GET / HTTP/1.1\r\nhost: web\r\n\r\n") -> bytes:
     """What a sidecar answers a caller with this certificate; empty where it closes. The server's certificate is not looked at here."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    tls.set_alpn_protocols([alpn])
-    if pair:
-        with tempfile.TemporaryDirectory() as folder:
-            tls.load_cert_chain(*pair.write(Path(folder), "own"))
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified(pair, alpn))
         writer.write(first)
         answer = await asyncio.wait_for(reader.read(65536), 10)
         writer.close()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from support.reading import wrong
-from support.views import host, route, table
+from support.views import host, route, route_configuration, table
 from tulle.model.routing import DirectResponse
-from tulle.translate.routes import route_configuration
 
 
 def test_answers_of_any_length() -> None:

@@ -93,17 +93,18 @@ def merged(scenes: list[Scene], mesh: Mesh) -> tuple[ProxyView, dict[str, ProxyV
 def _open(one: Scene, seen: ProxyView) -> Listener:
     """The scene's listener, on a free port."""
     found = next(x for x in seen.listeners if x.address and (one.port in (0, x.declared_port or x.port)))
-    return replace(_inlined(found, seen), name=one.name, port=0)
+    return _inlined(replace(found, name=one.name, port=0), seen)
 
 
 def _inlined(listener: Listener, seen: ProxyView) -> Listener:
+    """The listener with a table of its own."""
     tables = {t.name: t for t in seen.route_tables}
 
     def chain(of: FilterChain) -> FilterChain:
         serve = of.serve
         if not isinstance(serve, HttpConnections) or not isinstance(serve.routes, str):
             return of
-        return replace(of, serve=replace(serve, routes=tables[serve.routes]))
+        return replace(of, serve=replace(serve, routes=replace(tables[serve.routes], name=f"{listener.name}/{serve.routes}")))
 
     return replace(listener, chains=tuple(map(chain, listener.chains)))
 

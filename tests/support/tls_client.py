@@ -26,6 +26,17 @@ def context(ca: Ca, own: Pair | None = None, *, alpn: tuple[str, ...] = ()) -> s
     return made
 
 
+def unverified(own: Pair | None, *alpn: str) -> ssl.SSLContext:
+    """Believes every server: for tests of who is let in by one."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    made.set_alpn_protocols(list(alpn))
+    if own:
+        with tempfile.TemporaryDirectory() as folder:
+            made.load_cert_chain(*own.write(Path(folder), "own"))
+    return made
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int

@@ -19,6 +19,8 @@ from tulle.model.resource import Key, Origin, Source
 from tulle.model.routing import Action, Compare, Forward, Route, RouteMatch, RouteTable, StringMatch, VirtualHost, WeightedCluster
 from tulle.model.service import Endpoint
 from tulle.model.traffic import TrafficPolicy
+from tulle.protos import pb
+from tulle.translate.routes import host_part, table_body
 
 
 def to(*clusters: str, **more: Any) -> Forward:
@@ -41,6 +43,11 @@ def host(name: str, *routes: Route, domains: tuple[str, ...] = (), **more: Any) 
 
 def table(name: str, *hosts: VirtualHost, **more: Any) -> RouteTable:
     return RouteTable(name=name, virtual_hosts=hosts, **more)
+
+
+def route_configuration(of: RouteTable) -> Any:
+    """The message for a whole table."""
+    return pb.RouteConfiguration.FromString(table_body(of, [host_part(one) for one in of.virtual_hosts]))
 
 
 def http_listener(name: str, routes: str | RouteTable, *, address: str = "127.0.0.1", port: int = 0, **more: Any) -> Listener:

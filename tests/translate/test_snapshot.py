@@ -36,10 +36,10 @@ def test_a_sound_snapshot_has_no_problems() -> None:
 
 
 def test_everything_that_dangles_is_told() -> None:
-    inline = table("inline", host("h", route(None, to("gone-inline"))))
+    own = table("own", host("h", route(None, to("gone-own"))))
     broken = view(
         http_listener("http", "gone"),
-        http_listener("inline", inline),
+        http_listener("owner", own),
         tcp_listener("tcp", "gone-too"),
         table("routes", host("h", route("/a", to("gone-route")), route(None, to("gone-route", "here")))),
         cluster("here"),
@@ -47,7 +47,7 @@ def test_everything_that_dangles_is_told() -> None:
     )
     assert set(snapshot(broken).problems()) == {
         "listener 'http' names route table 'gone', which is not there",
-        "listener 'inline' names cluster 'gone-inline', which is not there",
+        "route table 'own' names cluster 'gone-own', which is not there",
         "listener 'tcp' names cluster 'gone-too', which is not there",
         "route table 'routes' names cluster 'gone-route', which is not there",
         "cluster 'here' names endpoints of 'here', which is not there",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -36,7 +37,7 @@ def view_of(some: list[RouteTable]) -> ProxyView:
     names = (*CLUSTERS, EMPTY)
     return view(
         *(http_listener(f"apart-{one.name}", one.name) for one in some),
-        *(http_listener(f"inline-{one.name}", one) for one in some),
+        *(http_listener(f"owner-of-{one.name}", replace(one, name=f"own-{one.name}")) for one in some),
         tcp_listener("tcp", CLUSTERS[0]),
         *some,
         *map(cluster, names),

@@ -4,12 +4,12 @@ import gc
 import weakref
 from dataclasses import replace
 
-from support.views import cluster, endpoints, host, http_listener, layer, route, source, table, to, view
+from support.views import cluster, endpoints, host, http_listener, layer, route, route_configuration, source, table, to, view
 from tulle.model.proxy import Layer, ProxyView
 from tulle.model.routing import VirtualHost
 from tulle.protos import pb
-from tulle.translate import CLUSTER, LISTENER, ROUTES, Translator
-from tulle.translate.routes import route_configuration, virtual_host
+from tulle.translate import CLUSTER, ROUTES, Translator
+from tulle.translate.routes import virtual_host
 from tulle.translate.static import decode
 
 
@@ -68,11 +68,11 @@ def test_a_rule_that_only_moved_in_its_file_has_the_same_version() -> None:
 
 
 def test_sources_are_told_once_each() -> None:
-    rule, inline = source("shared"), source("inline")
+    rule, own = source("shared"), source("own")
     shared = [host(f"h{n}", route("/a", to("a"), source=rule), route(None, to("a"), source=rule)) for n in range(2)]
-    listener = http_listener("l", table("i", host("h", route(None, to("a"), source=inline))))
+    listener = http_listener("l", table("i", host("h", route(None, to("a"), source=own))))
     found = Translator().snapshot(view(table("t", *shared), replace(listener, sources=(rule,))))
-    assert {entry.type_url: entry.sources for entry in found} == {ROUTES: (rule,), LISTENER: (rule, inline)}
+    assert {entry.name: entry.sources for entry in found} == {"t": (rule,), "i": (own,), "l": (rule,)}
 
 
 def test_layers_that_nobody_uses_are_let_go() -> None:

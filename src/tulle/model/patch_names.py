@@ -15,7 +15,8 @@ def in_context(patch: Patch, context: str) -> bool:
     return patch.context in ("ANY", context)
 
 
-def cluster_context(name: str, *, gateway: bool) -> str:
+def context_of(name: str, *, gateway: bool) -> str:
+    """That of a cluster or table of routes."""
     if gateway:
         return "GATEWAY"
     return "SIDECAR_INBOUND" if name.startswith("inbound|") else "SIDECAR_OUTBOUND"

@@ -63,6 +63,7 @@ NAMES = {
     "ProxyProtocolUpstreamTransport": "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
     "QuicDownstreamTransport": "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
     "RBAC": "envoy.extensions.filters.http.rbac.v3.RBAC",
+    "RBACPerRoute": "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
     "RawBuffer": "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "Resource": "envoy.service.discovery.v3.Resource",
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",

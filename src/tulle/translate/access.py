@@ -47,6 +47,21 @@ def deciding(of: Access) -> list[Fields]:
     return [_filter(HTTP, pb.RBAC(**fields)) for fields in _decided(of)]
 
 
+def prepared() -> list[Fields]:
+    """The same filters, switched off: `by_table` switches them on for a table of routes, and so for connections that are open already."""
+    return [{"name": _name(effect), "typed_config": any_(pb.RBAC()), "disabled": True} for effect in _ACTIONS]
+
+
+def by_table(of: Access) -> Fields:
+    """What a table of routes says to them (`typed_per_filter_config`)."""
+    return {_name(effect): any_(pb.RBACPerRoute(rbac=pb.RBAC(**fields))) for effect, fields in _by_effect(of)}
+
+
+def _name(effect: Effect) -> str:
+    """Envoy goes by the type of the configuration; the names only have to differ."""
+    return f"{HTTP}.{effect.value.lower()}"
+
+
 def network_filters(of: Access) -> list[Fields]:
     """Both, for whole connections."""
 
@@ -69,6 +84,10 @@ def _filter(name: str, message: Any) -> Fields:
 
 
 def _decided(of: Access) -> Iterator[Fields]:
+    return (fields for _, fields in _by_effect(of))
+
+
+def _by_effect(of: Access) -> Iterator[tuple[Effect, Fields]]:
     """What the proxy itself decides: one set of rules for each effect, with what is only tried beside what holds."""
     for effect, action in _ACTIONS.items():
         holds, tried = of.of(effect), of.of(effect, dry_run=True)
@@ -77,7 +96,7 @@ def _decided(of: Access) -> Iterator[Fields]:
             prefix = f"istio_dry_run_{effect.value.lower()}_"
             fields |= {"shadow_rules": rules(action, tried), "shadow_rules_stat_prefix": prefix}
         if fields:
-            yield fields
+            yield effect, fields
 
 
 def _asked(of: Access, name: str, rbac: Callable[..., Any], question: Callable[[Authorizer, Fields], Fields | None]) -> Iterator[Fields]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from tulle.model.access import Attribute
+from tulle.model.access import Access, Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, actions, logins, screens, tls, udp
+from tulle.translate import access, logins, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
-from tulle.translate.routes import route_configuration
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
 from tulle.translate.values import ADS, YES, ZERO, Fields, cidr, duration, number
 
@@ -81,10 +80,8 @@ def _named(serve: HttpConnections | TcpConnections) -> Iterable[Reference]:
     yield from logins.references(serve.logins) if isinstance(serve, HttpConnections) else ()
     if isinstance(serve, TcpConnections):
         yield from ((CLUSTER, to.cluster) for to in _taking(serve.clusters))
-    elif isinstance(serve.routes, str):
-        yield (ROUTES, serve.routes)
     else:
-        yield from ((CLUSTER, name) for host in serve.routes.virtual_hosts for route in host.routes for name in actions.clusters(route))
+        yield (ROUTES, _table(serve.routes))
 
 
 def _chain(of: FilterChain, within: Listener) -> Fields:
@@ -155,9 +152,18 @@ def _upgrades(serve: HttpConnections, within: Listener) -> list[Fields]:
 
 
 def _routes(routes: str | RouteTable) -> Fields:
-    if isinstance(routes, str):
-        return {"rds": {"route_config_name": routes, "config_source": ADS}}
-    return {"route_config": route_configuration(routes)}
+    """A listener's own table is sent apart, too: so it can change, with who is let in, and connections live on."""
+    return {"rds": {"route_config_name": _table(routes), "config_source": ADS}}
+
+
+def _table(routes: str | RouteTable) -> str:
+    return routes if isinstance(routes, str) else routes.name
+
+
+def own_tables(of: Listener) -> Mapping[str, tuple[RouteTable, Access]]:
+    """The tables that belong to the listener alone, by name, each with who is let in."""
+    serving = (chain.serve for chain in of.chains if isinstance(chain.serve, HttpConnections))
+    return {serve.routes.name: (serve.routes, serve.access) for serve in serving if isinstance(serve.routes, RouteTable)}
 
 
 def _tcp_proxy(serve: TcpConnections) -> Any:

@@ -11,10 +11,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from tulle.model.access import OPEN, Access
 from tulle.model.resource import Source
 from tulle.model.routing import DirectResponse, Route, RouteTable, VirtualHost
 from tulle.protos import pb
 from tulle.resources.kinds import kind_of
+from tulle.translate import access as accesses
 from tulle.translate.actions import action, clusters
 from tulle.translate.filters import per_route
 from tulle.translate.matches import route_match
@@ -52,21 +54,21 @@ def host_part(host: VirtualHost) -> HostPart:
     )
 
 
-def table_body(table: RouteTable, hosts: Collection[HostPart]) -> bytes:
-    """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way."""
+def table_body(table: RouteTable, hosts: Collection[HostPart], access: Access = OPEN) -> bytes:
+    """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way.
+
+    `access`: which of its requests are let in.
+    """
     fields: Fields = {"name": table.name, "validate_clusters": NO}
     if table.ignore_port_in_host:
         fields["ignore_port_in_host_matching"] = True
     biggest = max((host.biggest_body for host in hosts), default=0)
     if biggest > _USUAL_BODY:
         fields["max_direct_response_body_size_bytes"] = number(biggest)
+    if access:
+        fields["typed_per_filter_config"] = accesses.by_table(access)
     frame: bytes = pb.RouteConfiguration(**fields).SerializeToString(deterministic=True)
     return frame + b"".join(host.body for host in hosts)
-
-
-def route_configuration(table: RouteTable) -> Any:
-    """The message for a whole table."""
-    return pb.RouteConfiguration.FromString(table_body(table, [host_part(host) for host in table.virtual_hosts]))
 
 
 def varint(value: int) -> bytes:

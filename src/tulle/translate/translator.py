@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from tulle.model.access import OPEN, Access
 from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, Layer, Listener, ProxyView
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable
@@ -18,10 +19,10 @@ from tulle.model.tls import Secret
 from tulle.translate import tls
 from tulle.translate.clusters import cluster
 from tulle.translate.endpoints import load_assignment
-from tulle.translate.listeners import listener, references
+from tulle.translate.listeners import listener, own_tables, references
 from tulle.translate.memo import Memo
 from tulle.translate.patching import Patcher
-from tulle.translate.routes import host_part, table_body
+from tulle.translate.routes import HostPart, host_part, table_body
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Bundle, Entry, Reference, Snapshot, content_hash
 
 _SPARE_TABLES = 8
@@ -38,6 +39,7 @@ class Translator:
         self._clusters = Memo(_cluster)
         self._endpoints = Memo(_endpoints)
         self._listeners = Memo(_listener)
+        self._own_tables = Memo(_tables_of)
         self._tables = Memo(self._table, spare=_SPARE_TABLES)
         self._hosts = Memo(host_part)
 
@@ -61,6 +63,7 @@ class Translator:
         yield from map(self._clusters, layer.clusters)
         yield from map(self._endpoints, layer.endpoints)
         yield from map(self._listeners, layer.listeners)
+        yield from itertools.chain.from_iterable(map(self._own_tables, layer.listeners))
         yield from map(self._tables, layer.route_tables)
 
     def _hold(self, layer: Layer) -> None:
@@ -68,16 +71,27 @@ class Translator:
         self._clusters.hold(layer, layer.clusters)
         self._endpoints.hold(layer, layer.endpoints)
         self._listeners.hold(layer, layer.listeners)
+        self._own_tables.hold(layer, layer.listeners)
         self._tables.hold(layer, layer.route_tables)
         self._hosts.hold(layer, (host for table in layer.route_tables for host in table.virtual_hosts))
 
     def _table(self, table: RouteTable) -> Entry:
-        hosts = [self._hosts(host) for host in table.virtual_hosts]
-        named = dict.fromkeys((CLUSTER, name) for name in dict.fromkeys(itertools.chain.from_iterable(host.clusters for host in hosts)))
-        # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
-        found = list(itertools.chain.from_iterable(host.sources for host in hosts))
-        sources = dict(zip(map(id, found), found, strict=True))
-        return _entry(ROUTES, table.name, table_body(table, hosts), tuple(sources.values()), named)
+        return _table(table, [self._hosts(host) for host in table.virtual_hosts])
+
+
+def _tables_of(of: Listener) -> tuple[Entry, ...]:
+    """Those that belong to it alone."""
+    found = own_tables(of).values()
+    return tuple(_table(table, [host_part(host) for host in table.virtual_hosts], access) for table, access in found)
+
+
+def _table(table: RouteTable, hosts: list[HostPart], access: Access = OPEN) -> Entry:
+    named = dict.fromkeys((CLUSTER, name) for name in dict.fromkeys(itertools.chain.from_iterable(host.clusters for host in hosts)))
+    # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
+    found = list(itertools.chain.from_iterable(host.sources for host in hosts))
+    sources = dict(zip(map(id, found), found, strict=True))
+    sources |= {id(policy.source): policy.source for policy in access.policies if policy.source}
+    return _entry(ROUTES, table.name, table_body(table, hosts, access), tuple(sources.values()), named)
 
 
 def _secret(of: Secret) -> Entry:
@@ -109,8 +123,6 @@ def _chain_sources(of: Listener) -> Iterator[Source]:
         yield from (policy.source for policy in chain.serve.access.policies if policy.source)
         if isinstance(chain.serve, HttpConnections):
             yield from (issuer.source for tokens in chain.serve.tokens for issuer in tokens.issuers if issuer.source)
-            if isinstance(chain.serve.routes, RouteTable):
-                yield from chain.serve.routes.sources()
 
 
 def _serialised(message: Any) -> bytes:

@@ -50,7 +50,7 @@ def _context(gateway: bool, entry: Entry) -> str:
 
 
 def _is_cluster(patch: Patch, name: str, gateway: bool) -> bool:
-    context = patch_names.cluster_context(name, gateway=gateway)
+    context = patch_names.context_of(name, gateway=gateway)
     return patch_names.in_context(patch, context) and patch_names.matches_cluster(patch.match, name)
 
 

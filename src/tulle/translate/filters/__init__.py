@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tulle.model.proxy import HttpConnections, Listener
-from tulle.model.routing import Route
+from tulle.model.routing import Route, RouteTable
 from tulle.protos import any_
 from tulle.translate import access, firewall, logins, rate_limits, screens, tokens
 from tulle.translate.filters import (
@@ -63,7 +63,7 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
         *logins.http_filters(serve.logins),
         *access.asking(serve.access),
         *tokens.http_filters(serve.tokens, edge=serve.edge),
-        *access.deciding(serve.access),
+        *(access.prepared() if isinstance(serve.routes, RouteTable) else access.deciding(serve.access)),
         *rate_limits.http_filters(serve.limits),
         *([] if upgraded else screens.holding(serve.screen)),
         *firewall.http_filters(serve.screen.firewalls, upgraded=upgraded),

@@ -65,7 +65,7 @@ class _Work:
         return self.routes(entry) if entry.type_url == ROUTES else entry
 
     def cluster(self, entry: Entry) -> Entry | None:
-        context = patch_names.cluster_context(entry.name, gateway=self.gateway)
+        context = patch_names.context_of(entry.name, gateway=self.gateway)
         meant = [
             p
             for p in self.patches
@@ -96,7 +96,7 @@ class _Work:
         return _again(entry, message, by) if by else entry
 
     def routes(self, entry: Entry) -> Entry:
-        context = "GATEWAY" if self.gateway else "SIDECAR_OUTBOUND"
+        context = patch_names.context_of(entry.name, gateway=self.gateway)
         meant = tuple(p for p in self.patches if p.apply_to in routes.KINDS and patch_names.in_context(p, context))
         if not any(patch_names.matches_table(p.match, entry.name) for p in meant):
             return entry

@@ -8,7 +8,7 @@ from typing import Any
 from tulle.model import patch_names
 from tulle.model.patches import Patch
 from tulle.protos import any_, library, pb
-from tulle.translate.patching import matching, routes
+from tulle.translate.patching import matching
 from tulle.translate.patching.lists import change, merged
 from tulle.translate.patching.values import Values
 
@@ -41,9 +41,6 @@ class ListenerPatcher:
             self._note(patch, self._chains(patch))
         for chain in self.listener.filter_chains:
             self._filters(chain, meant)
-        routed = tuple(p for p in patches if p.apply_to in routes.KINDS and patch_names.in_context(p, self.context))
-        for chain in self.listener.filter_chains if routed else ():
-            self._inline_routes(chain, routed)
         return bool(self.listener.filter_chains or self.listener.listener_filters)
 
     def _meant(self, patch: Patch) -> bool:
@@ -92,14 +89,6 @@ class ListenerPatcher:
                 place.typed_config.CopyFrom(any_(manager))
                 done = True
         return done
-
-    def _inline_routes(self, chain: Any, patches: tuple[Patch, ...]) -> None:
-        for place, manager in _managers(chain):
-            if manager.HasField("route_config"):
-                by = routes.run(manager.route_config, patches, self.values)
-                if by:
-                    place.typed_config.CopyFrom(any_(manager))
-                    self.by += by
 
 
 def _managers(chain: Any) -> Iterator[tuple[Any, Any]]:
