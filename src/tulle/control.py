@@ -55,6 +55,7 @@ from tulle.server.fleet import Fleet, Member
 from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
+from tulle.server.identity_api import IdentityApi
 from tulle.server.ingress import ingress
 from tulle.server.key_sets import key_sets
 from tulle.server.live import LiveMesh
@@ -64,6 +65,7 @@ from tulle.server.refusals import Refusal, judge
 from tulle.server.standing import Standing
 from tulle.server.trust import Trust
 from tulle.server.trust_api import TrustApi
+from tulle.server.well_known import WellKnown
 from tulle.settings import Settings
 from tulle.store.documents import Documents
 from tulle.store.key_file import KeyFile
@@ -76,6 +78,7 @@ from tulle.translate.translator import Translator
 if TYPE_CHECKING:
     from tulle.ca.authority import Authority
     from tulle.ca.delivery import Deliveries
+    from tulle.ca.jwt_keys import JwtKeys
 
 HISTORY = 4
 """So many earlier versions of a document are remembered, to fall back to."""
@@ -112,6 +115,7 @@ class Control:
         self._ads: Ads
         self.authority: Authority
         self.deliveries: Deliveries
+        self.jwt_keys: JwtKeys
         self.tokens: Tokens
         self.first_token: Hidden | None = None
         """Of an admin, where the API asks for tokens."""
@@ -128,13 +132,15 @@ class Control:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
-        from tulle.ca.start import open_deliveries  # noqa: PLC0415 - slow to load
+        from tulle.ca.start import open_deliveries, open_jwt_keys  # noqa: PLC0415 - slow to load
 
         keys = KeyFile.of(self.settings.encryption_key_file, self._database)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic, keys))
             self.deliveries = open_deliveries(self.settings, self._database)
             self.authority = self.deliveries.authority
+            self.jwt_keys = open_jwt_keys(self.settings, self._database)
+            self._take_own_keys(self.jwt_keys.document())
             self.store = store
             self.tokens = Tokens(store)
             if self.settings.needs_tokens:
@@ -196,6 +202,7 @@ class Control:
         yield self._keep_built()
         yield self._look_into_refusals()
         yield self.deliveries.run(self._changed.set)
+        yield self.jwt_keys.run(self._take_own_keys)
         if questions:
             yield self._names.serve(questions)
             yield self._directory.follow(self._names.changed)
@@ -212,6 +219,8 @@ class Control:
                 *TrustApi(Trust(self, self._changed.set)).routes(),
                 *AgentsApi(self.agents, self.registry).routes(),
                 *JoinApi(self.tokens, lambda: self.authority).routes(),
+                *IdentityApi(lambda: self.jwt_keys).routes(),
+                *WellKnown(lambda: self.jwt_keys, lambda: self.authority).routes(),
                 *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint).routes(),
             ],
             there=self.agents.there,
@@ -277,6 +286,11 @@ class Control:
     def _take_keys(self, found: Mapping[str, str]) -> None:
         """Public keys of those who issue tokens."""
         self.inputs = replace(self.inputs, key_sets=found)
+        self._changed.set()
+
+    def _take_own_keys(self, document: str) -> None:
+        """Public keys of the mesh's own authority for tokens."""
+        self.inputs = replace(self.inputs, own_keys=document)
         self._changed.set()
 
     def _remember(self, key: Key, now: Resource[Any] | None) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from tulle.model.mesh import MeshSettings
 
@@ -112,6 +113,8 @@ class Settings:
     """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
     certificate_life: timedelta = timedelta(hours=24)
     """How long a workload's certificate holds; it is renewed at half of that."""
+    jwt_issuer: str = ""
+    """Who the JSON Web Tokens of workloads say that they are from: a URL; empty for `spiffe://` and the trust domain."""
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
     """`ALLOW_ANY` or `REGISTRY_ONLY`: whether workloads may call hosts that the mesh does not know."""
@@ -131,6 +134,7 @@ class Settings:
             trust_domain_aliases=self.trust_domain_aliases,
             mutual_tls=self.mutual_tls == "on" or (self.mutual_tls == "auto" and self.xds.is_loopback),
             federated=tuple(domain for domain, _ in self.federation),
+            jwt_issuer=self.jwt_issuer,
             root_namespace=self.root_namespace,
             allow_any=self.outbound == "ALLOW_ANY",
             intended=self.acl != "deny",
@@ -246,6 +250,14 @@ def _trust_domains(text: str) -> tuple[str, ...]:
     return tuple(_trust_domain(word.strip()) for word in text.split(",") if word.strip())
 
 
+def _issuer(text: str) -> str:
+    """OpenID Connect Discovery 1.0, section 3; or a trust domain's own name."""
+    url = urlsplit(text)
+    if url.scheme not in ("https", "spiffe") or not url.hostname or url.query or url.fragment or url.username or not text.isprintable():
+        raise ValueError(f"{text!r} is not an issuer: write an https URL without query, for example https://identity.example")
+    return text.rstrip("/")
+
+
 def _federation(text: str) -> tuple[tuple[str, str], ...]:
     """`partner.example=/etc/tulle/partner.pem,other.example=...`"""
     found = []
@@ -323,6 +335,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "federation": _federation,
     "ca_dir": str,
     "certificate_life": _life,
+    "jwt_issuer": _issuer,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),
     "log_level": _one_of("debug", "info", "warning", "error"),

@@ -11,7 +11,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from tulle.cli.main import ENTRIES
-from tulle.resources.meshfile import Mesh, MeshGateway, MeshSettingsSpec, Workload, WorkloadPort, WorkloadUpstream
+from tulle.resources.meshfile import Mesh, MeshGateway, MeshSettingsSpec, Workload, WorkloadJwt, WorkloadPort, WorkloadUpstream
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS: tuple[tuple[str, Any], ...] = (
@@ -19,6 +19,7 @@ SECTIONS: tuple[tuple[str, Any], ...] = (
     ("`spec.workloads[]`", Workload),
     ("`ports[]`", WorkloadPort),
     ("`upstreams[]`", WorkloadUpstream),
+    ("`jwt`", WorkloadJwt),
     ("`spec.gateway`", MeshGateway),
     ("`spec.settings`", MeshSettingsSpec),
 )

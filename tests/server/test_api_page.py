@@ -18,9 +18,11 @@ from tulle.server.agents_api import AgentsApi
 from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
 from tulle.server.forms import ApplyForm
+from tulle.server.identity_api import IdentityApi
 from tulle.server.live_api import LiveApi
 from tulle.server.registry_api import RegistryApi
 from tulle.server.trust_api import TrustApi
+from tulle.server.well_known import WellKnown
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
@@ -38,6 +40,8 @@ def test_the_page_lists_the_routes() -> None:
         TrustApi(unused),
         TokensApi(unused, unused),
         JoinApi(unused, unused),
+        IdentityApi(unused),
+        WellKnown(unused, unused),
     )
     routes: list[Route] = [route for api in apis for route in api.routes()]
     found = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods or () if method != "HEAD"}

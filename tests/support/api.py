@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.ca.authority import Authority
+from tulle.ca.jwt_keys import JwtKeys
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
@@ -26,7 +27,9 @@ from tulle.server.access.first import first_token
 from tulle.server.access.join import JoinApi
 from tulle.server.access.tokens import Tokens
 from tulle.server.http import application, listen, serve
+from tulle.server.identity_api import IdentityApi
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
+from tulle.server.well_known import WellKnown
 from tulle.settings import Address
 from tulle.store.documents import Documents
 from tulle.store.leased import LeasedValues
@@ -119,7 +122,12 @@ class Api:
 
 @contextmanager
 def running_api(
-    folder: Path, *, guarded: bool = False, authority: Authority | None = None, now: Callable[[], float] = time.time
+    folder: Path,
+    *,
+    guarded: bool = False,
+    authority: Authority | None = None,
+    jwt_keys: JwtKeys | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[Api]:
     """Starts the API in a thread of its own; its store lies in `folder`. `guarded`: it asks for tokens, and `first` is an admin's."""
     listener = listen(Address(host="127.0.0.1", port=0))
@@ -140,6 +148,7 @@ def running_api(
                 more=[
                     *TokensApi(tokens, lambda: authority.roots()[0].fingerprint if authority else FINGERPRINT).routes(),
                     *(JoinApi(tokens, lambda: authority, now).routes() if authority else ()),
+                    *((r for api in _of_tokens(jwt_keys, authority) for r in api.routes()) if jwt_keys and authority else ()),
                 ],
                 tokens=tokens if guarded else None,
             )
@@ -157,3 +166,7 @@ def running_api(
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def _of_tokens(keys: JwtKeys, authority: Authority) -> tuple[IdentityApi, WellKnown]:
+    return IdentityApi(lambda: keys), WellKnown(lambda: keys, lambda: authority)

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
-import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tulle import private_file
 from tulle.agent.supervise import Policy
 from tulle.ca.joining import requested, vouched
 from tulle.ca.keys import dump_key, load_key, new_key
@@ -129,7 +127,7 @@ class Membership:
             raise JoinError(f"the control plane at {self._api} gave the identity {papers.identity}, not one of {self._workload}")
         if fingerprint and not _has_root(papers.roots, fingerprint):
             raise JoinError(f"the control plane at {self._api} is of another mesh than the token: its root is not the token's")
-        _write(self._path, papers)
+        private_file.write(self._path, json.dumps(asdict(papers)))
         self.papers = papers
 
     def _is_own(self, papers: Papers) -> bool:
@@ -166,25 +164,8 @@ def _has_root(roots: str, fingerprint: str) -> bool:
 def _read(path: Path) -> Papers | None:
     """None where there is none, or it is broken: one joins anew then. Raises PermissionError where others can read it."""
     try:
-        if path.stat().st_mode & 0o077:
+        if not private_file.is_private(path):
             raise PermissionError(f"{path}: can be read by others; delete it and join with a new token")
         return Papers(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-
-
-def _write(path: Path, papers: Papers) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    target = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(target, "w", encoding="utf-8") as file:
-            json.dump(asdict(papers), file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        raise

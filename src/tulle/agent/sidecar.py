@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from tulle.agent.elsewhere import Elsewhere, until_accepting
 from tulle.agent.envoy import Envoy, Options, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
+from tulle.agent.jwt_file import JwtFile
 from tulle.agent.ports import Ports, application_port, is_local
 from tulle.agent.process import Program, Unit, launch
 from tulle.agent.proxy_start import started_as_said
@@ -48,6 +50,8 @@ class Plan:
     ports: tuple[WorkloadPort, ...]
     """Each with a target."""
     node: Node
+    jwt_file: str = ""
+    """Where the application finds a token with its identity; empty where it wants none."""
 
     @property
     def registration(self) -> Registration:
@@ -86,6 +90,8 @@ class Plan:
         }
         if self.ports:
             names["PORT"] = str(self.ports[0].target)
+        if self.jwt_file:
+            names["TULLE_JWT_FILE"] = self.jwt_file
         if self.node.http_proxy:
             proxy = "http://{}:{}".format(*self.node.http_proxy)
             names |= {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": local, "NO_PROXY": local}
@@ -148,8 +154,13 @@ class Sidecar:
             guard = held.enter_context(Guard())
             wanted = await started_as_said(self._options(chosen), chosen.node, self.settings)
             config, options = held.enter_context(prepared(chosen.node, self.settings, wanted))
+            chosen = self.plan = self._with_jwt_file(chosen, config.parent)
             self.envoy = Envoy(options=options, config=config, guard=guard, say=self.say)
             return await _Life(self, chosen, self.envoy, guard).run(stop, hurry or asyncio.Event())
+
+    def _with_jwt_file(self, chosen: Plan, private: Path) -> Plan:
+        wish = self.spec.jwt
+        return replace(chosen, jwt_file=str(Path(wish.path or private / "jwt").absolute())) if wish else chosen
 
     def _options(self, chosen: Plan) -> Options:
         return Options(
@@ -191,6 +202,19 @@ class Sidecar:
             dice=self._dice,
         )
 
+    def jwt_file(self, chosen: Plan) -> JwtFile | None:
+        if not self.spec.jwt:
+            return None
+        return JwtFile(
+            path=Path(chosen.jwt_file),
+            audiences=self.spec.jwt.audiences,
+            api=self.settings.api,
+            workload=f"{self.spec.namespace}/{self.spec.service_account}",
+            report=self.say("[tulle] "),
+            credentials=self.settings.credentials,
+            dice=self._dice,
+        )
+
     def registrar(self) -> Registrar | None:
         if not self.spec.service:
             return None
@@ -218,6 +242,7 @@ class _Life:
         self.app = sidecar.application(chosen, guard)
         self.registrar = sidecar.registrar()
         self.reporter = sidecar.reporter(envoy)
+        self.jwt_file = sidecar.jwt_file(chosen)
         self.proxy_up = asyncio.Event()
         self.announced = False
         self.app.changed = self.changed
@@ -240,12 +265,19 @@ class _Life:
 
     def telling(self) -> tuple[Coroutine[Any, Any, None], ...]:
         registrar = self.registrar
-        return (self.watch_silence(), self.reporter.run(), *((registrar.run(), self.until_passing(registrar)) if registrar else ()))
+        tokens = (self.jwt_file.run(),) if self.jwt_file else ()
+        registering = (registrar.run(), self.until_passing(registrar)) if registrar else ()
+        return (self.watch_silence(), self.reporter.run(), *tokens, *registering)
 
     async def work(self, stop: asyncio.Event) -> int:
-        # An application that calls others as soon as it starts needs its proxy for that.
-        await first(self.proxy_up.wait(), stop.wait(), asyncio.sleep(self.settings.hold))
+        # An application that calls others as soon as it starts needs its proxy for that, and perhaps a token.
+        await first(self.callable(), stop.wait(), asyncio.sleep(self.settings.hold))
         return await self.app.run()
+
+    async def callable(self) -> None:
+        await self.proxy_up.wait()
+        if self.jwt_file:
+            await self.jwt_file.there.wait()
 
     def changed(self, _up: bool) -> None:
         if self.envoy.unit.up:

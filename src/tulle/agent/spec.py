@@ -75,6 +75,15 @@ class WorkloadPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JwtWish:
+    """The application wants JSON Web Tokens with its identity, for those with whom it has no mutual TLS."""
+
+    audiences: tuple[str, ...]
+    path: str = ""
+    """Where it finds the one that holds; empty for a file in the private directory of its proxy. TULLE_JWT_FILE tells it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
     """One instance of a service to run on this machine."""
 
@@ -95,6 +104,7 @@ class WorkloadSpec:
     locality: Locality = Locality()
     weight: int = 1
     upstreams: tuple[Upstream, ...] = ()
+    jwt: JwtWish | None = None
     address: str = "127.0.0.1"
     """What callers dial, and where the proxy listens."""
     restart: Restart = Restart.ALWAYS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tulle.agent.gateway import DEFAULT_LABELS, GatewaySpec
-from tulle.agent.spec import WorkloadPort, WorkloadSpec
+from tulle.agent.spec import JwtWish, WorkloadPort, WorkloadSpec
 from tulle.agent.supervise import Policy, Restart
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import Labels
@@ -60,10 +60,17 @@ def _instance(workload: Workload, folder: Path, id_: str, title: str, address: s
         locality=workload.locality,
         weight=workload.weight,
         upstreams=tuple(upstream.upstream() for upstream in workload.upstreams),
+        jwt=_jwt(workload, folder),
         address=address,
         restart=RESTART[workload.restart],
         first_delay=workload.backoff.total_seconds() if workload.backoff is not None else Policy().first_delay,
     )
+
+
+def _jwt(workload: Workload, folder: Path) -> JwtWish | None:
+    if not (said := workload.jwt):
+        return None
+    return JwtWish(audiences=said.audiences, path=str(folder / said.file) if said.file else "")
 
 
 def gateway_spec(mesh: Mesh) -> GatewaySpec | None:

@@ -10,7 +10,6 @@ A root is replaced in steps that overlap, each of which leaves every connection 
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from tulle.ca import files, issue
+from tulle.ca import files, issue, names
 from tulle.ca.files import AuthorityError, Generation
 from tulle.ca.issue import Term
 from tulle.ca.keys import PublicKey, dump_key, new_key
@@ -32,7 +31,6 @@ ROOT_LIFE = timedelta(days=3650)
 INTERMEDIATE_LIFE = ROOT_LIFE
 """It ends with its root, so that a rotation is all that there is to do."""
 LEAF_LIFE = timedelta(hours=24)
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 SKEW = timedelta(minutes=1)
 """A certificate holds from so long before it was made, for machines whose clocks go slow."""
 
@@ -187,10 +185,7 @@ class Authority:
         return Term(not_before=now - SKEW, not_after=now + life, serial=self._serial())
 
     def _issued(self, identity: Identity, key: PublicKey, private: Hidden | None, lifetime: timedelta | None) -> Issued:
-        for name in (identity.namespace, identity.service_account):
-            # Or one could write another's path into its own name.
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name for an identity: use lower-case letters, digits, '-' and '.'")
+        names.check(identity)
         if (end := self._current.signer.certificate.not_valid_after_utc) <= self._now():
             raise AuthorityError(f"the certificate that signs ended at {end:%Y-%m-%d %H:%M}: replace it, or nobody gets a new identity")
         made = issue.leaf(self._current.signer, key, identity.uri(), self._term(lifetime or self.lifetime))

@@ -7,6 +7,7 @@ from pathlib import Path
 from tulle.ca.authority import Authority
 from tulle.ca.delivery import Deliveries
 from tulle.ca.federation import Federation
+from tulle.ca.jwt_keys import JwtKeys
 from tulle.settings import Settings
 
 
@@ -21,3 +22,9 @@ def open_authority(settings: Settings, database: str) -> Authority:
     directory = Path(settings.ca_dir) if settings.ca_dir else Path(database).absolute().parent / "ca"
     trust_domain = settings.mesh.trust_domains[0]
     return Authority(directory, trust_domain, given=bool(settings.ca_dir), lifetime=settings.certificate_life)
+
+
+def open_jwt_keys(settings: Settings, database: str) -> JwtKeys:
+    """Those beside the database, which are made where there are none. Raises AuthorityError, OSError."""
+    path = Path(database).absolute().parent / "ca" / "jwt-keys.json"
+    return JwtKeys(path, settings.mesh.token_issuer, settings.mesh.trust_domains[0])

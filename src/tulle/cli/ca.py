@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -66,6 +67,54 @@ def rotate(
     Exit codes: 0 done, 1 not yet or not the next step, 2 no control plane.
     """
     _show(client.Client(server).post("/api/v1/ca/rotation", {"step": step.value, "force": force}), form)
+
+
+_KEYS = "/api/v1/ca/jwt-keys"
+
+
+@ca.command("jwt-keys")
+def jwt_keys(form: output.Output = output.Format.TABLE, server: client.Server = client.DEFAULT) -> None:
+    """The keys that sign JSON Web Tokens: they take turns by themselves, a week each, and are published a day before.
+
+    Exit codes: 0 done, 2 no control plane.
+    """
+    _show_keys(client.Client(server).get(_KEYS), form)
+
+
+@ca.command("jwt-rotate")
+def jwt_rotate(
+    after: Annotated[str, typer.Option("--after", help="How long it is published before it signs.", metavar="DURATION")] = "24h",
+    form: output.Output = output.Format.TABLE,
+    server: client.Server = client.DEFAULT,
+) -> None:
+    """Publish a new key for JSON Web Tokens now, which signs after a while. Tokens that hold go on holding.
+
+    Proxies know the new key at once, but for connections that are open: give those a minute, and others who remember keys their time.
+
+    Exit codes: 0 done, 1 one waits for its turn already, 2 no control plane.
+    """
+    _show_keys(client.Client(server).post(_KEYS, {"after": after}), form)
+
+
+@ca.command("jwt-revoke")
+def jwt_revoke(
+    key: Annotated[str, typer.Argument(metavar="ID")],
+    form: output.Output = output.Format.TABLE,
+    server: client.Server = client.DEFAULT,
+) -> None:
+    """Drop a key that somebody may have stolen: what it signed is refused within a minute, and on new connections at once.
+
+    Exit codes: 0 done, 1 there is no such key, 2 no control plane.
+    """
+    _show_keys(client.Client(server).call("DELETE", f"{_KEYS}/{quote(key, safe='')}"), form)
+
+
+def _show_keys(state: dict[str, Any], form: output.Format) -> None:
+    if form in (output.Format.YAML, output.Format.JSON):
+        output.document(state, form)
+        return
+    output.out(f"issuer  {state['issuer']}")
+    output.table(["KEY", "STATE", "SIGNS FROM"], [[key["id"], key["turn"], key["signsFrom"]] for key in state["keys"]])
 
 
 def _show(state: dict[str, Any], form: output.Format) -> None:

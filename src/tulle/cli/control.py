@@ -35,6 +35,9 @@ def control(
     trust_domain: Annotated[str | None, typer.Option(help="Of workloads' identities; default: the domain.")] = None,
     ca_dir: Annotated[str | None, typer.Option(help="Folder of your own authority; default: one made beside the database.")] = None,
     certificate_life: Annotated[str | None, typer.Option(help="How long a workload's certificate holds; default 24h.")] = None,
+    jwt_issuer: Annotated[
+        str | None, typer.Option(help="Who workloads' JSON Web Tokens are from, an https URL; default: spiffe://TRUST-DOMAIN.")
+    ] = None,
     config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
@@ -67,6 +70,7 @@ def control(
         "trust_domain": trust_domain,
         "ca_dir": ca_dir,
         "certificate_life": certificate_life,
+        "jwt_issuer": jwt_issuer,
         "config_dir": config_dir,
         "log_level": log_level,
         "log_format": log_format,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tulle.cli.failure import Failure
 from tulle.cli.started import JoinTokenFile, Runner, greeted, member_of, read, started, warn_beyond_loopback
 from tulle.http_client import Credentials
 
@@ -36,6 +37,11 @@ def run(
     address: Annotated[str, typer.Option(help="Address at which other machines reach this workload.")] = "127.0.0.1",
     restart: Annotated[str, typer.Option(help="Start the application again: never, on-failure or always.")] = "never",
     hold: Annotated[float, typer.Option(min=0, help="Seconds that the application waits for its proxy at most.")] = 5.0,
+    jwt_audience: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep a JSON Web Token with its identity, for this audience, where TULLE_JWT_FILE tells.", metavar="NAME"),
+    ] = None,
+    jwt_file: Annotated[str, typer.Option(help="Where that token is kept; default: a private file.", metavar="FILE")] = "",
     join_token_file: JoinTokenFile = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
@@ -55,10 +61,12 @@ def run(
     from tulle.agent import options
     from tulle.agent.logs import Prefixed
     from tulle.agent.sidecar import Sidecar
-    from tulle.agent.spec import AgentSettings, WorkloadSpec
+    from tulle.agent.spec import AgentSettings, JwtWish, WorkloadSpec
     from tulle.agent.supervise import Restart
     from tulle.model.identity import Locality
 
+    if jwt_file and not jwt_audience:
+        raise Failure("--jwt-file: say with --jwt-audience for whom the token is", 2)
     speaks = read("--protocol", options.protocol, protocol)
     spec = WorkloadSpec(
         id="-".join(part for part in (service, version, secrets.token_hex(3)) if part),
@@ -71,6 +79,7 @@ def run(
         service_account=service_account,
         locality=Locality.parse(locality),
         upstreams=tuple(read("--upstream", options.upstream, text) for text in upstream or []),
+        jwt=JwtWish(audiences=tuple(jwt_audience), path=jwt_file) if jwt_audience else None,
         address=address,
         restart=read("--restart", Restart, restart),
     )

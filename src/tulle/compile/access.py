@@ -267,8 +267,12 @@ def _claim(path: tuple[str, ...], match: StringMatch | None) -> Condition:
 
 
 def _request_principal(value: str) -> Condition:
-    """`issuer/subject` in the token's `iss` and `sub`; of one half with a `*`, the other may be anything."""
-    issuer, slash, subject = value.rpartition("/")
+    """`issuer/subject` in the token's `iss` and `sub`; of one half with a `*`, the other may be anything.
+
+    A subject has no slash, unless it is a SPIFFE ID.
+    """
+    issuer, slash, subject = value.rpartition("/spiffe://")
+    issuer, slash, subject = (issuer, slash, f"spiffe://{subject}") if slash else value.rpartition("/")
     if not slash:
         issuer, subject = (value, "*") if value.endswith("*") and value != "*" else ("*", value)
     return all_of((_claim(("iss",), text(issuer)), _claim(("sub",), text(subject))))

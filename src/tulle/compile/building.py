@@ -21,7 +21,7 @@ from tulle.compile.rules import arrange
 from tulle.compile.scope import Structure
 from tulle.compile.services import Definition
 from tulle.compile.statuses import statuses
-from tulle.compile.tokens import Authentications, authentications
+from tulle.compile.tokens import Authentications, Own, authentications
 from tulle.compile.virtual import allocated
 from tulle.compile.workloads import Workload
 from tulle.model.mesh import Inputs
@@ -90,8 +90,9 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
 def _authentications(inputs: Inputs, kinds: Kinds, memo: Memo) -> Authentications:
     """The same object as before if no RequestAuthentication changed and no keys did."""
     documents = tuple(kinds.of(RequestAuthentication).values())
-    made_from = (documents, inputs.key_sets, inputs.settings.root_namespace)
-    return memo.get(("authentications",), made_from, lambda: authentications(documents, made_from[2], inputs.key_sets))
+    root, own = inputs.settings.root_namespace, Own(issuer=inputs.settings.token_issuer, keys=inputs.own_keys)
+    made_from = (documents, inputs.key_sets, root, own)
+    return memo.get(("authentications",), made_from, lambda: authentications(documents, root, inputs.key_sets, own))
 
 
 def _logins(kinds: Kinds, secrets: Credentials, root_namespace: str, memo: Memo) -> Logins:

@@ -17,6 +17,18 @@ KeySets = Mapping[str, str]
 """By the URI that they were fetched from: public keys as JSON."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """The mesh's own authority for tokens, of which nobody needs to ask for its keys."""
+
+    issuer: str = ""
+    keys: str | None = None
+
+    def signs(self, rule: JwtRule) -> bool:
+        """Whether a rule is about its tokens, and leaves the keys to us."""
+        return rule.issuer == self.issuer and rule.jwks is None and not rule.jwks_uri
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Authentications:
     """All of the mesh, by namespace, each list from the oldest."""
@@ -24,6 +36,7 @@ class Authentications:
     root_namespace: str = ""
     by_namespace: Mapping[str, tuple[Authentication, ...]] = field(default_factory=dict)
     key_sets: KeySets | None = None
+    own: Own = Own()
     key_uris: Mapping[str, float] = field(default_factory=dict)
     """The URIs of all key sets that are to be fetched, each with the seconds that it may take."""
 
@@ -58,7 +71,7 @@ class Authentications:
             name=name,
             issuer=rule.issuer,
             audiences=rule.audiences,
-            keys=rule.jwks if rule.jwks is not None else (self.key_sets or {}).get(key_uri(rule) or ""),
+            keys=self._keys(rule),
             headers=tuple((h.name, h.prefix) for h in rule.from_headers),
             parameters=rule.from_params,
             cookies=rule.from_cookies,
@@ -70,18 +83,25 @@ class Authentications:
             source=of.at(f"spec.jwtRules[{index}]"),
         )
 
+    def _keys(self, rule: JwtRule) -> str | None:
+        if self.own.signs(rule):
+            return self.own.keys
+        return rule.jwks if rule.jwks is not None else (self.key_sets or {}).get(key_uri(rule) or "")
+
 
 NO_AUTHENTICATIONS = Authentications()
 
 
-def authentications(documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets | None) -> Authentications:
+def authentications(documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets | None, own: Own) -> Authentications:
     """The RequestAuthentications of a mesh, which come from the oldest."""
     every = tuple(documents)
+    asked = (rule for document in every for rule in document.spec.jwt_rules if not own.signs(rule))
     return Authentications(
         root_namespace=root_namespace,
         by_namespace=by_namespace(every),
         key_sets=key_sets,
-        key_uris={uri: rule.timeout.total_seconds() for r in every for rule in r.spec.jwt_rules if (uri := key_uri(rule))},
+        own=own,
+        key_uris={uri: rule.timeout.total_seconds() for rule in asked if (uri := key_uri(rule))},
     )
 
 
@@ -89,6 +109,8 @@ def without_keys(of: Authentications, document: Authentication) -> Iterator[tupl
     """The issuers of a document whose tokens cannot be judged: field and reason."""
     for index, rule in enumerate(document.spec.jwt_rules):
         uri, field_ = key_uri(rule), f"spec.jwtRules[{index}]"
+        if of.own.signs(rule):
+            continue
         if uri is None and rule.jwks is None:
             yield field_, "has neither jwks nor jwksUri, and the issuer is no URL where keys could be looked up: its tokens are refused"
         elif uri is not None and of.key_sets is not None and uri not in of.key_sets:

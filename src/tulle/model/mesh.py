@@ -23,6 +23,8 @@ class MeshSettings:
     """Whether proxies are given identities. Without, nobody speaks mutual TLS, and what asks for it in so many words is refused."""
     federated: tuple[str, ...] = ()
     """Other trust domains, with roots of their own, whose workloads may call."""
+    jwt_issuer: str = ""
+    """Who signs JSON Web Tokens for workloads; empty for `spiffe://` and the trust domain."""
     root_namespace: str = "istio-system"
     allow_any: bool = True
     """Whether workloads may call hosts that the mesh does not know (Istio's outboundTrafficPolicy ALLOW_ANY)."""
@@ -33,6 +35,10 @@ class MeshSettings:
     def trust_domains(self) -> tuple[str, ...]:
         """The trust domain, then its aliases."""
         return tuple(dict.fromkeys((self.trust_domain or self.domain, *self.trust_domain_aliases)))
+
+    @property
+    def token_issuer(self) -> str:
+        return self.jwt_issuer or f"spiffe://{self.trust_domains[0]}"
 
     @property
     def believed(self) -> tuple[str, ...]:
@@ -49,5 +55,7 @@ class Inputs:
     settings: MeshSettings = MeshSettings()
     key_sets: Mapping[str, str] | None = None
     """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from. None where nobody fetches any."""
+    own_keys: str | None = None
+    """Public keys of the mesh's own authority for tokens, likewise. None where there is none."""
     no_firewall: str = ""
     """Why no web application firewall can be in force on the control plane's machine; empty where one can, or nobody looked."""

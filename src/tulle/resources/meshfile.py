@@ -117,6 +117,19 @@ def _locality(value: object) -> Locality:
     return Locality.parse(value)
 
 
+class WorkloadJwt(Spec):
+    """JSON Web Tokens with the workload's identity, for those with whom it has no mutual TLS."""
+
+    audiences: Annotated[tuple[Plain, ...], Field(description="Who is to take them.")]
+    file: Annotated[
+        Plain | None, Field(description="Where the one that holds is kept, relative to the mesh file; by default a private file.")
+    ] = None
+
+    def check(self) -> Iterable[Problem]:
+        if not self.audiences:
+            yield ("audiences",), "must have at least one item"
+
+
 class Workload(Spec):
     """A service's instances on this machine, all alike, each with a proxy of its own."""
 
@@ -144,6 +157,7 @@ class Workload(Spec):
         Locality()
     )
     weight: Annotated[int, whole(1, 2**32 - 1)] = 1
+    jwt: Annotated[WorkloadJwt | None, Field(description="A file with a token, whose name the program finds in TULLE_JWT_FILE.")] = None
     restart: Annotated[RestartWhen, choice(RestartWhen), Field(description="What to do when the program ends.")] = RestartWhen.ALWAYS
     backoff: Annotated[AnyDuration | None, Field(description="Before the first restart; doubled with each.")] = None
 
@@ -181,6 +195,8 @@ class Workload(Spec):
         why = "cannot be the same for several replicas"
         yield from ((("ports", index, "target"), why) for index, port in enumerate(self.ports) if port.target is not None)
         yield from ((("upstreams", index, "bind"), why) for index, _ in enumerate(self.upstreams))
+        if self.jwt and self.jwt.file:
+            yield ("jwt", "file"), why
 
 
 class MeshGateway(Spec):

@@ -84,7 +84,7 @@ class DeleteForm(_Form):
     wait: str = ""
 
 
-FormT = TypeVar("FormT", bound=_Form)
+FormT = TypeVar("FormT", bound=BaseModel)
 
 
 def problem(status: int, error: str, violations: Iterable[Violation] = ()) -> HTTPException:
@@ -108,10 +108,10 @@ async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
     return b"".join(chunks)
 
 
-async def form_of(request: Request, form: type[FormT]) -> FormT:
-    """The body, read as `form`. Raises 400 with everything that is wrong, 413."""
+async def form_of(request: Request, form: type[FormT], limit: int = BODY_LIMIT) -> FormT:
+    """The body, read as `form`. Raises 400 with everything that is wrong but none of what was sent, 413."""
     try:
-        return form.model_validate_json(await body_of(request))
+        return form.model_validate_json(await body_of(request, limit) or b"{}")
     except ValidationError as error:
         items = error.errors(include_url=False, include_input=False)
         message = "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in items[:20])

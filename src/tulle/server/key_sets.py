@@ -33,9 +33,13 @@ _PARTS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 """What the public keys of each type must have (RFC 7518, 6; RFC 8037, 2)."""
 
 
+_USES = ("sig", "jwt-svid")
+"""The second in the bundles of other trust domains (SPIFFE Trust Domain and Bundle, 4.2.2)."""
+
+
 def _usable(key: object) -> bool:
-    """Symmetric keys and those for encryption are none that tokens could be judged by."""
-    if not isinstance(key, dict) or key.get("use", "sig") != "sig":
+    """Symmetric keys, and those for encryption or certificates, are none that tokens could be judged by."""
+    if not isinstance(key, dict) or key.get("use", "sig") not in _USES:
         return False
     parts = _PARTS.get(str(key.get("kty")), ())
     return bool(parts) and all(isinstance(key.get(part), str) and key[part] for part in parts)

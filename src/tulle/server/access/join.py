@@ -7,9 +7,9 @@ import binascii
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,7 +19,7 @@ from tulle.model.identity import Identity
 from tulle.server.access.caller import Role
 from tulle.server.access.door import shown
 from tulle.server.access.tokens import Token, Tokens
-from tulle.server.forms import answer, body_of, problem
+from tulle.server.forms import answer, form_of, problem
 
 if TYPE_CHECKING:
     from tulle.ca.authority import Authority, Issued
@@ -58,7 +58,7 @@ class JoinApi:
         ]
 
     async def join(self, request: Request) -> Response:
-        form = await _read(request, _JoinForm)
+        form = await form_of(request, _JoinForm, BODY_LIMIT)
         found = await self._tokens.may_join(form.token)
         if found is None:
             raise self._refused(request, "the token is not known, was used already, or its time is over")
@@ -80,7 +80,7 @@ class JoinApi:
         """With the certificate, the proof that its key is there, and the token that came with it: deleting that one ends a membership."""
         from tulle.ca.joining import proven  # noqa: PLC0415 - slow to load
 
-        form = await _read(request, _RenewForm)
+        form = await form_of(request, _RenewForm, BODY_LIMIT)
         text = shown(request.headers)
         held = await self._tokens.find(text)
         try:
@@ -125,18 +125,6 @@ class JoinApi:
             },
             201,
         )
-
-
-FormT = TypeVar("FormT", bound=_Form)
-
-
-async def _read(request: Request, form: type[FormT]) -> FormT:
-    """Raises 400, without any of what was sent."""
-    try:
-        return form.model_validate_json(await body_of(request, BODY_LIMIT))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise problem(400, f"the request cannot be used: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _peer(request: Request) -> str:
