@@ -242,6 +242,27 @@ def test_patches_that_are_wrong(patch: str, complaint: str) -> None:
     assert any(f"EnvoyFilter/a: spec.configPatches[0].{complaint}" in v for v in found), found
 
 
+def test_a_route_is_patched_as_if_it_shared_nothing_with_its_neighbours() -> None:
+    rules = """---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: far}
+spec:
+  hosts: [far]
+  http:
+  - {name: a, match: [{uri: {exact: /a}}], route: [{destination: {host: far}}]}
+  - {name: b, match: [{uri: {exact: /b}}], route: [{destination: {host: far}}]}
+"""
+    match = "{routeConfiguration: {vhost: {route: {name: a}}}}"
+    often = "{route: {retry_policy: {num_retries: 9}}}"
+    found = seen(rule(f"{{applyTo: HTTP_ROUTE, match: {match}, patch: {{operation: MERGE, value: {often}}}}}") + rules)
+    host = next(h for h in message(found, ROUTES, "http_proxy")["virtual_hosts"] if h["name"].startswith("far."))
+    own, first, second = host["routes"]
+    assert "retry_policy" not in own["route"]
+    assert first["route"]["retry_policy"] == second["route"]["retry_policy"] | {"num_retries": 9}
+    assert first["metadata"] == second["metadata"]
+
+
 def test_patches_that_are_left_out_are_told() -> None:
     (warning,) = warnings(built(rule("{applyTo: CLUSTER, match: {context: WAYPOINT}, patch: {operation: REMOVE}}")), "EnvoyFilter/a")
     assert "spec.configPatches[0]: not in force: there are no waypoints" in warning

@@ -86,6 +86,26 @@ spec:
         assert (status, len(far.seen)) == (500, 1)
 
 
+def test_routes_of_one_host_with_and_without_retries(tmp_path: Path) -> None:
+    port = free_port()
+    rules = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: far}
+spec:
+  hosts: [far]
+  http:
+  - {match: [{uri: {exact: /once}}], retries: {attempts: 0}, route: [{destination: {host: far}}]}
+  - {match: [{uri: {exact: /again}}], retries: {attempts: 3, retryOn: 5xx}, route: [{destination: {host: far}}]}
+  - {retries: {attempts: 3, retryOn: 5xx}, route: [{destination: {host: far}}]}
+"""
+    with backend("far") as far, carried(rules, client(port), tmp_path, at("far", 80, far.port, id="far")):
+        for path, times in (("/once", 1), ("/again", 4), ("/other", 4)):
+            before = len(far.seen)
+            assert ask(port, path, headers={"x-fail": f"{path[1:]}/9/500"})[0] == 500
+            assert len(far.seen) - before == times
+
+
 def test_statuses_that_count_as_errors(tmp_path: Path) -> None:
     port = free_port()
     outliers = "{outlierDetectionHttpErrorCodes: [404], consecutive5xxErrors: 1, interval: 100ms, maxEjectionPercent: 100}"

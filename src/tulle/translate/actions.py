@@ -16,6 +16,7 @@ from tulle.model.routing import (
 )
 from tulle.model.traffic import HashOn, HashPolicy
 from tulle.protos import any_, pb
+from tulle.translate.common import retries
 from tulle.translate.headers import header_ops
 from tulle.translate.values import YES, ZERO, Fields, duration, fraction, number, regex
 
@@ -24,8 +25,8 @@ _HOST_ATTEMPTS = 5
 """How often another host is looked for before one already tried is taken again (BEHAVIOURS.md, 1)."""
 
 
-def action(route: Route) -> Fields:
-    """The fields of envoy.config.route.v3.Route that say what to do."""
+def action(route: Route, usual: RetryPolicy | None = None) -> Fields:
+    """The fields of envoy.config.route.v3.Route that say what to do. `usual`: the retries of routes of its host that say nothing."""
     does = route.action
     if isinstance(does, Redirect):
         return {"redirect": _redirect(does)} | header_ops(route.request_headers, route.response_headers)
@@ -34,7 +35,7 @@ def action(route: Route) -> Fields:
     if not does.clusters:
         nowhere = DirectResponse(status=503)
         return {"direct_response": _direct_response(nowhere)} | header_ops(route.request_headers, route.response_headers)
-    return {"route": _forward(does)} | _headers(route, does)
+    return {"route": _forward(does, usual)} | _headers(route, does)
 
 
 def clusters(route: Route) -> tuple[str, ...]:
@@ -59,11 +60,11 @@ def _joined(first: HeaderOps, then: HeaderOps) -> HeaderOps:
     return HeaderOps(remove=first.remove + then.remove, set=first.set + then.set, add=first.add + then.add)
 
 
-def _forward(does: Forward) -> Fields:
+def _forward(does: Forward, usual: RetryPolicy | None) -> Fields:
     # A `max_stream_duration` would switch this timeout off. So a caller's `grpc-timeout` is its own to watch over.
     fields: Fields = _destination(does) | _rewrite(does) | {"timeout": duration(does.timeout or ZERO)}
-    if does.retry and does.retry.attempts > 0:
-        fields["retry_policy"] = _retry(does.retry)
+    if (again := retries(does)) != usual:
+        fields["retry_policy"] = retry_policy(again) if again else {}
     if does.mirrors:
         fields["request_mirror_policies"] = [_mirror(mirror) for mirror in does.mirrors]
     if does.hash_policies:
@@ -104,7 +105,8 @@ def _rewrite(does: Forward) -> Fields:
     return fields
 
 
-def _retry(of: RetryPolicy) -> Fields:
+def retry_policy(of: RetryPolicy) -> Fields:
+    """An envoy.config.route.v3.RetryPolicy."""
     fields: Fields = {"retry_on": ",".join(of.retry_on), "num_retries": number(of.attempts)}
     if of.retriable_status_codes:
         fields["retriable_status_codes"] = list(of.retriable_status_codes)

@@ -13,11 +13,12 @@ from typing import Any
 
 from tulle.model.access import OPEN, Access
 from tulle.model.resource import Source
-from tulle.model.routing import DirectResponse, Route, RouteTable, VirtualHost
+from tulle.model.routing import DirectResponse, RetryPolicy, Route, RouteTable, VirtualHost
 from tulle.protos import pb
 from tulle.resources.kinds import kind_of
 from tulle.translate import access as accesses
-from tulle.translate.actions import action, clusters
+from tulle.translate.actions import action, clusters, retry_policy
+from tulle.translate.common import common_retry, common_source
 from tulle.translate.filters import per_route
 from tulle.translate.matches import route_match
 from tulle.translate.values import NO, Fields, number
@@ -82,24 +83,33 @@ def varint(value: int) -> bytes:
 
 
 def virtual_host(host: VirtualHost) -> Any:
+    usual, source = common_retry(host.routes), common_source(host.routes)
     fields: Fields = {
         "name": host.name,
         "domains": list(host.domains),
-        "routes": [_route(route) for route in host.routes],
+        "routes": [_route(route, usual, sourced=source is None) for route in host.routes],
         "include_request_attempt_count": True,
     }
+    if usual:
+        fields["retry_policy"] = retry_policy(usual)
+    if source:
+        fields["metadata"] = _metadata(source)
     return pb.VirtualHost(**fields, **({"require_tls": "ALL"} if host.require_tls else {}))
 
 
-def _route(route: Route) -> Fields:
-    fields: Fields = {"name": route.name, "match": route_match(route)} | action(route)
+def _route(route: Route, usual: RetryPolicy | None, *, sourced: bool) -> Fields:
+    fields: Fields = {"name": route.name, "match": route_match(route)} | action(route, usual)
     if configured := per_route(route):
         fields["typed_per_filter_config"] = configured
     if route.stat_prefix:
         fields["stat_prefix"] = route.stat_prefix
-    if route.source:
-        fields["metadata"] = {"filter_metadata": {"istio": {"fields": {"config": {"string_value": config_path(route.source)}}}}}
+    if route.source and sourced:
+        fields["metadata"] = _metadata(route.source)
     return fields
+
+
+def _metadata(source: Source) -> Fields:
+    return {"filter_metadata": {"istio": {"fields": {"config": {"string_value": config_path(source)}}}}}
 
 
 def config_path(source: Source) -> str:

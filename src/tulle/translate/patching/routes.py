@@ -6,6 +6,7 @@ from typing import Any
 
 from tulle.model import patch_names
 from tulle.model.patches import Patch
+from tulle.translate.common import spread
 from tulle.translate.patching import matching
 from tulle.translate.patching.lists import change, merged
 from tulle.translate.patching.values import Values
@@ -16,6 +17,8 @@ KINDS = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
 def run(table: Any, patches: tuple[Patch, ...], values: Values) -> list[Patch]:
     """Changes the table; the patches that did something."""
     meant = [p for p in patches if patch_names.matches_table(p.match, table.name)]
+    if meant:
+        spread(table)
     whole = [p for p in meant if p.apply_to == "ROUTE_CONFIGURATION" and patch_names.has_port(p.match, table.name)]
     by = [p for p in whole if merged(table, p, values(p))]
     by += [p for p in meant if p.apply_to == "VIRTUAL_HOST" and _hosts(table, p, values)]
