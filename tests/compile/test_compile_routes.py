@@ -193,8 +193,15 @@ def test_a_destination_in_another_namespace() -> None:
     assert shares(route) == {"reviews.other.svc.cluster.local:9080": 1}
 
 
-def test_timeout() -> None:
-    assert forward(only(f"- {{timeout: 0.5s, {TO}}}")).timeout == timedelta(milliseconds=500)
+@pytest.mark.parametrize(("given", "expected"), [("0.5s", timedelta(milliseconds=500)), ("0s", None)])
+def test_timeout(given: str, expected: timedelta | None) -> None:
+    """Zero is none, as for Envoy and the Gateway API."""
+    assert forward(only(f"- {{timeout: {given}, {TO}}}")).timeout == expected
+
+
+def test_a_delegate_may_turn_off_the_timeout_of_the_root() -> None:
+    found, _ = delegated(timeout="timeout: 0s, ")
+    assert [forward(r).timeout for r in found[:2]] == [None, timedelta(seconds=3)]
 
 
 @pytest.mark.parametrize(
@@ -376,13 +383,15 @@ metadata: {{name: leaf, namespace: other}}
 spec:
   {more}
   http:
-  - {{name: a, match: [{{uri: {{prefix: /x/a}}}}], retries: {{attempts: 0}}, route: [{{destination: {{host: ratings}}}}]}}
+  - {{name: a, match: [{{uri: {{prefix: /x/a}}}}], {timeout}retries: {{attempts: 0}}, route: [{{destination: {{host: ratings}}}}]}}
   - {{name: b, route: [{{destination: {{host: ratings.other.svc.cluster.local}}}}]}}
 """
 
 
-def delegated(match: str = "{uri: {prefix: /x}}", namespace: str = "other", more: str = 'exportTo: ["*"]') -> tuple[list[Route], list[str]]:
-    text = DELEGATING.format(match=match, namespace=namespace, to=TO, more=more)
+def delegated(
+    match: str = "{uri: {prefix: /x}}", namespace: str = "other", more: str = 'exportTo: ["*"]', timeout: str = ""
+) -> tuple[list[Route], list[str]]:
+    text = DELEGATING.format(match=match, namespace=namespace, to=TO, more=more, timeout=timeout)
     result = built(text, *INSTANCES, instance("ratings", namespace="other"))
     return list(routes(view(result.mesh, sidecar()), "reviews:9080")), warnings(result, "VirtualService/root")
 
@@ -405,7 +414,7 @@ def test_a_delegate_s_rules_stand_where_the_root_delegates() -> None:
 def test_a_delegate_s_rule_outside_of_the_root_s_match_is_left_out() -> None:
     found, told = delegated(match="{uri: {exact: /y}}")
     assert [r.name for r in found] == ["outer-b", ""]
-    assert "can never match together with VirtualService/root spec.http[0]" in told[0]
+    assert "VirtualService/leaf: spec.http[0]: can never match together with VirtualService/root spec.http[0]" in told[0]
 
 
 @pytest.mark.parametrize(

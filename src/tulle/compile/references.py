@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from tulle.compile import match, names
 from tulle.compile.catalog import Backend
+from tulle.compile.findings import Found
 from tulle.compile.routes import target
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Condition, Steering
@@ -15,7 +16,6 @@ from tulle.resources.networking.common import Destination
 from tulle.resources.networking.gateway import Gateway
 
 _CLOSED = "its connections are closed"
-Found = tuple[Source, str]
 Rivals = Iterable[tuple[str, int, tuple[Steering, ...]]]
 """A host, its place among those of a VirtualService, and all that name it, from the oldest."""
 

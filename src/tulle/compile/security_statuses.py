@@ -7,8 +7,8 @@ from typing import cast
 
 from tulle.compile import logins, rate_limits, tokens
 from tulle.compile.attachment import unused_targets
+from tulle.compile.findings import Found
 from tulle.compile.guards import Policy, unused
-from tulle.compile.references import Found
 from tulle.compile.scope import Structure
 from tulle.compile.screens import ScreenDocument
 from tulle.model.resource import Resource

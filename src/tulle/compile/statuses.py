@@ -11,6 +11,7 @@ from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
 from tulle.compile.consul import statuses as consul
 from tulle.compile.credentials import Keyring
+from tulle.compile.findings import Found, warnings
 from tulle.compile.gatewayapi import statuses as gateway_api
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
 from tulle.compile.gatewayapi.documents import ROUTES, Route
@@ -18,7 +19,6 @@ from tulle.compile.kinds import Kinds
 from tulle.compile.memo import Memo
 from tulle.compile.patching import left_out
 from tulle.compile.references import (
-    Found,
     claim_problems,
     destination_problems,
     gateway_problems,
@@ -34,7 +34,7 @@ from tulle.compile.steering import Steering
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import selects
 from tulle.model.proxy import Node, Role
-from tulle.model.resource import Condition, Key, Resource, Status, Violation
+from tulle.model.resource import Condition, Key, Resource, Status
 from tulle.model.service import Protocol
 from tulle.resources.core import KubernetesService, Transport
 from tulle.resources.core_config_map import ConfigMap
@@ -68,7 +68,7 @@ def statuses(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Sta
     """The status of each document, by its key."""
     made = [_grounded(structure, kinds, memo), _of_steerings(structure, memo), _of_routes(structure, memo)]
     configs = kinds.of(ProxyConfig)
-    made.append({key: _warned(config, proxy_start.overruled(config, configs.values())) for key, config in configs.items()})
+    made.append({key: _warned(proxy_start.overruled(config, configs.values())) for key, config in configs.items()})
     rest = kinds.but(VirtualService, ProxyConfig, *ROUTES, *_GROUNDED)
     made.append({key: _status(structure, resource, memo) for group in rest for key, resource in group.items()})
     return {key: status for table in made for key, status in table.items()}
@@ -113,12 +113,11 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
     if (said := gateway_api.status(scope, resource)) is not None:
         return _with_http3(structure.rules, resource, said)
     if isinstance(spec, consul_entries.KINDS):
-        return _warned(resource, consul.found(scope, resource))
+        return _warned(consul.found(scope, resource))
     if isinstance(spec, DestinationRule):
         return _of_destination_rule(scope, resource, spec, memo)
     if isinstance(spec, Gateway):
         return _warned(
-            resource,
             [
                 *_gateway_found(structure.rules, resource, spec),
                 *_credentials_found(structure, resource, spec),
@@ -130,11 +129,11 @@ def _status(structure: Structure, resource: Resource[object], memo: Memo) -> Sta
     if isinstance(spec, KubernetesService):
         return _of_service(resource)
     if isinstance(spec, Sidecar):
-        return _warned(resource, _sidecar_found(scope, resource, spec))
+        return _warned(_sidecar_found(scope, resource, spec))
     if isinstance(spec, security.KINDS):
-        return _warned(resource, security.found(structure, resource))
+        return _warned(security.found(structure, resource))
     if isinstance(spec, EnvoyFilter):
-        return _warned(resource, _patches_found(resource, spec))
+        return _warned(_patches_found(resource, spec))
     return _FINE if isinstance(spec, _ACTIVE + _READ_ONLY) else _useless(resource)
 
 
@@ -148,14 +147,10 @@ def _seen_from(structure: Structure, namespace: str, memo: Memo) -> Scope:
     return scope_of(structure, Node(id="", role=Role.SIDECAR, namespace=namespace), memo)
 
 
-def _warned(resource: Resource[object], found: Iterable[Found]) -> Status:
-    """Accepted, with a warning for each thing found. A problem may stand in another document than the one it is told of."""
-    name = f"{resource.key.kind}/{resource.key.name}"
-    warnings = tuple(
-        Violation(origin=source.origin, resource=name, field=source.field, message=why, namespace=resource.key.namespace)
-        for source, why in dict.fromkeys(found)
-    )
-    return Status(conditions=_ACCEPTED, warnings=warnings) if warnings else _FINE
+def _warned(found: Iterable[Found]) -> Status:
+    """Accepted, with a warning for each thing found."""
+    said = warnings(found)
+    return Status(conditions=_ACCEPTED, warnings=said) if said else _FINE
 
 
 def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
@@ -181,7 +176,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             found.append(
                 (steering.resource.at("spec"), "without hosts it is in force only where a VirtualService delegates to it, and none does")
             )
-        return _warned(steering.resource, found)
+        return _warned(found)
 
     return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, routed, idle), make)
 
@@ -207,7 +202,7 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
         for i, subset in enumerate(spec.subsets):
             found += _policy_found(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy, spec.traffic_policy)
         found += _ports_found(resource, spec, ports) if known else ()
-        return _warned(resource, found)
+        return _warned(found)
 
     return memo.get(("status", resource.key), (resource, known, ports, siblings, credentials), make)
 
@@ -312,7 +307,7 @@ def _credentials_found(structure: Structure, resource: Resource[object], spec: G
 
 def _with_http3(rules: Rules, resource: Resource[object], said: Status) -> Status:
     found = tuple(http3.in_vain(rules, resource.key)) if resource.key.kind == GATEWAY else ()
-    return replace(said, warnings=(*said.warnings, *_warned(resource, found).warnings)) if found else said
+    return replace(said, warnings=(*said.warnings, *_warned(found).warnings)) if found else said
 
 
 def _together(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -352,7 +347,7 @@ def _of_service(resource: Resource[object]) -> Status:
             for i, p in enumerate(spec.ports)
             if p.protocol is Transport.SCTP
         )
-    return _warned(resource, found)
+    return _warned(found)
 
 
 def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:

@@ -9,14 +9,13 @@ from tulle.compile import names
 from tulle.compile.consul.entries import GLOBAL, Entries
 from tulle.compile.consul.intentions import ANY, problems
 from tulle.compile.consul.routing import end, reached
+from tulle.compile.findings import Found
 from tulle.compile.policies import Tuning
-from tulle.model.resource import Resource, Source
+from tulle.model.resource import Resource
 from tulle.resources.consul import ProxyDefaults, ServiceIntentions, ServiceResolver, ServiceRouter, ServiceSplitter
 
 if TYPE_CHECKING:
     from tulle.compile.scope import Scope
-
-Found = tuple[Source, str]
 
 
 def found(scope: Scope, resource: Resource[object]) -> Iterator[Found]:

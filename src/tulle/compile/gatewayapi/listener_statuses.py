@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tulle.compile.credentials import Keyring
+from tulle.compile.findings import Found
 from tulle.compile.gatewayapi import listener_tls
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listeners import FINE, Section, Sections, Verdict, overlapping
-from tulle.compile.gatewayapi.words import Found, as_json, verdict
+from tulle.compile.gatewayapi.words import as_json, verdict
 from tulle.compile.scope import Scope
 from tulle.model.resource import Condition
 from tulle.resources.gatewayapi.types import GROUP

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+from tulle.compile.findings import Found, warnings
 from tulle.compile.gatewayapi.backend_tls import Claim, judged, refused
 from tulle.compile.gatewayapi.backend_traffic import services
 from tulle.compile.gatewayapi.documents import CONTROLLER
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listener_statuses import keyring
 from tulle.compile.gatewayapi.listeners import FINE, Verdict
-from tulle.compile.gatewayapi.words import Found, as_json, verdict, warnings
+from tulle.compile.gatewayapi.words import as_json, verdict
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
 from tulle.model.resource import Condition, Resource, Status
@@ -28,7 +28,7 @@ def of_tls_policy(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy]
     problems += ((c.source, f"{c.rival} is older and speaks for it (Conflicted)") for _, c in own if c.rival)
     problems += ((c.source, f"service {host} is not known (TargetNotFound)") for host, c in own if host not in scope.backends)
     accepted = lost if lost[0] else _accepted(own, scope)
-    return _said(index, policy, {host for host, _ in own}, problems, accepted, resolved)
+    return _said(index, {host for host, _ in own}, problems, accepted, resolved)
 
 
 def _accepted(own: list[tuple[str, Claim]], scope: Scope) -> Verdict:
@@ -52,16 +52,14 @@ def of_traffic_policy(scope: Scope, index: Index, policy: Resource[BackendTraffi
         accepted = ("Conflicted", f"{_name(next(iter(rivals.values())))} is older")
     elif not any(host in scope.backends for host, _ in own):
         accepted = ("TargetNotFound", "none of its targets is there")
-    return _said(index, policy, {host for host, _ in own}, problems, accepted, None)
+    return _said(index, {host for host, _ in own}, problems, accepted, None)
 
 
 def _name(policy: Resource[BackendTrafficPolicy]) -> str:
     return f"XBackendTrafficPolicy {policy.key.namespace}/{policy.key.name}"
 
 
-def _said(
-    index: Index, policy: Resource[Any], reached: set[str], problems: Iterable[Found], accepted: Verdict, resolved: Verdict | None
-) -> Status:
+def _said(index: Index, reached: set[str], problems: Iterable[Found], accepted: Verdict, resolved: Verdict | None) -> Status:
     """`resolved`: None where the kind refers to nothing but its targets."""
     conditions: tuple[Condition, ...] = (verdict("Accepted", accepted, "Accepted"),)
     if resolved is not None:
@@ -75,7 +73,7 @@ def _said(
         for key, known in index.sections.items()
         if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, {}).values())
     ]
-    return Status(conditions=conditions, warnings=warnings(policy, problems), details=FrozenMap({"ancestors": ancestors[:_MOST]}))
+    return Status(conditions=conditions, warnings=warnings(problems), details=FrozenMap({"ancestors": ancestors[:_MOST]}))
 
 
 _MOST = 16

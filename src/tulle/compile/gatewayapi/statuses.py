@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
+from tulle.compile.findings import Found, warnings
 from tulle.compile.gatewayapi import clients, listener_statuses, policy_statuses
 from tulle.compile.gatewayapi.attach import GATEWAY, Attachment
 from tulle.compile.gatewayapi.documents import CONTROLLER, Route, is_controller
@@ -15,7 +16,7 @@ from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listeners import FINE, Section, Sections, Verdict, parent_of, refusal, takes_set
 from tulle.compile.gatewayapi.references import Ref, connection_refs, judged
 from tulle.compile.gatewayapi.rules import Rule, entries
-from tulle.compile.gatewayapi.words import Found, as_json, verdict, warnings
+from tulle.compile.gatewayapi.words import as_json, verdict
 from tulle.compile.memo import Memo
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
@@ -54,9 +55,7 @@ def status(scope: Scope, resource: Resource[object]) -> Status | None:
     if isinstance(spec, BackendTrafficPolicy):
         return policy_statuses.of_traffic_policy(scope, index, cast("Resource[BackendTrafficPolicy]", resource))
     if isinstance(spec, ConfigMap) and not spec.data.keys() & {ROOTS, mesh_config.KEY}:
-        return Status(
-            conditions=(_ACCEPTED,), warnings=warnings(resource, [(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")])
-        )
+        return Status(conditions=(_ACCEPTED,), warnings=warnings([(resource.at("data"), f"nothing makes use of it: it has no {ROOTS}")]))
     return Status(conditions=(_ACCEPTED,)) if isinstance(spec, _PASSIVE) else None
 
 
@@ -71,7 +70,7 @@ def _of_class(resource: Resource[object], spec: GatewayClass) -> Status:
     if spec.parameters_ref is not None:
         why = "parametersRef is not supported"
         refused = Condition(type="Accepted", status=False, reason="InvalidParameters", message=why)
-        return Status(conditions=(refused, known), warnings=warnings(resource, [(resource.at("spec.parametersRef"), why)]))
+        return Status(conditions=(refused, known), warnings=warnings([(resource.at("spec.parametersRef"), why)]))
     features = FrozenMap({"supportedFeatures": [{"name": name} for name in FEATURES]})
     return Status(conditions=(_ACCEPTED, known), details=features)
 
@@ -91,7 +90,7 @@ def _of_gateway(scope: Scope, index: Index, resource: Resource[Gateway]) -> Stat
             verdict("ResolvedRefs", client if client[0] else _listeners_resolved(scope, index, own), "ResolvedRefs"),
             *_insecure(resource),
         ),
-        warnings=warnings(resource, _gateway_problems(scope, index, resource, own, client)),
+        warnings=warnings(_gateway_problems(scope, index, resource, own, client)),
         details=FrozenMap(
             {
                 "listeners": [listener_statuses.listener(scope, index, s, known) for s in own],
@@ -106,10 +105,10 @@ def _not_served(resource: Resource[Gateway]) -> Status:
     if refused[0]:
         place = resource.at("spec.addresses" if refused[0] == "UnsupportedAddress" else "spec.infrastructure.parametersRef")
         said = (place, f"{refused[1]} ({refused[0]})")
-        return Status(conditions=(verdict("Accepted", refused, "Accepted"),), warnings=warnings(resource, [said]))
+        return Status(conditions=(verdict("Accepted", refused, "Accepted"),), warnings=warnings([said]))
     why = f"no GatewayClass {resource.spec.gateway_class_name} with controllerName {CONTROLLER}; class tulle is always there"
     waiting = Condition(type="Accepted", status=None, reason="Pending", message=why)
-    return Status(conditions=(waiting,), warnings=warnings(resource, [(resource.at("spec.gatewayClassName"), why)]))
+    return Status(conditions=(waiting,), warnings=warnings([(resource.at("spec.gatewayClassName"), why)]))
 
 
 def _gateway_problems(
@@ -156,12 +155,12 @@ def _of_set(scope: Scope, index: Index, resource: Resource[ListenerSet]) -> Stat
     if gateway is None or refused[0]:
         return Status(
             conditions=(verdict("Accepted", refused, "Accepted"),),
-            warnings=warnings(resource, [(resource.at("spec.parentRef"), refused[1])]),
+            warnings=warnings([(resource.at("spec.parentRef"), refused[1])]),
         )
     own = gateway.of(resource.key)
     return Status(
         conditions=(_accepted(scope, index, own),),
-        warnings=warnings(resource, listener_statuses.problems(scope, index, own)),
+        warnings=warnings(listener_statuses.problems(scope, index, own)),
         details=FrozenMap({"listeners": [listener_statuses.listener(scope, index, s, gateway) for s in own]}),
     )
 
@@ -231,7 +230,7 @@ def _route_status(
     parents = [_parent(a, invalid, resolved, partly) for a in found]
     return Status(
         conditions=(_route_accepted(found, invalid), verdict("ResolvedRefs", resolved, "ResolvedRefs")),
-        warnings=warnings(route, problems or _unbound(route, found)),
+        warnings=warnings(problems or _unbound(route, found)),
         details=FrozenMap({"parents": parents}),
     )
 

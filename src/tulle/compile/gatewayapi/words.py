@@ -1,13 +1,9 @@
-"""How statuses are written: conditions, verdicts and warnings."""
+"""How statuses are written: conditions and verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tulle.compile.gatewayapi.listeners import Verdict
-from tulle.model.resource import Condition, Resource, Source, Violation
-
-Found = tuple[Source, str]
+from tulle.model.resource import Condition
 
 
 def as_json(*conditions: Condition | None) -> list[dict[str, str]]:
@@ -24,12 +20,3 @@ def verdict(kind: str, found: Verdict, good: str) -> Condition:
     """True, or False for a reason."""
     reason, message = found
     return Condition(type=kind, status=not reason, reason=reason or good, message=message)
-
-
-def warnings(resource: Resource[object], found: Iterable[Found]) -> tuple[Violation, ...]:
-    """Each with its place, once."""
-    name = f"{resource.key.kind}/{resource.key.name}"
-    return tuple(
-        Violation(origin=source.origin, resource=name, field=source.field, message=why, namespace=resource.key.namespace)
-        for source, why in dict.fromkeys(found)
-    )

@@ -22,7 +22,7 @@ from tulle.resources.networking.http_actions import (
     WithHeaders,
 )
 from tulle.resources.paths import camel
-from tulle.resources.scalars import NO_TEXTS, Duration, Flag, FloatPercent, Int32, Map, Percentage, Port, Text
+from tulle.resources.scalars import NO_TEXTS, AnyDuration, Flag, FloatPercent, Int32, Map, Percentage, Port, Text
 from tulle.resources.spec import Problem, Spec, is_set, problem_error, shown
 
 _NO_MATCHES: Mapping[str, PresenceMatch] = FrozenMap()
@@ -82,7 +82,8 @@ class HttpRoute(WithHeaders):
     direct_response: DirectResponse | None = None
     delegate: Delegate | None = None
     rewrite: Rewrite | None = None
-    timeout: Duration | None = None
+    timeout: AnyDuration | None = None
+    """Zero is none, as for Envoy and the Gateway API."""
     retries: Retry | None = None
     fault: Fault | None = None
     mirror: Destination | None = None
