@@ -115,6 +115,8 @@ class Settings:
     """How long a workload's certificate holds; it is renewed at half of that."""
     jwt_issuer: str = ""
     """Who the JSON Web Tokens of workloads say that they are from: a URL; empty for `spiffe://` and the trust domain."""
+    connection_life: timedelta | None = None
+    """After so long at most a connection ends that began with the mesh's certificates. None: before those end; zero: never."""
     root_namespace: str = "istio-system"
     outbound: str = "ALLOW_ANY"
     """`ALLOW_ANY` or `REGISTRY_ONLY`: whether workloads may call hosts that the mesh does not know."""
@@ -135,10 +137,16 @@ class Settings:
             mutual_tls=self.mutual_tls == "on" or (self.mutual_tls == "auto" and self.xds.is_loopback),
             federated=tuple(domain for domain, _ in self.federation),
             jwt_issuer=self.jwt_issuer,
+            connection_life=self._connection_life or None,
             root_namespace=self.root_namespace,
             allow_any=self.outbound == "ALLOW_ANY",
             intended=self.acl != "deny",
         )
+
+    @property
+    def _connection_life(self) -> timedelta:
+        """Certificates are replaced at about half of their life: nothing that begins with one is then to go on when it ends."""
+        return self.certificate_life * _OF_CERTIFICATE if self.connection_life is None else self.connection_life
 
     def database(self, environment: Mapping[str, str]) -> str:
         """The path of the SQLite database."""
@@ -269,6 +277,8 @@ def _federation(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+_OF_CERTIFICATE = 0.4
+"""Of a certificate's life: what it has left when it is replaced is a little more."""
 _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=90)
 
 
@@ -278,6 +288,11 @@ def _life(text: str) -> timedelta:
     if not _SHORTEST <= life <= _LONGEST:
         raise ValueError(f"{text!r} is not a life for certificates: from 1m to 2160h, such as 24h")
     return life
+
+
+def _connection_life(text: str) -> timedelta:
+    """`12h`, or `off`."""
+    return timedelta() if text == "off" else timedelta(seconds=_seconds(text))
 
 
 def _wan(text: str) -> tuple[tuple[str, str], ...]:
@@ -336,6 +351,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "ca_dir": str,
     "certificate_life": _life,
     "jwt_issuer": _issuer,
+    "connection_life": _connection_life,
     "root_namespace": _name,
     "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),
     "log_level": _one_of("debug", "info", "warning", "error"),

@@ -38,6 +38,19 @@ def test_the_trust_domain_and_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "hours"),
+    [
+        ({}, 9.6),
+        ({"TULLE_CERTIFICATE_LIFE": "1h"}, 0.4),
+        ({"TULLE_CERTIFICATE_LIFE": "1h", "TULLE_CONNECTION_LIFE": "30m"}, 0.5),
+        ({"TULLE_CONNECTION_LIFE": "off"}, None),
+    ],
+)
+def test_connections_end_before_the_certificates_that_they_began_with(given: dict[str, str], hours: float | None) -> None:
+    assert read_settings(given).mesh.connection_life == (None if hours is None else timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
     ("name", "text", "why"),
     [
         ("TRUST_DOMAIN", "Shop", "'Shop' is not a trust domain"),
@@ -45,6 +58,7 @@ def test_the_trust_domain_and_its_neighbours() -> None:
         ("FEDERATION", "a.example", "'a.example' is not TRUST_DOMAIN=FILE"),
         ("CERTIFICATE_LIFE", "10s", "'10s' is not a life for certificates"),
         ("CERTIFICATE_LIFE", "1000000h", "is not a"),
+        ("CONNECTION_LIFE", "never", "'never' is not a duration"),
         ("MUTUAL_TLS", "perhaps", "'perhaps' is not one of auto, on, off"),
     ],
 )

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from support.backend import backend
+from support.eventually import eventually
 from support.http2_client import http2
 from support.http2_server import http2_server
+from support.load import load
 from support.meshed import STRICT, Meshed, meshed, opened, sidecar
 from support.raw_http import Response, read_response, request_bytes
 from support.running import free_port
 from support.tls_client import unverified
+from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
 
 pytestmark = pytest.mark.envoy
+HTTP = Protocol.HTTP
+LIFE = timedelta(seconds=2)
+"""Of connections, where it is bounded."""
 
+WEB = "web.default.svc.cluster.local"
 REVOKED = """
 ---
 apiVersion: security.istio.io/v1
@@ -35,9 +47,15 @@ class Kept:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self.writer = reader, writer
 
-    async def ask(self) -> Response:
-        self.writer.write(request_bytes("GET", "/", [("host", "web")]))
+    async def ask(self, *headers: tuple[str, str]) -> Response:
+        self.writer.write(request_bytes("GET", "/", [("host", "web"), *headers]))
         return await asyncio.wait_for(read_response(self._reader, "GET"), 10)
+
+    async def ended(self) -> None:
+        """Until the other side closes."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while await asyncio.wait_for(self._reader.read(65536), 20):
+                pass
 
 
 @asynccontextmanager
@@ -47,15 +65,31 @@ async def kept(port: int, mesh: Meshed, account: str) -> AsyncIterator[Kept]:
     writer.close()
 
 
+@dataclass
+class Served:
+    """A sidecar that takes mutual TLS alone, and its ports for HTTP/1.1, HTTP/2 and bytes of any kind."""
+
+    mesh: Meshed
+    http: int
+    http2: int
+    tcp: int
+    local: int
+    """Where a client's sidecar leads to the first of them."""
+
+    def counted(self, proxy: str, name: str) -> int:
+        return self.mesh.envoys[f"sidecar~{proxy}"].counter(name)
+
+
 @asynccontextmanager
-async def server(folder: Path) -> AsyncIterator[tuple[Meshed, int, int]]:
-    """A sidecar that takes mutual TLS alone, and its ports for HTTP/1.1 and HTTP/2."""
-    direct, second = free_port(), free_port()
+async def server(folder: Path, life: timedelta | None = None) -> AsyncIterator[Served]:
+    ports = [free_port() for _ in range(4)]
     with backend("app") as app:
         async with http2_server("app") as other:
-            web = sidecar("web", opened(80, direct, app.port), opened(81, second, other, Protocol.HTTP2))
-            async with meshed(folder, STRICT, (web,)) as mesh:
-                yield mesh, direct, second
+            inbound = zip((80, 81, 82), ports[:3], (app.port, other, app.port), (HTTP, Protocol.HTTP2, Protocol.TCP), strict=True)
+            web = sidecar("web", *(opened(*port) for port in inbound))
+            client = sidecar("client", calls=(Upstream(host="web", port=80, bind_port=ports[3]),))
+            async with meshed(folder, STRICT, (web, client), life=life) as mesh:
+                yield Served(mesh, *ports)
 
 
 def test_a_policy_holds_at_once_for_connections_that_are_open(tmp_path: Path) -> None:
@@ -63,9 +97,10 @@ def test_a_policy_holds_at_once_for_connections_that_are_open(tmp_path: Path) ->
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            mesh, port, port2 = await stack.enter_async_context(server(tmp_path))
-            thief, client = [await stack.enter_async_context(kept(port, mesh, name)) for name in ("thief", "client")]
-            second = await stack.enter_async_context(http2(port2, tls=unverified(mesh.pair("thief"), "istio", "h2"), name="web"))
+            at = await stack.enter_async_context(server(tmp_path))
+            mesh = at.mesh
+            thief, client = [await stack.enter_async_context(kept(at.http, mesh, name)) for name in ("thief", "client")]
+            second = await stack.enter_async_context(http2(at.http2, tls=unverified(mesh.pair("thief"), "istio", "h2"), name="web"))
             assert [(await one.ask()).status for one in (thief, client)] == [200, 200]
             assert (await second.ask("web", scheme="https")).status == 200
             await mesh.change(STRICT + REVOKED)
@@ -75,5 +110,62 @@ def test_a_policy_holds_at_once_for_connections_that_are_open(tmp_path: Path) ->
             assert (after.status, after.get("connection")) == (200, None)
             await mesh.change(STRICT)
             assert [(await one.ask()).status for one in (thief, client)] == [200, 200]
+
+    asyncio.run(run())
+
+
+def test_connections_end_in_time_and_no_request_fails(tmp_path: Path) -> None:
+    """The client's proxy leaves them by itself; a client that does not is told."""
+
+    async def run() -> None:
+        async with server(tmp_path, LIFE) as at, load(at.local, ("/",), connections=2) as pulling:
+            connections = f"cluster.outbound|80||{WEB}.upstream_cx_total"
+            await eventually(lambda: at.counted("client", connections) > 2)
+            async with kept(at.http, at.mesh, "client") as stubborn:
+                while (answer := await stubborn.ask()).get("connection") is None:
+                    assert answer.status == 200
+                assert (answer.status, answer.get("connection")) == (200, "close")
+                await stubborn.ended()
+            async with http2(at.http2, tls=unverified(at.mesh.pair("client"), "istio", "h2"), name="web") as second:
+                assert (await second.ask("web", scheme="https")).status == 200
+                await eventually(lambda: second.leaving)
+            pulling.stop()
+            assert not pulling.failures
+            assert pulling.requests
+
+    asyncio.run(run())
+
+
+def test_streams_and_connections_without_requests_end_in_time_too(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with server(tmp_path, LIFE) as at, kept(at.http, at.mesh, "client") as stream, kept(at.tcp, at.mesh, "client") as bytes_:
+            upgraded = await stream.ask(("connection", "upgrade"), ("upgrade", "websocket"))
+            assert (upgraded.status, (await bytes_.ask()).status) == (101, 200)
+            await asyncio.gather(stream.ended(), bytes_.ended())
+
+    asyncio.run(run())
+
+
+def resumed(port: int, tls: ssl.SSLContext, session: ssl.SSLSession | None = None) -> tuple[bytes, ssl.SSLSession | None]:
+    """The first bytes of an answer, empty where there is none, and what the session could be resumed with."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        try:
+            with tls.wrap_socket(plain, session=session) as wrapped:
+                wrapped.sendall(request_bytes("GET", "/", [("host", "web")]))
+                return wrapped.recv(15), wrapped.session
+        except OSError:
+            return b"", None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_resumed_with_a_certificate_that_has_expired(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    async def run() -> None:
+        async with server(tmp_path) as at:
+            tls = unverified(at.mesh.pair("client", life=timedelta(seconds=2)), "istio")
+            tls.minimum_version = tls.maximum_version = version
+            answer, session = await asyncio.to_thread(resumed, at.http, tls)
+            assert answer == b"HTTP/1.1 200 OK"
+            await asyncio.sleep(2.1)  # until the certificate has ended
+            assert await asyncio.to_thread(resumed, at.http, tls, session) == (b"", None)
 
     asyncio.run(run())

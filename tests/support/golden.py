@@ -6,7 +6,7 @@ A case is a folder:
     registrations.yaml    a list of registrations: {id, service, namespace, address, version, labels, ports: {9080: 20001}}; with
                           `sidecar: true` one whose proxy takes the mesh's mutual TLS, as `serviceAccount`
     nodes.yaml            name: {type: sidecar | gateway, service, namespace, labels, http_proxy, inbound, upstreams, ...}
-    settings.yaml         fields of MeshSettings
+    settings.yaml         fields of MeshSettings, times in seconds
     status.yaml           violations, and what became of each document
     xds/NODE/*.yaml       listeners, routes, clusters, endpoints
 
@@ -16,6 +16,7 @@ What is empty has no file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def upstream(text: str) -> Upstream:
     return Upstream(host=host, port=port, bind=bind, bind_port=bind_port, udp=transport == "udp")
 
 
+def _settings(fields: dict[str, Any]) -> MeshSettings:
+    life = fields.pop("connection_life", None)
+    return MeshSettings(**fields, connection_life=None if life is None else timedelta(seconds=life))
+
+
 class Case:
     """One folder, read and compiled."""
 
@@ -109,7 +115,7 @@ class Case:
         self.inputs = Inputs(
             resources={resource.key: resource for resource in _in_order(self.read.resources)},
             registrations={one["id"]: registration(one["id"], one) for one in load(folder / "registrations.yaml") or ()},
-            settings=MeshSettings(**(load(folder / "settings.yaml") or {})),
+            settings=_settings(load(folder / "settings.yaml") or {}),
         )
 
     def build(self) -> Built:

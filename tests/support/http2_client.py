@@ -29,6 +29,8 @@ class Http2:
         self.settled = asyncio.Event()
         """The server has told of its settings."""
         self.closed = False
+        self.leaving = False
+        """The server has said that it takes no more requests here (GOAWAY)."""
 
     async def run(self) -> None:
         """Takes what comes until the connection ends."""
@@ -50,8 +52,10 @@ class Http2:
     def _take(self, event: Any) -> None:
         if isinstance(event, h2.events.RemoteSettingsChanged):
             self.settled.set()
-        elif isinstance(event, h2.events.ConnectionTerminated) and event.error_code:
-            self._over()
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.leaving = True
+            if event.error_code:
+                self._over()
         one = self._open.get(getattr(event, "stream_id", None) or 0)
         if one is None:
             return

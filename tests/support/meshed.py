@@ -66,12 +66,19 @@ def opened(number: int, listen: int, target: int = 1, protocol: Protocol = Proto
 class Meshed:
     """`pair` makes certificates as an attacker, or a mistake, may have them."""
 
-    def __init__(self, folder: Path, text: str, *registrations: Registration, partners: Mapping[str, Path] | None = None) -> None:
-        """`partners`: other trust domains and the files of their roots."""
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        *registrations: Registration,
+        partners: Mapping[str, Path] | None = None,
+        life: timedelta | None = None,
+    ) -> None:
+        """`partners`: other trust domains and the files of their roots. `life`: of connections."""
         self.authority = Authority(folder / "ca", "cluster.local")
         others = tuple((domain, str(path)) for domain, path in (partners or {}).items())
         self.deliveries = Deliveries(self.authority, Federation(others))
-        self._settings = MeshSettings(federated=tuple(partners or ()))
+        self._settings = MeshSettings(federated=tuple(partners or ()), connection_life=life)
         self.nodes: dict[str, Node] = {}
         self.envoys: dict[str, LoneEnvoy] = {}
         self.rejections: list[object] = []
@@ -138,9 +145,10 @@ async def meshed(
     *registrations: Registration,
     delta: bool = True,
     partners: Mapping[str, Path] | None = None,
+    life: timedelta | None = None,
 ) -> AsyncIterator[Meshed]:
     """Yields when all proxies have taken what they were sent."""
-    mesh = Meshed(folder, text, *registrations, *(registered(node) for node in nodes if node.inbound), partners=partners)
+    mesh = Meshed(folder, text, *registrations, *(registered(node) for node in nodes if node.inbound), partners=partners, life=life)
     (xds,) = await mesh.ads.start(["127.0.0.1:0"])
     try:
         async with AsyncExitStack() as stack:

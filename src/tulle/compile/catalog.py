@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
@@ -40,6 +41,8 @@ class Backend:
     """Those of its instances that have a sidecar, as SPIFFE writes them; empty where none takes mutual TLS."""
     trust_domains: tuple[str, ...] = ()
     """Of the mesh."""
+    connection_life: timedelta | None = None
+    """See MeshSettings."""
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -155,6 +158,7 @@ def _compiled(
             rank=declared[0].rank,
             identities=identities,
             trust_domains=peers.trust_domains,
+            connection_life=peers.connection_life,
         ),
     )
     return backend, memo.get(("endpoint set", key), (by_port,), lambda: EndpointSet(by_port=by_port))

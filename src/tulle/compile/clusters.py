@@ -112,15 +112,16 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
         resolution, endpoints = _found(backend, policy, port, tuning, subset)
         rules = in_force(policy, backend.service)
         forced, automatic = _mutual(backend, tuning, port, subset)
+        http = port.protocol.is_http or port.protocol is Protocol.AUTO or policy.tunnel is not None
         yield Cluster(
             name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
             tls=forced,
             mesh_tls=automatic,
-            policy=_balanced(policy, rules),
+            policy=_bounded(_balanced(policy, rules), backend) if http and (forced or automatic) else _balanced(policy, rules),
             resolution=resolution,
             endpoints=endpoints,
             localities=grouped(endpoints, rules, caller) if endpoints else (),
-            http=port.protocol.is_http or port.protocol is Protocol.AUTO or policy.tunnel is not None,
+            http=http,
             http2=port.protocol.is_http2 or policy.connection_pool.upgrade_to_http2,
             sources=tuple(_sources(backend, tuning, subset)),
         )
@@ -139,6 +140,14 @@ def _mutual(backend: Backend, tuning: Tuning | None, port: Port, subset: str) ->
     sni = (rule.sni if rule else "") or names.sni_name(backend.key.host, port.number, subset)
     made = tls.mesh_client(named, backend.trust_domains, sni, http2=http2)
     return (made, None) if wanted else (None, made)
+
+
+def _bounded(policy: TrafficPolicy, backend: Backend) -> TrafficPolicy:
+    """Connections that begin with the mesh's certificates are left before those who are called end them, unless a rule says when."""
+    life, pool = backend.connection_life, policy.connection_pool
+    if life is None or pool.max_connection_duration is not None:
+        return policy
+    return replace(policy, connection_pool=replace(pool, max_connection_duration=life / 2))
 
 
 def _suited(policy: TrafficPolicy, port: Port) -> TrafficPolicy:

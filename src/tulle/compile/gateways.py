@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from tulle.compile import edge_tables, edge_tls, http3, names
+from tulle.compile import edge_tables, edge_tls, http3, names, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place
@@ -79,7 +79,8 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
             return replace(serve, screen=screen, logins=shown, access=of_requests, tokens=tokens, limits=limits)
         return replace(serve, access=before(of_addresses.access, of_connections))
 
-    return tuple(replace(chain, serve=guarded(chain.serve)) for chain in chains)
+    life = scope.structure.settings.connection_life
+    return tuple(tls.bounded(replace(chain, serve=guarded(chain.serve)), life) for chain in chains)
 
 
 def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:

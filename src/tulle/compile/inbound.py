@@ -53,6 +53,7 @@ class Served:
     pool: ConnectionPool
     ruled: Ruled
     trust_domains: tuple[str, ...]
+    connection_life: timedelta | None = None
     screen: Screen = NO_SCREEN
     access: Access = OPEN
     asked: Asked = NOTHING
@@ -101,6 +102,7 @@ def _served(port: InboundPort, node: Node, sidecar: Resource[Sidecar] | None, po
         pool=ConnectionPool(),
         ruled=posture.port(port.service_port),
         trust_domains=posture.trust_domains,
+        connection_life=posture.connection_life,
     )
     if sidecar is None or port.protocol is Protocol.UDP:
         return plain
@@ -178,7 +180,7 @@ def _chains(of: Served) -> Iterator[FilterChain]:
         yield replace(plain, tls=of.ended)
         return
     strict = mode is MtlsMode.STRICT
-    yield FilterChain(
+    mutual = FilterChain(
         name=f"{plain.name}mtls",
         serve=_serve(of, forward_client_cert="APPEND_FORWARD"),
         transport_protocol="tls",
@@ -186,6 +188,7 @@ def _chains(of: Served) -> Iterator[FilterChain]:
         tls=tls.mesh_server(of.trust_domains, http=of.port.protocol.is_http),
         source=of.ruled.source or of.source,
     )
+    yield tls.bounded(mutual, of.connection_life)
     if of.ended and not strict:
         yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls", tls=of.ended)
     elif not strict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from tulle.model.identity import Identity, selects
 from tulle.model.mesh import MeshSettings
@@ -32,6 +33,7 @@ class Posture:
     """Of callers that are let in."""
     without: bool = False
     """The mesh has no identities: plain text is taken, where nobody asks for more."""
+    connection_life: timedelta | None = None
 
     def port(self, number: int) -> Ruled:
         """What holds for a port. The first that says something does: for the port, the workload, the namespace, the mesh."""
@@ -63,12 +65,21 @@ class Peers:
     """Of callers that are let in."""
     without: bool = False
     """The mesh has no identities."""
+    connection_life: timedelta | None = None
+    """See MeshSettings."""
 
     def posture(self, namespace: str, labels: Mapping[str, str]) -> Posture:
         own = next(
             (p for p in self.selective.get(namespace, ()) if p.spec.selector and selects(p.spec.selector.match_labels, labels)), None
         )
-        return Posture(own=own, namespace=self.whole.get(namespace), mesh=self.mesh, trust_domains=self.believed, without=self.without)
+        return Posture(
+            own=own,
+            namespace=self.whole.get(namespace),
+            mesh=self.mesh,
+            trust_domains=self.believed,
+            without=self.without,
+            connection_life=self.connection_life,
+        )
 
     def takes_mtls(self, namespace: str, labels: Mapping[str, str], port: int) -> bool:
         """Whether a workload's sidecar takes mutual TLS on a port."""
@@ -118,4 +129,5 @@ def arrange(policies: Iterable[Policy], settings: MeshSettings) -> Peers:
         trust_domains=settings.trust_domains,
         believed=settings.believed,
         without=not settings.mutual_tls,
+        connection_life=settings.connection_life,
     )

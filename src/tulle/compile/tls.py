@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tulle.compile.credentials import Keyring, files, root_file
+from tulle.model.proxy import FilterChain
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode
 from tulle.resources.networking.tls import TlsVersion as Version
@@ -53,6 +55,13 @@ def mesh_client(names: tuple[str, ...], trust_domains: tuple[str, ...], sni: str
     trust = Trust(authority=MESH_ROOTS, names=names, domains=() if names else trust_domains)
     protocols = (MESH_PROTOCOL, "h2") if http2 else (MESH_PROTOCOL,)
     return UpstreamTls(certificate=MESH_CERTIFICATE, trust=trust, sni=sni, protocols=protocols)
+
+
+def bounded(chain: FilterChain, life: timedelta | None) -> FilterChain:
+    """What begins with the mesh's certificates does not go on for ever: nobody looks at them again (see `MeshSettings.connection_life`)."""
+    if life is None or chain.tls is None or MESH_CERTIFICATE not in chain.tls.certificates:
+        return chain
+    return replace(chain, serve=replace(chain.serve, life=life))
 
 
 def gateway_of_the_mesh(spec: ServerTls, trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:

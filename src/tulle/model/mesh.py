@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
@@ -25,6 +26,8 @@ class MeshSettings:
     """Other trust domains, with roots of their own, whose workloads may call."""
     jwt_issuer: str = ""
     """Who signs JSON Web Tokens for workloads; empty for `spiffe://` and the trust domain."""
+    connection_life: timedelta | None = None
+    """After so long at most a connection ends that began with the mesh's certificates; None: it may go on for ever."""
     root_namespace: str = "istio-system"
     allow_any: bool = True
     """Whether workloads may call hosts that the mesh does not know (Istio's outboundTrafficPolicy ALLOW_ANY)."""

@@ -106,6 +106,8 @@ class HttpConnections:
     """How many of the requests that are let in go on."""
     logins: tuple[Login, ...] = ()
     """Who callers must show to be, before anything else is asked."""
+    life: timedelta | None = None
+    """A connection takes requests for half of this, and then each of them has as long to end. None: both for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,8 @@ class TcpConnections:
     """Connections are carried inside HTTP requests to the cluster."""
     access: Access = OPEN
     """Which connections are let in."""
+    life: timedelta | None = None
+    """A connection is closed after so long; None: it may go on for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

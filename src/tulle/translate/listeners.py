@@ -131,6 +131,8 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         "upgrade_configs": _upgrades(serve, within),
         "internal_address_config": {},
     } | screens.settings(serve.screen)
+    if options := screens.options(serve.screen) | (_bounds(serve.life) if serve.life else {}):
+        fields |= {"common_http_protocol_options": options, "http1_safe_max_connection_duration": bool(serve.life)}
     if within.quic:
         fields["codec_type"] = "HTTP3"
     if serve.edge:
@@ -144,6 +146,12 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         whole = {"cert": True} if serve.edge else {}
         fields["set_current_client_cert_details"] = {"subject": YES, "dns": True, "uri": True} | whole
     return pb.HttpConnectionManager(**fields, **_routes(serve.routes))
+
+
+def _bounds(life: timedelta) -> Fields:
+    """Half of it for the connection, which then ends as soon as its requests have, and half for those."""
+    half = duration(life / 2)
+    return {"max_connection_duration": half, "max_stream_duration": half}
 
 
 def _upgrades(serve: HttpConnections, within: Listener) -> list[Fields]:
@@ -170,6 +178,8 @@ def _tcp_proxy(serve: TcpConnections) -> Any:
     fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters)
     if serve.idle_timeout is not None:
         fields["idle_timeout"] = duration(serve.idle_timeout)
+    if serve.life is not None:
+        fields["max_downstream_connection_duration"] = duration(serve.life)
     if serve.hash_policy:
         fields["hash_policy"] = [{"source_ip": {}}]
     if tunnel := serve.tunnel:

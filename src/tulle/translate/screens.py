@@ -28,12 +28,11 @@ def settings(of: Screen) -> Fields:
         fields["merge_slashes"] = True
     if of.header_kilobytes is not None:
         fields["max_request_headers_kb"] = number(of.header_kilobytes)
-    if options := _options(of):
-        fields["common_http_protocol_options"] = options
     return fields
 
 
-def _options(of: Screen) -> Fields:
+def options(of: Screen) -> Fields:
+    """Its `common_http_protocol_options`."""
     fields: Fields = {} if of.header_count is None else {"max_headers_count": number(of.header_count)}
     if of.underscores is not Underscores.ALLOW:
         fields["headers_with_underscores_action"] = _UNDERSCORES[of.underscores]

@@ -7,6 +7,7 @@ from posixpath import dirname
 from typing import Any
 
 from tulle.model.tls import (
+    MESH_CERTIFICATE,
     SYSTEM_ROOTS,
     Authority,
     Certificate,
@@ -21,7 +22,7 @@ from tulle.model.tls import (
 )
 from tulle.protos import any_, pb
 from tulle.translate.snapshot import SECRET, Reference
-from tulle.translate.values import ADS, Fields
+from tulle.translate.values import ADS, Fields, number
 
 SOCKET = "envoy.transport_sockets.tls"
 QUIC_SOCKET = "envoy.transport_sockets.quic"
@@ -88,7 +89,9 @@ def _downstream_context(of: DownstreamTls) -> Any:
         common["alpn_protocols"] = list(of.protocols)
     fields: Fields = {"common_tls_context": common}
     if of.trust:
-        fields["require_client_certificate"] = {"value": of.require_certificate}
+        # A session that is resumed shows no certificate: one that has ended since, or is trusted no more, would still get in.
+        never = {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True}
+        fields |= {"require_client_certificate": {"value": of.require_certificate}, **never}
     return pb.DownstreamTlsContext(**fields)
 
 
@@ -104,6 +107,9 @@ def upstream(of: UpstreamTls) -> Fields:
     fields: Fields = {"common_tls_context": common}
     if of.sni:
         fields["sni"] = of.sni
+    if of.certificate == MESH_CERTIFICATE:
+        # No sessions are kept, for the same reason as on the other side.
+        fields["max_session_keys"] = number(0)
     if of.trust and not of.trust.names and not of.trust.domains:
         fields["auto_sni_san_validation"] = True
     return {"name": SOCKET, "typed_config": any_(pb.UpstreamTlsContext(**fields))}
