@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.views import host, route, source, to
-from tulle.model.routing import DirectResponse, Redirect, RetryPolicy, Route, RouteTable
-from tulle.protos import to_dict
+from tulle.model.routing import DirectResponse, Redirect, RetryPolicy, Route
+from tulle.protos import pb, to_dict
 from tulle.translate.common import spread
-from tulle.translate.routes import route_configuration, virtual_host
+from tulle.translate.routes import virtual_host
 
 OFTEN, ONCE = RetryPolicy(attempts=5, retry_on=("5xx",)), RetryPolicy(attempts=1, retry_on=("reset",))
 NEVER = RetryPolicy(attempts=0, retry_on=())
@@ -49,7 +49,7 @@ def test_what_differs_stays_with_its_route() -> None:
 def test_each_route_gets_back_what_it_would_say_alone(of: list[Route], connect: bool) -> None:
     if connect:
         of = [route(None, to("inside", connect=True)), *of]
-    table = route_configuration(RouteTable(name="t", virtual_hosts=(host("h", *of),)))
+    table = pb.RouteConfiguration(name="t", virtual_hosts=[message(*of)])
     spread(table)
     assert list(table.virtual_hosts[0].routes) == [message(one).routes[0] for one in of]
     assert not table.virtual_hosts[0].HasField("retry_policy")
