@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 from tulle.agent import validation
@@ -38,8 +39,9 @@ from tulle.registry.registrations import Registrations
 from tulle.registry.registry import Registry
 from tulle.server.access.api import TokensApi
 from tulle.server.access.first import first_token
+from tulle.server.access.gate import Gate
 from tulle.server.access.join import JoinApi
-from tulle.server.access.tokens import Tokens
+from tulle.server.access.tokens import Tokens, follow_ends
 from tulle.server.ads import Ads
 from tulle.server.agents_api import AgentsApi
 from tulle.server.catalog_names import CatalogNames
@@ -60,9 +62,11 @@ from tulle.server.ingress import ingress
 from tulle.server.key_sets import key_sets
 from tulle.server.live import LiveMesh
 from tulle.server.metrics import published
+from tulle.server.openness import warnings
 from tulle.server.rate_limits import RateLimitService, opened
 from tulle.server.refusals import Refusal, judge
 from tulle.server.standing import Standing
+from tulle.server.tls import opened as opened_tls
 from tulle.server.trust import Trust
 from tulle.server.trust_api import TrustApi
 from tulle.server.well_known import WellKnown
@@ -165,31 +169,27 @@ class Control:
             self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
             self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
-            self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()))
-            await stack.enter_async_context(self._ads.serving(self._addresses()))
+            gate = Gate(self.tokens, self.authority.trust_domain, self._registration)
+            self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()), gate=gate)
+            tls = opened_tls(self.settings, self.authority)
+            await stack.enter_async_context(self._ads.serving(self._addresses(), tls.proxies))
             stack.enter_context(published(self._ads.counters, self.fleet))
-            running += [tasks.create_task(work) for work in self._work(listener, questions, definitions)]
+            running += [tasks.create_task(work) for work in self._work(listener, tls.api, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
-            self._say_what_is_open()
-            if not self.settings.api.is_loopback and self.settings.acl != "deny":
-                _log.warning("Consul's API lets everybody in, and other machines can reach it: --acl deny asks for tokens there, too")
+            for warning, address in warnings(self.settings):
+                _log.warning(warning, address=str(address))
             self.ready.set()
             await stop.wait()
             self.registry.close()
             for task in running:
                 task.cancel()
 
-    def _say_what_is_open(self) -> None:
-        if self.settings.mutual_tls == "auto" and not self.settings.mesh.mutual_tls:
-            _log.warning("mutual TLS is off: proxies on other machines would be sent their keys unencrypted", xds=str(self.settings.xds))
-        if self.settings.acl != "deny" and not self.settings.api.is_loopback:
-            _log.warning("Consul's API is open to whoever reaches it: --acl deny asks for tokens", api=str(self.settings.api))
-
     def _work(
-        self, listener: socket.socket, questions: Sockets | None, definitions: Definitions | None
+        self, listener: socket.socket, tls: SSLContext | None, questions: Sockets | None, definitions: Definitions | None
     ) -> Iterator[Coroutine[Any, Any, None]]:
         """What goes on until the end, once the documents are compiled."""
-        yield serve(self._application(definitions), listener)
+        yield serve(self._application(definitions), listener, tls)
+        yield follow_ends(self.store, self._ads.holders, self._expel)
         yield self._follow_catalog()
         yield Checking(
             self.registry, scripts=self.settings.enable_script_checks, defined_scripts=self.settings.enable_local_script_checks
@@ -217,11 +217,11 @@ class Control:
             more=[
                 *ChecksApi(self.registry).routes(),
                 *TrustApi(Trust(self, self._changed.set)).routes(),
-                *AgentsApi(self.agents, self.registry).routes(),
-                *JoinApi(self.tokens, lambda: self.authority).routes(),
+                *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
+                *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls).routes(),
                 *IdentityApi(lambda: self.jwt_keys).routes(),
                 *WellKnown(lambda: self.jwt_keys, lambda: self.authority).routes(),
-                *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint).routes(),
+                *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint, lambda: self.authority).routes(),
             ],
             there=self.agents.there,
             tokens=self.tokens if self.settings.needs_tokens else None,
@@ -354,6 +354,14 @@ class Control:
         self.deliveries.forget(node_id)
         self.fleet.notify()
         _log.debug("proxy disconnected", proxy=node_id)
+
+    def _registration(self, identifier: str) -> Registration | None:
+        return self.inputs.registrations.get(identifier)
+
+    async def _expel(self, holder: str) -> None:
+        """A membership has ended: its proxies are sent away, and nobody sends to its instances any more."""
+        for node_id in self._ads.expel(holder):
+            await self.registrations.deregister(node_id.partition("~")[2])
 
     def acknowledged(self, node_id: str, type_url: str, snapshot: Snapshot) -> None:
         if member := self.fleet.members.get(node_id):

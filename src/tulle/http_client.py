@@ -13,11 +13,11 @@ from typing import Any
 
 import httptools
 
+from tulle.credentials import NOBODY, Credentials
+from tulle.secure import check_peer
 from tulle.settings import Address
 
 SECURE = "https://"
-Credentials = Callable[[], Mapping[str, str]]
-"""Headers by which a control plane knows who asks: asked for anew with each request."""
 Judge = Callable[[IPv4Address | IPv6Address], bool]
 """Whether an address may be asked at all."""
 MAX_BODY = 256 * 1024 * 1024
@@ -65,32 +65,34 @@ async def request(
     body: bytes = b"",
     timeout: float = 5.0,
     headers: Mapping[str, str] | None = None,
+    credentials: Credentials = NOBODY,
     most: int = MAX_BODY,
     may_ask: Judge | None = None,
 ) -> Response:
     """Sends a request to `host:port`, `https://host:port`, or the Unix socket at an absolute path, and waits for the whole answer.
 
-    `timeout` is in seconds, `most` in bytes of the answer. Header values are taken as they are. With `may_ask` no connection is made to
-    an address that it turns down, whatever name leads there.
+    `timeout` is in seconds, `most` in bytes of the answer. Header values are taken as they are. `credentials` are for control
+    planes. With `may_ask` no connection is made to an address that it turns down, whatever name leads there.
 
     Raises OSError when there is no answer (TimeoutError is one), PermissionError where no address of the host may be asked, and
     ConnectionError when it is no HTTP.
     """
     async with asyncio.timeout(timeout):
-        reader, writer = await _open(to, may_ask)
+        reader, writer = await _open(to, may_ask, credentials)
         try:
-            writer.write(_head(to, method, path, len(body), headers or {}) + body)
+            _check(writer, to)
+            writer.write(_head(to, method, path, len(body), {**credentials.headers(), **(headers or {})}) + body)
             await writer.drain()
             return await _read(reader, most)
         finally:
             writer.transport.abort()
 
 
-async def _open(to: str, may_ask: Judge | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open(to: str, may_ask: Judge | None, credentials: Credentials) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if to.startswith("/"):
         return await asyncio.open_unix_connection(to)
     address = Address.parse(to.removeprefix(SECURE))
-    tls = ssl.create_default_context() if to.startswith(SECURE) else None
+    tls = (credentials.context() or ssl.create_default_context()) if to.startswith(SECURE) else None
     if may_ask is None:
         return await asyncio.open_connection(address.host, address.port, ssl=tls)
     failed: OSError = PermissionError(f"no address of {address.host} may be asked")
@@ -100,6 +102,12 @@ async def _open(to: str, may_ask: Judge | None) -> tuple[asyncio.StreamReader, a
         except OSError as error:
             failed = error
     raise failed
+
+
+def _check(writer: asyncio.StreamWriter, to: str) -> None:
+    """Raises ssl.SSLCertVerificationError where another answers than was called."""
+    if tls := writer.get_extra_info("ssl_object"):
+        check_peer(tls, Address.parse(to.removeprefix(SECURE)).host)
 
 
 async def _addresses(of: Address) -> list[IPv4Address | IPv6Address]:

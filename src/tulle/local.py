@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from ssl import SSLContext
 
 from tulle.agent import rundir
 from tulle.agent.gateway import GatewayProxy, GatewaySpec
@@ -15,8 +16,11 @@ from tulle.agent.sidecar import Sidecar
 from tulle.agent.spec import AgentSettings, WorkloadSpec
 from tulle.compile import gateway_addresses
 from tulle.control import Control
+from tulle.credentials import Credentials
+from tulle.http_client import SECURE
 from tulle.model.resource import Key
 from tulle.model.service import Protocol
+from tulle.secure import blind_context, context_of
 from tulle.settings import Settings
 from tulle.store.document import File, Report
 
@@ -42,6 +46,30 @@ class Plan:
     """Documents to put into force at the start."""
 
 
+class _Own(Credentials):
+    """Of agents beside their control plane."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._known: tuple[int, SSLContext] | None = None
+
+    def headers(self) -> Mapping[str, str]:
+        first = self._control.first_token
+        return {"authorization": f"Bearer {first.reveal().decode()}"} if first else {}
+
+    def context(self) -> SSLContext | None:
+        authority = self._control.authority
+        if self._control.settings.api_cert:
+            return blind_context()  # it is this very process that is called
+        if self._known is None or self._known[0] != authority.generation:
+            self._known = (authority.generation, context_of(authority.bundle()))
+        return self._known[1]
+
+
+def _api(settings: Settings) -> str:
+    return f"{SECURE if settings.api_is_tls else ''}{settings.api}"
+
+
 class LocalMesh:
     """Runs a plan. `ready` is set when the gateway and all workloads are; `report` says by then what became of the documents."""
 
@@ -64,7 +92,7 @@ class LocalMesh:
             directory = held.enter_context(rundir.private(rundir.base(self.plan.agent.run_dir, os.environ)))
             socket = str(directory / "xds.sock")
             self.control = Control(self.plan.settings, self.plan.database, xds_socket=socket)
-            agent = replace(self.plan.agent, xds=socket, api=str(self.plan.settings.api), credentials=self._credentials)
+            agent = replace(self.plan.agent, xds=socket, api=_api(self.plan.settings), credentials=_Own(self.control))
             self.gateway = (
                 GatewayProxy(self.plan.gateway, replace(agent, concurrency=self.plan.gateway_concurrency)) if self.plan.gateway else None
             )
@@ -101,10 +129,6 @@ class LocalMesh:
         now = json.dumps([[key.kind, key.namespace, key.name] for key in keys]).encode()
         if before is None or before.value != now:
             await self.control.store.put(APPLIED, now)
-
-    def _credentials(self) -> Mapping[str, str]:
-        first = self.control.first_token
-        return {"authorization": f"Bearer {first.reveal().decode()}"} if first else {}
 
     def served(self) -> Iterator[str]:
         """Where the gateway takes calls, for people."""

@@ -53,7 +53,19 @@ class Settings:
     api: Address = Address(host="127.0.0.1", port=8500)
     api_tokens: str = "auto"
     """Whether requests to `/api/v1` need a token: `required`, `off`, or `auto`: where the API can be reached from other machines."""
+    api_tls: str = "auto"
+    """`on`, `off`, or `auto`: where the API can be reached from other machines, or has a certificate of your own."""
+    api_cert: str = ""
+    """PEM file of your own certificate for the API, with all that is between it and its root; empty for one of the mesh's authority."""
+    api_key: str = ""
+    """PEM file of its key."""
+    api_names: tuple[str, ...] = ()
+    """More names and addresses by which others reach the control plane, for the certificate of the mesh's authority."""
+    ca_file: str = ""
+    """PEM file of the roots by which this control plane knows those of other datacenters; empty for the machine's."""
     xds: Address = Address(host="127.0.0.1", port=15010)
+    xds_tls: str = "auto"
+    """`on`, `off`, or `auto`: where proxies connect from other machines. With it, only proxies of members of the mesh are let in."""
     dns: Address | None = Address(host="127.0.0.1", port=8600)
     """Where names are answered; None (`off`) for nowhere."""
     dns_required: bool = False
@@ -106,7 +118,7 @@ class Settings:
     trust_domain_aliases: tuple[str, ...] = ()
     """Trust domains that count as this one; the same authority stands behind them."""
     mutual_tls: str = "auto"
-    """`on`, `off`, or `auto`: on where proxies connect over loopback alone, as each is sent its key over that connection."""
+    """`on`, `off`, or `auto`: on where proxies connect over TLS or loopback alone, as each is sent its key over that connection."""
     federation: tuple[tuple[str, str], ...] = ()
     """Other trust domains, each with the file of its roots."""
     ca_dir: str = ""
@@ -129,12 +141,20 @@ class Settings:
         return self.api_tokens == "required" or (self.api_tokens == "auto" and not self.api.is_loopback)
 
     @property
+    def api_is_tls(self) -> bool:
+        return self.api_tls == "on" or (self.api_tls == "auto" and (not self.api.is_loopback or bool(self.api_cert)))
+
+    @property
+    def xds_is_tls(self) -> bool:
+        return self.xds_tls == "on" or (self.xds_tls == "auto" and not self.xds.is_loopback)
+
+    @property
     def mesh(self) -> MeshSettings:
         return MeshSettings(
             domain=self.domain,
             trust_domain=self.trust_domain,
             trust_domain_aliases=self.trust_domain_aliases,
-            mutual_tls=self.mutual_tls == "on" or (self.mutual_tls == "auto" and self.xds.is_loopback),
+            mutual_tls=self.mutual_tls == "on" or (self.mutual_tls == "auto" and (self.xds_is_tls or self.xds.is_loopback)),
             federated=tuple(domain for domain, _ in self.federation),
             jwt_issuer=self.jwt_issuer,
             connection_life=self._connection_life or None,
@@ -167,6 +187,10 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _store(text: str) -> str:
@@ -320,7 +344,13 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "encryption_key_file": str,
     "api": Address.parse,
     "api_tokens": _one_of("auto", "required", "off"),
+    "api_tls": _one_of("auto", "on", "off"),
+    "api_cert": str,
+    "api_key": str,
+    "api_names": _words,
+    "ca_file": str,
     "xds": Address.parse,
+    "xds_tls": _one_of("auto", "on", "off"),
     "dns": _dns,
     "dns_recursors": _recursors,
     "dns_domain": _domain,
@@ -370,6 +400,8 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, str | No
             values[name] = _READERS[name](text)
         except ValueError as error:
             mistakes.append(f"{name.replace('_', '-')} ({PREFIX}{name.upper()}): {error}")
+    if bool(values.get("api_cert")) != bool(values.get("api_key")):
+        mistakes.append("api-cert, api-key (TULLE_API_CERT, TULLE_API_KEY): one is of no use without the other")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return Settings(**values, dns_required="dns" in values)

@@ -113,13 +113,6 @@ def test_a_command_ended_by_a_signal_ends_as_in_a_shell() -> None:
 
 
 @pytest.mark.envoy
-def test_an_address_of_another_machine_is_warned_of() -> None:
-    ended = tulle("run", "--service", "web", "--address", "192.0.2.7", "--hold", "0", "--", "true")
-    assert "192.0.2.7" in ended.stderr
-    assert "not encrypted yet" in ended.stderr
-
-
-@pytest.mark.envoy
 @pytest.mark.parametrize("words", [("gateway",), ("run", "--service", "web", "--", "sleep", "1000")], ids=["gateway", "run"])
 def test_a_signal_ends_it_in_peace(words: tuple[str, ...]) -> None:
     environment = os.environ | {"TULLE_API": "127.0.0.1:1", "TULLE_XDS": "127.0.0.1:1"}

@@ -13,12 +13,14 @@ from tulle.settings import SettingsError, read_settings
     ("given", "on"),
     [
         ({}, True),
-        ({"TULLE_XDS": "0.0.0.0:15010"}, False),
-        ({"TULLE_XDS": "0.0.0.0:15010", "TULLE_MUTUAL_TLS": "on"}, True),
+        ({"TULLE_XDS": "0.0.0.0:15010"}, True),
+        ({"TULLE_XDS": "0.0.0.0:15010", "TULLE_XDS_TLS": "off"}, False),
+        ({"TULLE_XDS": "0.0.0.0:15010", "TULLE_XDS_TLS": "off", "TULLE_MUTUAL_TLS": "on"}, True),
+        ({"TULLE_XDS_TLS": "off"}, True),
         ({"TULLE_MUTUAL_TLS": "off"}, False),
     ],
 )
-def test_no_key_goes_over_a_network_unless_asked_for(given: dict[str, str], on: bool) -> None:
+def test_no_key_goes_over_a_network_in_plain_text_unless_asked_for(given: dict[str, str], on: bool) -> None:
     assert read_settings(given).mesh.mutual_tls is on
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tulle.agent.sds import CERTIFICATE, ROOTS
 from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
@@ -24,6 +25,9 @@ RUNTIME: Mapping[str, Any] = {"layers": [{"name": "tulle", "static_layer": _SWIT
 _TYPE = "type.googleapis.com/"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTION_LIMIT = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+LONGEST_CONNECTION = 600.0
+"""Seconds after which streams that begin take a new connection to the control plane."""
 _INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 
 KEPT_STATS: Mapping[str, tuple[str, ...]] = {
@@ -77,11 +81,21 @@ KEPT_STATS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFiles:
+    """Paths of the files with a member's certificate, and with whom it believes; see `sds`."""
+
+    certificate: str
+    roots: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapSettings:
     """Times in seconds."""
 
     xds: str = "127.0.0.1:15010"
     """`host:port`, or the absolute path of a Unix socket."""
+    member: MemberFiles | None = None
+    """What is shown and believed there; None where the connection is in plain text."""
     admin: str
     """Path of the Unix socket for the admin interface, below 100 bytes."""
     delta: bool = True
@@ -135,7 +149,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "admin": {"address": {"pipe": {"path": settings.admin, "mode": 0o600}}},
         "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
         **({"cluster_manager": {"outlier_detection": {"event_log_path": settings.ejection_log}}} if settings.ejection_log else {}),
-        "static_resources": {"clusters": [_xds_cluster(settings.xds)], **_secrets(settings)},
+        "static_resources": {"clusters": [_xds_cluster(settings)], **_secrets(settings)},
         "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
         "layered_runtime": RUNTIME,
         "overload_manager": _overload(settings),
@@ -169,17 +183,36 @@ def _ads(settings: BootstrapSettings) -> dict[str, Any]:
     }
 
 
-def _xds_cluster(xds: str) -> dict[str, Any]:
+def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
+    xds = settings.xds
     # A control plane that is gone without a word is noticed within 20 s.
     http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}}
+    options: dict[str, Any] = {"explicit_http_config": http2}
+    if settings.member:
+        # A stream that ends with its certificate is opened again on a connection that was made with a newer one.
+        options["common_http_protocol_options"] = {"max_connection_duration": _seconds(LONGEST_CONNECTION)}
     endpoint = {"lb_endpoints": [{"endpoint": {"address": _address(xds)}}]}
     return {
         "name": XDS_CLUSTER,
         "type": "STRICT_DNS" if _needs_dns(xds) else "STATIC",
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {_HTTP_OPTIONS: _typed(_HTTP_OPTIONS, {"explicit_http_config": http2})},
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: _typed(_HTTP_OPTIONS, options)},
         "load_assignment": {"cluster_name": XDS_CLUSTER, "endpoints": [endpoint]},
+        **({"transport_socket": _member_tls(settings.member)} if settings.member else {}),
     }
+
+
+def _member_tls(files: MemberFiles) -> dict[str, Any]:
+    context = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificate_sds_secret_configs": [_from_file(CERTIFICATE, files.certificate)],
+        "validation_context_sds_secret_config": _from_file(ROOTS, files.roots),
+    }
+    return _extension("envoy.transport_sockets.tls", _UPSTREAM_TLS, {"common_tls_context": context})
+
+
+def _from_file(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "sds_config": {"resource_api_version": "V3", "path_config_source": {"path": path}}}
 
 
 def _address(xds: str) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
 
-from tulle.http_client import request
+from tulle.credentials import NOBODY, Credentials
+from tulle.http_client import Response, request
 from tulle.logs import Log
 from tulle.model.frozen import FrozenMap
 from tulle.model.service import Health
@@ -33,11 +35,23 @@ RETRY = 2.0
 _log = Log("definitions")
 
 
+class _Context(Credentials):
+    """What another trusts, without what it shows in headers."""
+
+    def __init__(self, of: Credentials) -> None:
+        self._of = of
+
+    def context(self) -> SSLContext | None:
+        return self._of.context()
+
+
 @dataclass(kw_only=True)
 class RemoteCatalog:
     """`run` runs the checks and tells of them, until it is cancelled."""
 
     api: str
+    trusted: Credentials = NOBODY
+    """By what the control plane is known. Tokens are those of the definitions."""
     node: str
     address: str
     clock: Callable[[], float]
@@ -121,12 +135,12 @@ class RemoteCatalog:
 
     async def _clear(self) -> None:
         """Takes out what files of this machine defined before, and none does now."""
-        answer = await request(self.api, "GET", f"/v1/catalog/node/{quote(self.node, safe='')}")
+        answer = await self._ask("GET", f"/v1/catalog/node/{quote(self.node, safe='')}")
         there: Mapping[str, Any] = (answer.json() or {}) if answer.status == 200 else {}
         for identifier, service in (there.get("Services") or {}).items():
             if service["Meta"].items() >= SOURCE.items() and identifier not in self._services:
                 await self._put("deregister", {"ServiceID": identifier}, self._tokens.get(identifier, ""))
-        answer = await request(self.api, "GET", f"/v1/health/node/{quote(self.node, safe='')}")
+        answer = await self._ask("GET", f"/v1/health/node/{quote(self.node, safe='')}")
         for check in answer.json() if answer.status == 200 else []:
             own = check["Notes"].endswith(MARK) and (self.node, check["CheckID"]) not in self._checks
             if own:
@@ -140,9 +154,12 @@ class RemoteCatalog:
         at = {"Address": self.address, "SkipNodeUpdate": True} if verb == "register" else {}
         headers = {"x-consul-token": token} if token else {}
         data = json.dumps({"Node": self.node, **at, **body}).encode()
-        answer = await request(self.api, "PUT", f"/v1/catalog/{verb}", body=data, headers=headers)
+        answer = await self._ask("PUT", f"/v1/catalog/{verb}", data, headers)
         if answer.status != 200:
             raise ConnectionError(f"the control plane answered {answer.status}: {answer.text()[:200]}")
+
+    async def _ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
+        return await request(self.api, method, path, body=body, headers=headers, credentials=_Context(self.trusted))
 
     # What the checks find
 

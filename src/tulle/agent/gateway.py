@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
-from tulle.agent.bootstrap import BootstrapSettings
 from tulle.agent.envoy import Envoy, Options, cores, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
@@ -97,11 +96,12 @@ class GatewayProxy:
             admin=envoy.admin,
             log=envoy.ejection_log,
             credentials=at.credentials,
+            member=at.member,
             dice=dice,
         )
 
     def _options(self) -> Options:
-        boot = BootstrapSettings(xds=self.settings.xds, delta=self.settings.delta, admin="")
+        boot = self.settings.boot()
         return Options(concurrency=self.settings.concurrency or cores(), log_level=self.settings.log_level, boot=boot)
 
     def say(self, what: str) -> Callable[[str], None]:

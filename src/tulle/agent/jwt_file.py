@@ -14,7 +14,8 @@ from random import Random
 
 from tulle import private_file
 from tulle.agent.supervise import Policy
-from tulle.http_client import Credentials, request
+from tulle.credentials import NOBODY, Credentials
+from tulle.http_client import request
 
 HALF, JITTER = 0.5, 0.05
 """Of a token's life: when it is replaced, and by how much that differs, so that not all come at once."""
@@ -34,7 +35,7 @@ class JwtFile:
     workload: str
     """`NAMESPACE/SERVICE_ACCOUNT`"""
     report: Callable[[str], None]
-    credentials: Credentials = dict
+    credentials: Credentials = NOBODY
     least: float = 1.0
     """Seconds between two tokens, whatever the clocks say."""
     now: Callable[[], float] = time.time
@@ -62,7 +63,7 @@ class JwtFile:
         """Seconds until it is time for the next. Raises OSError."""
         begun = self.now()
         body = json.dumps({"for": self.workload, "audience": self.audiences}).encode()
-        answer = await request(self.api, "POST", "/api/v1/identity/jwt", body=body, headers=self.credentials())
+        answer = await request(self.api, "POST", "/api/v1/identity/jwt", body=body, credentials=self.credentials)
         try:
             said = answer.json()
             if answer.status != 201:

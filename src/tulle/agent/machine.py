@@ -10,7 +10,7 @@ from pathlib import Path
 from tulle.agent.definitions import RemoteCatalog
 from tulle.agent.farewell import first
 from tulle.agent.reporter import Reporter
-from tulle.http_client import Credentials
+from tulle.credentials import NOBODY, Credentials
 from tulle.server.consul.defining import Definitions
 
 
@@ -24,12 +24,14 @@ class Machine:
     directory: Path
     scripts: bool
     ready: asyncio.Event
-    credentials: Credentials = dict
+    credentials: Credentials = NOBODY
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> int:
         """Until `stop`; then what the files define is taken out. 0. Raises NotADirectoryError."""
         hurry = hurry or asyncio.Event()
-        catalog = RemoteCatalog(api=self.api, node=self.node, address=self.address, clock=time.monotonic, scripts=self.scripts)
+        catalog = RemoteCatalog(
+            api=self.api, trusted=self.credentials, node=self.node, address=self.address, clock=time.monotonic, scripts=self.scripts
+        )
         definitions = Definitions(self.directory, catalog, self.node, scripts=self.scripts)
         reporter = Reporter(api=self.api, id=f"agent~{self.node}", node=self.node, address=self.address, credentials=self.credentials)
         async with asyncio.TaskGroup() as tasks:

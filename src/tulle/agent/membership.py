@@ -1,16 +1,19 @@
 """A workload's place in the mesh, on a machine that joins: a key that was made here and stays here, a certificate, and a token for the API.
 
-They lie in one file that this user alone can read, so that the agent needs no new token to join with when it starts again.
+They lie in one file that this user alone can read, so that the agent needs no new token to join with when it starts again. Beside it lie
+key and certificate once more, and the roots, in the form in which proxies read them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -22,15 +25,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tulle import private_file
+from tulle.agent.bootstrap import MemberFiles
+from tulle.agent.sds import certificate_file, roots_file
 from tulle.agent.supervise import Policy
+from tulle.ca.authority import held
 from tulle.ca.joining import requested, vouched
 from tulle.ca.keys import dump_key, load_key, new_key
-from tulle.http_client import request
+from tulle.credentials import Credentials
+from tulle.http_client import SECURE, request
+from tulle.model.identity import control_plane
+from tulle.model.tls import Hidden
+from tulle.secure import blind_context, context_of, explained
 
 HALF = 0.5
 """Of a certificate's life: when it is renewed."""
 LONGEST_SLEEP = 60.0
 """Seconds: clocks jump, machines sleep."""
+CERTIFICATE, ROOTS = ".certificate.json", ".roots.json"
+"""How the names of the files for proxies end."""
 
 
 class JoinError(OSError):
@@ -49,14 +61,36 @@ class Papers:
     since: float
     until: float
     """Seconds since 1970."""
+    xds_tls: bool
+    """Proxies are given their configuration over TLS."""
 
     @property
     def renew_at(self) -> float:
         return self.since + (self.until - self.since) * HALF
 
+    @property
+    def trust_domain(self) -> str:
+        return self.identity.removeprefix("spiffe://").partition("/")[0]
 
-class Membership:
-    """Of one identity. `enter` first; `run` then keeps it; `credentials` are for the API."""
+    @property
+    def holds(self) -> str:
+        """As `Authority.held`."""
+        end = "-----END CERTIFICATE-----\n"
+        return held(self.certificate.partition(end)[2].encode(), self.roots.encode())
+
+
+class _Asking(Credentials):
+    """Who has not joined yet: with the roots alone."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+
+    def context(self) -> ssl.SSLContext | None:
+        return self._context
+
+
+class Membership(Credentials):
+    """Of one identity. `enter` first; `run` then keeps it. It is what is shown to the API."""
 
     def __init__(
         self,
@@ -65,16 +99,43 @@ class Membership:
         workload: str,
         *,
         report: Callable[[str], None],
+        roots: str = "",
         now: Callable[[], float] = time.time,
         dice: Random | None = None,
     ) -> None:
-        """`workload`: `NAMESPACE/SERVICE_ACCOUNT`."""
+        """`workload`: `NAMESPACE/SERVICE_ACCOUNT`. `roots` (PEM): of the API, where it does not show a certificate of the mesh's."""
         self.papers: Papers | None = None
+        self._roots = roots
+        self._context: tuple[Papers, ssl.SSLContext] | None = None
+        self._outdated = asyncio.Event()
         self._path, self._api, self._workload = path, api, workload
         self._report, self._now, self._dice = report, now, dice or Random()  # noqa: S311 - spreads renewals, guards nothing
 
-    def credentials(self) -> Mapping[str, str]:
+    def headers(self) -> Mapping[str, str]:
         return {"authorization": f"Bearer {self.papers.token}"} if self.papers else {}
+
+    def context(self) -> ssl.SSLContext | None:
+        of = self.papers
+        if of is None:
+            return None
+        if self._context is None or self._context[0] is not of:
+            self._context = (of, context_of(self._roots or of.roots, of.certificate.encode(), Hidden(of.key.encode())))
+        return self._context[1]
+
+    @property
+    def files(self) -> MemberFiles | None:
+        """What proxies show and believe where they get their configuration over TLS; None where they do not."""
+        named = (str(self._path.with_suffix(kind)) for kind in (CERTIFICATE, ROOTS))
+        return MemberFiles(certificate=next(named), roots=next(named)) if self.papers and self.papers.xds_tls else None
+
+    @property
+    def holds(self) -> str:
+        """A fingerprint of what it holds of the mesh's authority, for the control plane to compare."""
+        return self.papers.holds if self.papers else ""
+
+    def outdated(self) -> None:
+        """The control plane says that the authority has changed: the certificate is renewed at once."""
+        self._outdated.set()
 
     async def enter(self, token: str) -> None:
         """Goes on with what an earlier start left, while that holds and is of the mesh that the token is for; else joins with the token.
@@ -83,33 +144,55 @@ class Membership:
         """
         fingerprint = token.rpartition(".")[2]
         kept = _read(self._path)
-        if kept and kept.until > self._now() and self._is_own(kept) and _has_root(kept.roots, fingerprint):
-            self.papers = kept
+        if kept and kept.until > self._now() and self._is_own(kept) and (not token or _has_root(kept.roots, fingerprint)):
+            self._keep(kept)
             return
         key = new_key()
         body = {"token": token, "csr": requested(key).decode(), "for": self._workload}
         try:
-            answer = await request(self._api, "POST", "/api/v1/join", body=json.dumps(body).encode())
+            asking = _Asking(await self._trusting(fingerprint))
+            answer = await request(self._api, "POST", "/api/v1/join", body=json.dumps(body).encode(), credentials=asking)
+        except JoinError:
+            raise
         except OSError as error:
-            raise JoinError(f"cannot join at the control plane {self._api}: {str(error) or 'it took too long'}") from None
+            raise JoinError(f"cannot join at the control plane {self._api}: {explained(error, self._api)}") from None
         self._take(_papers(answer.status, answer.body, key), fingerprint)
+
+    async def _trusting(self, fingerprint: str) -> ssl.SSLContext | None:
+        """A context for the control plane alone whose mesh has this root. Only its roots are asked of whoever answers there."""
+        if not self._api.startswith(SECURE) or self._roots:
+            return context_of(self._roots) if self._roots else None
+        answer = await request(self._api, "GET", "/api/v1/join/roots", credentials=_Asking(blind_context()))
+        try:
+            roots = str(answer.json()["roots"])
+            if not _has_root(roots, fingerprint):
+                raise JoinError(f"the control plane at {self._api} is of another mesh than the token: its root is not the token's")
+            return context_of(_only(roots, fingerprint))
+        except (ValueError, KeyError, TypeError):
+            raise JoinError(f"what answers is no control plane of Tulle (status {answer.status})") from None
 
     async def run(self) -> None:
         """Renews the certificate at half its life, until it is cancelled. Until a renewal succeeds, what there is goes on being used."""
         back_off, failures = Policy(first_delay=1.0, max_delay=60.0), 0
         while self.papers:
             wait = self.papers.renew_at - self._now()
-            if wait > 0:
-                await asyncio.sleep(min(wait, LONGEST_SLEEP) * self._dice.uniform(0.95, 1.0))
+            if wait > 0 and not self._outdated.is_set():
+                await self._sleep(min(wait, LONGEST_SLEEP) * self._dice.uniform(0.95, 1.0))
                 continue
             try:
                 await self.renew()
+                self._outdated.clear()
                 failures = 0
             except OSError as error:
                 if not failures:
                     self._report(f"cannot renew the certificate of {self.papers.identity}: {error}; trying again")
                 await asyncio.sleep(back_off.delay(failures, self._dice.random()))
                 failures += 1
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._outdated.wait()
 
     async def renew(self) -> None:
         """A new key and a certificate for it, for the present ones. Raises JoinError, OSError."""
@@ -119,7 +202,7 @@ class Membership:
         csr = requested(key)
         signature = base64.b64encode(vouched(old, csr)).decode()
         body = {"certificate": self.papers.certificate, "csr": csr.decode(), "signature": signature}
-        answer = await request(self._api, "POST", "/api/v1/join/renew", body=json.dumps(body).encode(), headers=self.credentials())
+        answer = await request(self._api, "POST", "/api/v1/join/renew", body=json.dumps(body).encode(), credentials=self)
         self._take(_papers(answer.status, answer.body, key), "")
 
     def _take(self, papers: Papers, fingerprint: str) -> None:
@@ -128,6 +211,12 @@ class Membership:
         if fingerprint and not _has_root(papers.roots, fingerprint):
             raise JoinError(f"the control plane at {self._api} is of another mesh than the token: its root is not the token's")
         private_file.write(self._path, json.dumps(asdict(papers)))
+        self._keep(papers)
+
+    def _keep(self, papers: Papers) -> None:
+        """For proxies, too. The roots first: they are wanted where the certificate is shown."""
+        private_file.write(self._path.with_suffix(ROOTS), roots_file(papers.roots, control_plane(papers.trust_domain).uri()))
+        private_file.write(self._path.with_suffix(CERTIFICATE), certificate_file(papers.certificate, papers.key))
         self.papers = papers
 
     def _is_own(self, papers: Papers) -> bool:
@@ -151,6 +240,7 @@ def _papers(status: int, body: bytes, key: ec.EllipticCurvePrivateKey) -> Papers
             token=said["token"],
             since=datetime.fromisoformat(said["notBefore"]).timestamp(),
             until=datetime.fromisoformat(said["notAfter"]).timestamp(),
+            xds_tls=bool(said["xdsTls"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise JoinError(f"what answers is no control plane of Tulle (status {status})") from None
@@ -161,11 +251,18 @@ def _has_root(roots: str, fingerprint: str) -> bool:
     return fingerprint in found
 
 
+def _only(roots: str, fingerprint: str) -> bytes:
+    found = x509.load_pem_x509_certificates(roots.encode())
+    wanted = (c for c in found if sha256(c.public_bytes(Encoding.DER)).hexdigest() == fingerprint)
+    return b"".join(c.public_bytes(Encoding.PEM) for c in wanted)
+
+
 def _read(path: Path) -> Papers | None:
     """None where there is none, or it is broken: one joins anew then. Raises PermissionError where others can read it."""
     try:
         if not private_file.is_private(path):
             raise PermissionError(f"{path}: can be read by others; delete it and join with a new token")
-        return Papers(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Papers(**{field.name: said[field.name] for field in fields(Papers)})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 from tulle.agent.spec import WorkloadPort
+from tulle.http_client import SECURE
 from tulle.model.identity import Labels
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
@@ -15,7 +16,7 @@ PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GR
 
 def machine(given: str, api: str) -> str:
     """The name of this machine, as the registry is told: the one given, or its host name; empty beside a control plane on loopback."""
-    beside = api.startswith("/") or Address.parse(api).is_loopback
+    beside = api.startswith("/") or Address.parse(api.removeprefix(SECURE)).is_loopback
     return given or ("" if beside else platform.node())
 
 

@@ -10,8 +10,9 @@ from tulle.agent.bootstrap import Change, bootstrap, changed
 from tulle.agent.envoy import Options, cores
 from tulle.agent.spec import AgentSettings
 from tulle.agent.validation import refusal
+from tulle.credentials import NOBODY, Credentials
 from tulle.discovery.node import to_metadata
-from tulle.http_client import Credentials, request
+from tulle.http_client import request
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Node
 
@@ -28,12 +29,12 @@ class Said:
     changes: tuple[Change, ...] = ()
 
 
-async def said_of(node: Node, api: str, credentials: Credentials = dict) -> Said:
+async def said_of(node: Node, api: str, credentials: Credentials = NOBODY) -> Said:
     """What the control plane knows; nothing where it does not answer."""
     labels = ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))
     query = urlencode({"namespace": node.namespace, "labels": labels, "role": node.role.value})
     try:
-        answer = await request(api, "GET", f"/api/v1/proxy-config?{query}", timeout=PATIENCE, headers=credentials())
+        answer = await request(api, "GET", f"/api/v1/proxy-config?{query}", timeout=PATIENCE, credentials=credentials)
         return _read(answer.json()) if answer.status == 200 else Said()
     except (OSError, ValueError, KeyError):
         return Said()

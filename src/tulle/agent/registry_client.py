@@ -12,7 +12,8 @@ from random import Random
 from urllib.parse import quote
 
 from tulle.agent.supervise import Policy
-from tulle.http_client import Credentials, Response, request
+from tulle.credentials import NOBODY, Credentials
+from tulle.http_client import Response, request
 from tulle.model.service import Registration
 from tulle.registry.form import dump
 
@@ -34,7 +35,7 @@ class Registrar:
     ttl: float
     renew: float
     report: Callable[[str], None]
-    credentials: Credentials = dict
+    credentials: Credentials = NOBODY
     dice: Random = field(default_factory=Random)
     acknowledged: Registration | None = None
     """The last that the registry took."""
@@ -87,7 +88,7 @@ class Registrar:
         return self.renew
 
     async def _put(self, registration: Registration) -> None:
-        answer = await request(self.api, "PUT", f"{self._path}?ttl={self.ttl:g}s", body=dump(registration), headers=self.credentials())
+        answer = await request(self.api, "PUT", f"{self._path}?ttl={self.ttl:g}s", body=dump(registration), credentials=self.credentials)
         if answer.status >= 500:
             raise ConnectionError(f"it answered {answer.status}")
         if answer.status >= 300:
@@ -109,7 +110,7 @@ class Registrar:
         try:
             # After a word still under way, or that could bring the registration back.
             async with self._talking:
-                answer = await request(self.api, "DELETE", f"{self._path}?wait={wait:g}s", timeout=wait + 1.0, headers=self.credentials())
+                answer = await request(self.api, "DELETE", f"{self._path}?wait={wait:g}s", timeout=wait + 1.0, credentials=self.credentials)
         except OSError:
             return False
         return answer.status < 300

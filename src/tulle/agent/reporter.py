@@ -10,13 +10,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tulle.agent.admin import Admin
 from tulle.agent.callers import PATTERN, Counted
 from tulle.agent.ejections import Ejections, ejected_hosts
 from tulle.agent.supervise import Policy
-from tulle.http_client import Credentials, request
+from tulle.credentials import NOBODY, Credentials
+from tulle.http_client import request
+
+if TYPE_CHECKING:
+    from tulle.agent.membership import Membership
 
 EVERY = 3.0
 """Seconds between reports, until the control plane says."""
@@ -39,7 +44,8 @@ class Reporter:
     """Where the proxy writes of ejections. Without a proxy there is neither."""
     inbound: Mapping[int, int] = field(default_factory=dict)
     """Where the proxy listens for callers of its workload, and the ports that those know."""
-    credentials: Credentials = dict
+    credentials: Credentials = NOBODY
+    member: Membership | None = None
     dice: Random = field(default_factory=Random)
 
     def __post_init__(self) -> None:
@@ -68,16 +74,18 @@ class Reporter:
 
     async def _report(self) -> float:
         """Seconds until the next report. Raises OSError, ValueError."""
-        answer = await request(self.api, "PUT", self._path, body=self._body(), headers=self.credentials())
+        answer = await request(self.api, "PUT", self._path, body=self._body(), credentials=self.credentials)
         if answer.status != 200:
             raise ConnectionError(f"it answered {answer.status}")
         said = answer.json()
+        if self.member and isinstance(said, dict) and said.get("outdated"):
+            self.member.outdated()
         every = float(said.get("every", EVERY)) if isinstance(said, dict) else EVERY
         return min(60.0, max(0.1, every)) * self.dice.uniform(0.9, 1.0)
 
     async def leave(self) -> None:
         with contextlib.suppress(OSError):
-            await request(self.api, "DELETE", self._path, timeout=1.0, headers=self.credentials())
+            await request(self.api, "DELETE", self._path, timeout=1.0, credentials=self.credentials)
 
     @property
     def _path(self) -> str:
@@ -86,7 +94,8 @@ class Reporter:
     def _body(self) -> bytes:
         ejected = [asdict(ejected) for ejected in self._ejections.current.values()]
         callers = [asdict(callers) for callers in self._callers.current.values()]
-        return json.dumps({"node": self.node, "address": self.address, "ejected": ejected, "callers": callers}).encode()
+        said = {"node": self.node, "address": self.address, "ejected": ejected, "callers": callers}
+        return json.dumps(said | ({"holds": self.member.holds} if self.member else {})).encode()
 
     def _follow(self) -> None:
         """Reads what the proxy has written since, line by line; a log that has grown large begins anew."""

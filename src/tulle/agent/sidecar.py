@@ -18,7 +18,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tulle.agent.bootstrap import BootstrapSettings
 from tulle.agent.elsewhere import Elsewhere, until_accepting
 from tulle.agent.envoy import Envoy, Options, prepared
 from tulle.agent.farewell import end, first
@@ -35,7 +34,7 @@ from tulle.model.proxy import InboundPort, Node, Role
 from tulle.model.service import Health, Protocol, RegisteredPort, Registration
 
 HTTP_PROXY_PORT = 15001
-OWN = frozenset({"TULLE_TOKEN", "TULLE_TOKEN_FILE", "TULLE_JOIN_TOKEN", "TULLE_JOIN_TOKEN_FILE"})
+OWN = frozenset(f"TULLE_{name}" for name in ("TOKEN", "TOKEN_FILE", "JOIN_TOKEN", "JOIN_TOKEN_FILE", "CERT_FILE", "KEY_FILE"))
 """Variables that are for the agent alone: the application is not told."""
 LOOPBACK = "127.0.0.1"
 SILENT = 3.0
@@ -166,7 +165,7 @@ class Sidecar:
         return Options(
             concurrency=self.settings.concurrency or 1,
             log_level=self.settings.log_level,
-            boot=BootstrapSettings(xds=self.settings.xds, delta=self.settings.delta, admin=""),
+            boot=self.settings.boot(),
             ports=chosen.listening,
         )
 
@@ -196,6 +195,7 @@ class Sidecar:
             node=at.node,
             address=self.spec.address,
             credentials=at.credentials,
+            member=at.member,
             admin=envoy.admin,
             log=envoy.ejection_log,
             inbound=inbound,

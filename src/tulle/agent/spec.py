@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from tulle.agent.bootstrap import BootstrapSettings
 from tulle.agent.supervise import Restart
-from tulle.http_client import Credentials
+from tulle.credentials import NOBODY, Credentials
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Labels, Locality
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol, RegisteredPort, Registration
 from tulle.registry.form import dump, parse
+
+if TYPE_CHECKING:
+    from tulle.agent.membership import Membership
 
 Sink = Callable[[str, str], None]
 """Takes the name of a workload and one line of output."""
@@ -31,8 +36,10 @@ class AgentSettings:
     """Where proxies get their configuration: `host:port` or the absolute path of a Unix socket."""
     api: str = "127.0.0.1:8500"
     """Where workloads are registered: `host:port` or the absolute path of a Unix socket."""
-    credentials: Credentials = dict
+    credentials: Credentials = NOBODY
     """Headers that say who asks the API."""
+    member: Membership | None = None
+    """Of the mesh, where the machine has joined."""
     run_dir: str = ""
     """For the proxies' files and sockets; empty for `$XDG_RUNTIME_DIR/tulle`, else one of the user's own in the temporary directory."""
     concurrency: int = 0
@@ -56,6 +63,10 @@ class AgentSettings:
     """Of the proxies: trace, debug, info, warning, error, critical, off."""
     sink: Sink = plain_sink
     """Where the lines of workloads and proxies go."""
+
+    def boot(self) -> BootstrapSettings:
+        """What all proxies start with."""
+        return BootstrapSettings(xds=self.xds, delta=self.delta, admin="", member=self.member.files if self.member else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

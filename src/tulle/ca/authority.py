@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from tulle.ca import files, issue, names
 from tulle.ca.files import AuthorityError, Generation
-from tulle.ca.issue import Term
+from tulle.ca.issue import Names, Term
 from tulle.ca.keys import PublicKey, dump_key, new_key
 from tulle.model.identity import Identity
 from tulle.model.tls import Hidden
@@ -64,7 +65,8 @@ class Root:
 class Issued:
     """A workload's certificate."""
 
-    identity: Identity
+    identity: Identity | None
+    """None for one of people and programs that no proxy is to believe."""
     chain: bytes
     """PEM: the certificate, then what stands between it and the root."""
     key: Hidden | None
@@ -99,6 +101,9 @@ class Authority:
         self._current: Generation
         self._next: Generation | None = None
         self._previous: Generation | None = None
+        self.generation = 0
+        """Grows with every change to roots or signer."""
+        self._held = (0, "")
         self._load()
 
     @property
@@ -115,17 +120,28 @@ class Authority:
         """PEM of all trusted roots."""
         return "".join(root.pem for root in self.roots()).encode()
 
-    def issue(self, identity: Identity, *, lifetime: timedelta | None = None) -> Issued:
-        """A certificate with a new key. Whether the caller may have this identity is for the caller to know.
+    def held(self) -> str:
+        """A fingerprint of what members are to hold: the roots, and what stands between them and a certificate of today."""
+        if self._held[0] != self.generation:
+            self._held = (self.generation, held(self._current.signer.chain, self.bundle()))
+        return self._held[1]
+
+    def issue(self, identity: Identity, *, hosts: tuple[str, ...] = (), lifetime: timedelta | None = None) -> Issued:
+        """A certificate with a new key, also for `hosts`. Whether the caller may have this identity is for the caller to know.
 
         Raises ValueError for names that could be read as others, AuthorityError when what signs has ended.
         """
         key = new_key()
-        return self._issued(identity, key.public_key(), dump_key(key), lifetime)
+        return self._issued(identity, Names(uri=_uri(identity), hosts=hosts), key.public_key(), dump_key(key), lifetime)
 
-    def sign(self, request: bytes, identity: Identity, *, lifetime: timedelta | None = None) -> Issued:
+    def sign(self, request: bytes, identity: Identity, *, holder: str = "", lifetime: timedelta | None = None) -> Issued:
         """A certificate for the key of a PEM request (CSR), which stays where it is. Raises ValueError for a request that is not taken."""
-        return self._issued(identity, issue.requested_key(request, identity.uri()), None, lifetime)
+        uri = _uri(identity)
+        return self._issued(identity, Names(uri=uri, holder=holder), issue.requested_key(request, uri), None, lifetime)
+
+    def sign_holder(self, request: bytes, holder: str, lifetime: timedelta) -> Issued:
+        """As `sign`, without an identity in the mesh: only the control plane knows who `holder` is."""
+        return self._issued(None, Names(holder=holder), issue.requested_key(request, ""), None, lifetime)
 
     def is_current(self, issued: Issued) -> bool:
         """Whether the generation that signs now has signed it."""
@@ -165,6 +181,7 @@ class Authority:
             raise AuthorityError(otherwise)
 
     def _load(self) -> None:
+        self.generation += 1
         if self.is_given:
             self._current = files.read(self._directory)
             return
@@ -184,11 +201,10 @@ class Authority:
         now = self._now()
         return Term(not_before=now - SKEW, not_after=now + life, serial=self._serial())
 
-    def _issued(self, identity: Identity, key: PublicKey, private: Hidden | None, lifetime: timedelta | None) -> Issued:
-        names.check(identity)
+    def _issued(self, identity: Identity | None, whom: Names, key: PublicKey, private: Hidden | None, lifetime: timedelta | None) -> Issued:
         if (end := self._current.signer.certificate.not_valid_after_utc) <= self._now():
             raise AuthorityError(f"the certificate that signs ended at {end:%Y-%m-%d %H:%M}: replace it, or nobody gets a new identity")
-        made = issue.leaf(self._current.signer, key, identity.uri(), self._term(lifetime or self.lifetime))
+        made = issue.leaf(self._current.signer, key, whom, self._term(lifetime or self.lifetime))
         return Issued(
             identity=identity,
             chain=issue.pem([made]) + self._current.signer.chain,
@@ -197,6 +213,16 @@ class Authority:
             not_before=made.not_valid_before_utc,
             not_after=made.not_valid_after_utc,
         )
+
+
+def held(chain: bytes, roots: bytes) -> str:
+    """See `Authority.held`: of what is above a certificate, and the roots, both PEM."""
+    return sha256(chain + roots).hexdigest()
+
+
+def _uri(identity: Identity) -> str:
+    names.check(identity)
+    return identity.uri()
 
 
 def _root(certificate: x509.Certificate, *, active: bool) -> Root:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -63,30 +64,64 @@ def intermediate(parent: Signer, key: PrivateKey, trust_domain: str, term: Term)
     return Signer(certificate=signed, key=key, chain=pem([signed]))
 
 
-def leaf(signer: Signer, key: PublicKey, uri: str, term: Term) -> x509.Certificate:
-    """A workload's certificate: no name but its URI, good for both sides of TLS, never past the life of its signer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Whom a certificate is for."""
+
+    uri: str = ""
+    """The identity of a workload; empty for one that no proxy is to believe."""
+    holder: str = ""
+    """By what the control plane knows who holds it: the id of a token."""
+    hosts: tuple[str, ...] = ()
+    """Names and addresses by which others reach it."""
+
+    @property
+    def subject(self) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.holder)] if self.holder else [])
+
+    @property
+    def alternatives(self) -> tuple[x509.GeneralName, ...]:
+        uri = (x509.UniformResourceIdentifier(self.uri),) if self.uri else ()
+        return (*uri, *(_host(host) for host in self.hosts))
+
+
+def leaf(signer: Signer, key: PublicKey, names: Names, term: Term) -> x509.Certificate:
+    """A certificate that signs no others, good for both sides of TLS where it bears a URI, never past the life of its signer."""
     last = min(term.not_after, signer.certificate.not_valid_after_utc)
-    made = _begun(x509.Name([]), signer.certificate.subject, key, Term(not_before=term.not_before, not_after=last, serial=term.serial))
-    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    return (
+    made = _begun(names.subject, signer.certificate.subject, key, Term(not_before=term.not_before, not_after=last, serial=term.serial))
+    sides = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH] if names.uri else [ExtendedKeyUsageOID.CLIENT_AUTH]
+    made = (
         made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signing=False), critical=True)
-        .add_extension(both, critical=False)
+        .add_extension(x509.ExtendedKeyUsage(sides), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
-        # Critical, as there is no subject (RFC 5280, 4.2.1.6).
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
-        .sign(signer.key, SHA256())
     )
+    if names.alternatives:
+        # Critical where there is no subject (RFC 5280, 4.2.1.6).
+        made = made.add_extension(x509.SubjectAlternativeName(names.alternatives), critical=not names.holder)
+    return made.sign(signer.key, SHA256())
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def requested_key(request: bytes, uri: str) -> PublicKey:
-    """The key that a PEM request (CSR) is for. Raises ValueError for one that is broken, too weak, or that asks for another identity."""
+    """The key that a PEM request (CSR) is for.
+
+    Raises ValueError for one that is broken, too weak, that asks for another identity, or to sign others. Subjects are not looked at.
+    """
     try:
         asked = x509.load_pem_x509_csr(request)
         signed = asked.is_signature_valid
-        wanted = _uris(asked)
+        wanted, signs = _uris(asked), _asks_to_sign(asked)
     except (ValueError, InvalidSignature, x509.DuplicateExtension):
         raise ValueError("the request is no certificate request that can be read") from None
+    if signs:
+        raise ValueError("the request asks for a certificate that signs others")
     key = asked.public_key()
     if not signed:
         raise ValueError("the request is not signed with the key that it is for")
@@ -95,7 +130,7 @@ def requested_key(request: bytes, uri: str) -> PublicKey:
     elif not isinstance(key, rsa.RSAPublicKey) or key.key_size < _LEAST_RSA:
         raise ValueError(f"the request is for a key that is not taken: use ECDSA with P-256 or P-384, or RSA with {_LEAST_RSA} bits")
     if any(name != uri for name in wanted):
-        raise ValueError(f"the request asks for another identity than {uri}")
+        raise ValueError(f"the request asks for another identity than {uri or 'none'}")
     return key
 
 
@@ -106,6 +141,13 @@ def _uris(request: x509.CertificateSigningRequest) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(str(name.value) for name in found)
+
+
+def _asks_to_sign(request: x509.CertificateSigningRequest) -> bool:
+    try:
+        return request.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _name(common: str) -> x509.Name:

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from tulle.model.identity import Identity
@@ -32,8 +33,8 @@ def vouched(key: ec.EllipticCurvePrivateKey, request: bytes) -> bytes:
     return key.sign(_CONTEXT + request, ec.ECDSA(SHA256()))
 
 
-def proven(chain: bytes, request: bytes, signature: bytes, bundle: bytes, at: datetime) -> Identity:
-    """The identity in a chain that the roots of `bundle` vouch for at that time, and whose key has signed the request.
+def proven(chain: bytes, request: bytes, signature: bytes, bundle: bytes, at: datetime) -> tuple[Identity, str]:
+    """The identity in a chain that the roots of `bundle` vouch for at that time, and whose key has signed the request; and its holder.
 
     Raises ValueError.
     """
@@ -49,7 +50,25 @@ def proven(chain: bytes, request: bytes, signature: bytes, bundle: bytes, at: da
         raise ValueError("the certificate is none of this mesh, or it has ended") from None
     except InvalidSignature:
         raise ValueError("the request is not signed with the key of the certificate") from None
-    return identity_in(tuple(str(name.value) for name in names))
+    return identity_in(tuple(str(name.value) for name in names)), holder_of(leaf)
+
+
+def holder_of(certificate: x509.Certificate) -> str:
+    """By what the control plane knows who holds it; empty in certificates that are not for the control plane."""
+    return next((str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), "")
+
+
+def bearer_of(certificate: bytes) -> tuple[Identity, str, float]:
+    """The identity in a certificate (PEM) that was verified already, its holder, and when it ends, in seconds since 1970.
+
+    Raises ValueError for one that bears no identity of a workload.
+    """
+    leaf = x509.load_pem_x509_certificate(certificate)
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        found = x509.SubjectAlternativeName([])
+    return identity_in(tuple(str(name.value) for name in found)), holder_of(leaf), leaf.not_valid_after_utc.timestamp()
 
 
 def identity_in(names: tuple[str, ...]) -> Identity:

@@ -15,8 +15,7 @@ import typer
 
 from tulle.cli.credentials import join_token
 from tulle.cli.failure import Failure
-from tulle.cli.started import JoinTokenFile, Runner, member_of, read, settings_from, started, warn_beyond_loopback
-from tulle.http_client import Credentials
+from tulle.cli.started import JoinTokenFile, Runner, api_of, member_of, read, settings_from, started
 
 if TYPE_CHECKING:
     from tulle.agent.machine import Machine
@@ -60,17 +59,18 @@ def agent(
             raise Failure(f"{path}: has no workloads to run", exit_code=2)
         for spec in specs:
             read(str(path), lambda checked: checked.check(), spec)
-    warn_beyond_loopback(address)
     sink = Prefixed(sys.stdout, width=max((len(spec.name) for spec in specs), default=0))
-    settings = AgentSettings(xds=xds, api=control, node=options.machine(node, control), run_dir=run_dir, sink=sink)
+    api = api_of(control)
+    # Where there are no workloads, there are no proxies that ask for anything.
+    settings = AgentSettings(xds=xds if specs else "/", api=api, node=options.machine(node, api), run_dir=run_dir, sink=sink)
 
-    def work(credentials: Credentials) -> Runner:
-        units: list[Sidecar | Machine] = [Sidecar(spec, replace(settings, credentials=credentials)) for spec in specs]
+    def work(admitted: AgentSettings) -> Runner:
+        units: list[Sidecar | Machine] = [Sidecar(spec, admitted) for spec in specs]
         if config_dir:
-            units.append(replace(_defined(config_dir, control, node or platform.node(), address), credentials=credentials))
+            units.append(replace(_defined(config_dir, api, node or platform.node(), address), credentials=admitted.credentials))
         return lambda stop, hurry: together(units, stop, hurry)
 
-    sys.exit(started(member_of(control, _joining(specs, join_token_file), join_token_file, work)))
+    sys.exit(started(member_of(settings, _joining(specs, join_token_file), join_token_file, work)))
 
 
 def _joining(specs: Sequence[WorkloadSpec], join_token_file: str) -> str:

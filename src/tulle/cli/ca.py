@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from tulle import private_file
 from tulle.cli import client, output
+from tulle.cli.failure import Failure
 
 ca = typer.Typer(
     name="ca",
@@ -20,6 +23,7 @@ ca = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+KEY, CERT, ROOTS = "key.pem", "cert.pem", "ca.pem"
 SOON = timedelta(days=365)
 """A root is best replaced while nobody is in a hurry."""
 _STAGES = {
@@ -67,6 +71,66 @@ def rotate(
     Exit codes: 0 done, 1 not yet or not the next step, 2 no control plane.
     """
     _show(client.Client(server).post("/api/v1/ca/rotation", {"step": step.value, "force": force}), form)
+
+
+@ca.command("roots")
+def roots(server: client.Server = client.DEFAULT) -> None:
+    """Print all trusted roots (PEM): for --ca-file on other machines, and for those who federate.
+
+    \b
+    Examples:
+      tulle ca roots > roots.pem
+
+    Exit codes: 0 done, 2 no control plane.
+    """
+    output.out(client.Client(server).get("/api/v1/ca")["bundle"].rstrip("\n"))
+
+
+@ca.command("issue")
+def issue(
+    out: Annotated[Path, typer.Option("--out", help="Where cert.pem, key.pem and ca.pem go.", metavar="DIR")],
+    role: Annotated[str, typer.Option("--role", help="viewer looks, operator also changes documents, admin may do all.")],
+    namespace: Annotated[list[str] | None, typer.Option("--namespace", "-n", help="Where the role holds; default: everywhere.")] = None,
+    ttl: Annotated[str, typer.Option("--ttl", help="How long it holds; default: 720h.", metavar="DURATION")] = "",
+    name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
+    server: client.Server = client.DEFAULT,
+) -> None:
+    """Make a client certificate with which to ask the control plane, instead of with a token. Its key is made here, and stays here.
+
+    It stands in tulle token list, and tulle token delete takes it back. No workload of the mesh believes it.
+
+    \b
+    Examples:
+      tulle ca issue --role operator -n shop --name ci --out ci
+      tulle --ca-file ci/ca.pem --cert-file ci/cert.pem --key-file ci/key.pem get all
+
+    Exit codes: 0 made, 2 unusable arguments, not allowed, or no control plane.
+    """
+    from tulle.ca.joining import requested
+    from tulle.ca.keys import dump_key, new_key
+
+    asked = {"role": role, "namespaces": namespace or [], "ttl": ttl, "name": name}
+    key = new_key()
+    body = {name: value for name, value in asked.items() if value} | {"csr": requested(key).decode()}
+    _check_empty(out)
+    made = client.Client(server).post("/api/v1/tokens", body)
+    _keep(out, {KEY: dump_key(key).reveal().decode(), CERT: made["certificate"], ROOTS: made["roots"]})
+    where = f" in {', '.join(made['namespaces'])}" if made["namespaces"] else ""
+    output.out(f"certificate {made['id']}: {made['role']}{where}, holds until {made['expires']}; in {out}")
+
+
+def _check_empty(folder: Path) -> None:
+    if there := [name for name in (KEY, CERT, ROOTS) if (folder / name).exists()]:
+        raise Failure(f"--out: {folder} has {', '.join(there)} already", 2)
+
+
+def _keep(folder: Path, files: dict[str, str]) -> None:
+    """For this user's eyes only."""
+    try:
+        for name, text in files.items():
+            private_file.write(folder / name, text)
+    except OSError as error:
+        raise Failure(f"--out: {error.filename}: cannot be written: {error.strerror}", 2) from None
 
 
 _KEYS = "/api/v1/ca/jwt-keys"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+from http.client import HTTPConnection
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from tulle import __version__
-from tulle.cli.credentials import credentials
+from tulle.cli.credentials import FromEnvironment
 from tulle.cli.failure import Failure
+from tulle.settings import Address
 
 DEFAULT = "http://127.0.0.1:8500"
 Server = Annotated[str, typer.Option("--server", envvar="TULLE_SERVER", help="Address of the control plane.", metavar="URL")]
@@ -19,20 +21,41 @@ Server = Annotated[str, typer.Option("--server", envvar="TULLE_SERVER", help="Ad
 Token = Annotated[str, typer.Option("--token", envvar="CONSUL_HTTP_TOKEN", help="Who asks, where access is controlled.", metavar="SECRET")]
 
 
+def url_of(server: str) -> str:
+    """Beyond loopback, control planes speak TLS unless they were told otherwise."""
+    if "//" in server:
+        return server
+    try:
+        is_plain = Address.parse(server if server.rpartition(":")[2].isdecimal() else f"{server}:0").is_loopback
+    except ValueError:
+        is_plain = True
+    return f"{'http' if is_plain else 'https'}://{server}"
+
+
 class Client:
     """One control plane. Every method raises Failure, with exit code 2 when there is no control plane to ask."""
 
     def __init__(self, server: str, timeout: float = 60.0) -> None:
-        parts = urlsplit(server if "//" in server else f"http://{server}")
+        parts = urlsplit(url_of(server))
         try:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
         if parts.scheme not in ("http", "https") or not host:
             raise Failure(f"--server: {server!r} is not an address; write for example {DEFAULT}", 2)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._server = server
-        self._connection = kind(host, port, timeout=timeout)
+        self._known = FromEnvironment()
+        self._connection = self._secure(host, port, timeout) if parts.scheme == "https" else HTTPConnection(host, port, timeout=timeout)
+
+    def _secure(self, host: str, port: int | None, timeout: float) -> HTTPConnection:
+        from tulle.secure import check_peer
+
+        class Verified(http.client.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                check_peer(self.sock, host)
+
+        return Verified(host, port, timeout=timeout, context=self._known.context())
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)
@@ -71,7 +94,13 @@ class Client:
             raise Failure(text.strip() or f"the control plane answered {response.status}", 2 if response.status == 400 else 1)
 
     def _away(self, error: Exception) -> Failure:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        from ssl import SSLError
+
+        from tulle.secure import explained
+
+        reason = explained(error, self._server) if isinstance(error, OSError) else str(error) or type(error).__name__
+        if isinstance(error, SSLError | ConnectionResetError | BrokenPipeError):
+            return Failure(reason, 2)
         return Failure(
             f"no control plane answers at {self._server} ({reason}).\nStart one with `tulle up` (with gateway and workloads) "
             "or `tulle control`, or name another with --server URL (TULLE_SERVER).",
@@ -80,7 +109,7 @@ class Client:
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
         headers = {"content-type": "application/json", "accept": "application/json", "user-agent": f"tulle/{__version__}"}
-        self._connection.request(method, path, body, {**headers, **credentials()})
+        self._connection.request(method, path, body, {**headers, **self._known.headers()})
         response = self._connection.getresponse()
         text = response.read()
         try:

@@ -22,7 +22,15 @@ def control(
     api_tokens: Annotated[
         str | None, typer.Option(help="Whether the API asks for tokens: required, off, or auto (beyond loopback).")
     ] = None,
+    api_tls: Annotated[str | None, typer.Option(help="Whether the API speaks TLS: on, off, or auto (beyond loopback).")] = None,
+    api_cert: Annotated[
+        str | None, typer.Option(help="Your own certificate for the API, a PEM file; default: one of the mesh's authority.")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(help="The key of that certificate.")] = None,
     xds: Annotated[str | None, typer.Option(help="Address where proxies get their configuration; default 127.0.0.1:15010.")] = None,
+    xds_tls: Annotated[
+        str | None, typer.Option(help="Whether proxies get it over TLS, as members of the mesh alone: on, off, or auto (beyond loopback).")
+    ] = None,
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
     acl: Annotated[str | None, typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, or off.")] = None,
     domain: Annotated[str | None, typer.Option(help="Suffix of service names; default cluster.local.")] = None,
@@ -59,7 +67,11 @@ def control(
         "encryption_key_file": encryption_key_file,
         "api": api,
         "api_tokens": api_tokens,
+        "api_tls": api_tls,
+        "api_cert": api_cert,
+        "api_key": api_key,
         "xds": xds,
+        "xds_tls": xds_tls,
         "dns": dns,
         "acl": acl,
         "domain": domain,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from tulle.cli.started import JoinTokenFile, Runner, greeted, member_of, read, started, warn_beyond_loopback
-from tulle.http_client import Credentials
+from tulle.cli.started import JoinTokenFile, Runner, api_of, greeted, member_of, read, started
 
 
 def gateway(
@@ -43,22 +41,22 @@ def gateway(
 
     labels = read("--label", options.labels, label) if label else DEFAULT_LABELS
     spec = GatewaySpec(name=name, namespace=namespace, labels=labels, bind=bind)
+    api = api_of(control)
     settings = AgentSettings(
         xds=xds,
-        api=control,
-        node=options.machine(node, control),
+        api=api,
+        node=options.machine(node, api),
         run_dir=run_dir,
         concurrency=concurrency,
         drain=drain,
         sink=Prefixed(sys.stdout),
     )
     proxy = GatewayProxy(spec, settings)
-    warn_beyond_loopback(bind)
     if not proxy.node.privileged_ports:
         sys.stderr.write("tulle: without the right to bind ports below 1024, those are served 8000 higher: 80 on 8080, 443 on 8443\n")
 
-    def work(credentials: Credentials) -> Runner:
-        proxy.settings = replace(settings, credentials=credentials)
+    def work(admitted: AgentSettings) -> Runner:
+        proxy.settings = admitted
         return lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")
 
-    sys.exit(started(member_of(control, f"{namespace}/{spec.service_account}", join_token_file, work)))
+    sys.exit(started(member_of(settings, f"{namespace}/{spec.service_account}", join_token_file, work)))

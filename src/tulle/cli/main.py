@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tulle.cli.credentials import FILE_VARIABLE, VARIABLE
+from tulle.cli.credentials import CA_VARIABLE, CERT_VARIABLE, FILE_VARIABLE, KEY_VARIABLE, VARIABLE
 from tulle.cli.failure import Failure
 
 COMPLETE = "_TULLE_COMPLETE"
@@ -94,11 +94,17 @@ def _before(
     token_file: Annotated[
         str, typer.Option(help="Holds the token for the control plane (TULLE_TOKEN_FILE; the token itself: TULLE_TOKEN).", metavar="FILE")
     ] = "",
+    ca_file: Annotated[
+        str, typer.Option(help="The roots (PEM) by which the control plane is known over TLS (TULLE_CA_FILE).", metavar="FILE")
+    ] = "",
+    cert_file: Annotated[str, typer.Option(help="The client certificate to show to it (TULLE_CERT_FILE).", metavar="FILE")] = "",
+    key_file: Annotated[str, typer.Option(help="The key of that certificate (TULLE_KEY_FILE).", metavar="FILE")] = "",
 ) -> None:
     """What holds for all commands."""
     if token_file:
         os.environ.pop(VARIABLE, None)
-        os.environ[FILE_VARIABLE] = token_file
+    given = {FILE_VARIABLE: token_file, CA_VARIABLE: ca_file, CERT_VARIABLE: cert_file, KEY_VARIABLE: key_file}
+    os.environ.update({name: path for name, path in given.items() if path})
 
 
 def _options() -> TyperGroup:

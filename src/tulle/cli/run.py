@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from tulle.cli.failure import Failure
-from tulle.cli.started import JoinTokenFile, Runner, greeted, member_of, read, started, warn_beyond_loopback
-from tulle.http_client import Credentials
+from tulle.cli.started import JoinTokenFile, Runner, api_of, greeted, member_of, read, started
 
 
 def run(
@@ -84,12 +82,12 @@ def run(
         restart=read("--restart", Restart, restart),
     )
     read("tulle run", lambda checked: checked.check(), spec)
-    warn_beyond_loopback(address)
-    machine = options.machine(node, control)
-    settings = AgentSettings(xds=xds, api=control, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
+    api = api_of(control)
+    machine = options.machine(node, api)
+    settings = AgentSettings(xds=xds, api=api, node=machine, run_dir=run_dir, hold=hold, sink=Prefixed(sys.stdout))
 
-    def work(credentials: Credentials) -> Runner:
-        sidecar = Sidecar(spec, replace(settings, credentials=credentials))
+    def work(admitted: AgentSettings) -> Runner:
+        sidecar = Sidecar(spec, admitted)
         return lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")
 
-    sys.exit(started(member_of(control, f"{namespace}/{service_account}", join_token_file, work)))
+    sys.exit(started(member_of(settings, f"{namespace}/{service_account}", join_token_file, work)))

@@ -7,14 +7,17 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from tulle.cli.failure import Failure
-from tulle.http_client import Credentials
 from tulle.settings import Address, Settings, SettingsError, read_settings
+
+if TYPE_CHECKING:
+    from tulle.agent.spec import AgentSettings
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -72,17 +75,23 @@ async def greeted(work: Coroutine[Any, Any, int], ready: asyncio.Event, greeting
     return code
 
 
-def member_of(api: str, workload: str, join_token_file: str, run: Callable[[Credentials], Runner]) -> Runner:
-    """What `run` makes of the credentials of a workload (`NAMESPACE/SERVICE_ACCOUNT`) that joins first, where there is a token to do so."""
-    from tulle.cli.credentials import credentials, join_token
+def member_of(settings: AgentSettings, workload: str, join_token_file: str, run: Callable[[AgentSettings], Runner]) -> Runner:
+    """What `run` makes of the settings with all that a workload (`NAMESPACE/SERVICE_ACCOUNT`) shows to the control plane.
+
+    Where there is a token to do so, it joins first. Ends the program (2) where only those who have joined are let in.
+    """
+    from tulle.cli.credentials import CA_VARIABLE, FromEnvironment, join_token
+    from tulle.cli.credentials import read as read_file
 
     if not (token := join_token(join_token_file)):
-        return run(credentials)
+        _check_admitted(settings.xds, workload)
+        return run(replace(settings, credentials=FromEnvironment()))
     from tulle.agent.membership import Membership
 
     folder = Path(settings_from({}).database(os.environ)).with_name("identities")
-    member = Membership(folder / f"{workload.replace('/', '~')}.json", api, workload, report=_warn)
-    work = run(member.credentials)
+    roots = read_file(os.environ.get(CA_VARIABLE, ""), "--ca-file")
+    member = Membership(folder / f"{workload.replace('/', '~')}.json", settings.api, workload, report=_warn, roots=roots)
+    work = run(replace(settings, credentials=member, member=member))
 
     async def joined(stop: asyncio.Event, hurry: asyncio.Event) -> int:
         await member.enter(token)
@@ -95,16 +104,30 @@ def member_of(api: str, workload: str, join_token_file: str, run: Callable[[Cred
     return joined
 
 
+def _check_admitted(xds: str, workload: str) -> None:
+    if not xds.startswith("/") and not Address.parse(xds).is_loopback and os.environ.get("TULLE_XDS_TLS") != "off":
+        raise Failure(
+            f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
+            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\nand give it with --join-token-file. "
+            "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
+            2,
+        )
+
+
+def api_of(control: str) -> str:
+    """`--control` as agents take it: beyond loopback over TLS, unless it begins with http://. Ends the program (2)."""
+    from tulle.http_client import SECURE
+
+    if control.startswith("/"):
+        return control
+    bare = control.removeprefix(SECURE).removeprefix("http://").rstrip("/")
+    address = read("--control", Address.parse, bare)
+    is_secure = control.startswith(SECURE) or not (control.startswith("http://") or address.is_loopback)
+    return f"{SECURE}{bare}" if is_secure else bare
+
+
 def _warn(line: str) -> None:
     sys.stderr.write(f"tulle: {line}\n")
-
-
-def warn_beyond_loopback(address: str) -> None:
-    """Says so when traffic will leave the machine, as nothing encrypts it yet."""
-    if not Address(host=address, port=0).is_loopback:
-        sys.stderr.write(
-            f"tulle: warning: {address} can be reached from other machines, and traffic between machines is not encrypted yet\n"
-        )
 
 
 def _sentences(group: BaseExceptionGroup[Exception]) -> Iterator[str]:

@@ -82,7 +82,8 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 def _good_for(one: dict[str, Any]) -> str:
     if one["for"]:
         return f"{'joining as' if one['once'] else 'workload'} {one['for']}"
-    return str(one["role"]) + (f" in {', '.join(one['namespaces'])}" if one["namespaces"] else "")
+    where = f" in {', '.join(one['namespaces'])}" if one["namespaces"] else ""
+    return str(one["role"]) + where + (", by certificate" if one["certificate"] else "")
 
 
 def _until(one: dict[str, Any]) -> str:

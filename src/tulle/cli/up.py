@@ -13,7 +13,7 @@ import typer
 
 from tulle.cli.failure import Failure
 from tulle.cli.files import read_files
-from tulle.cli.started import read, settings_from, started, warn_beyond_loopback
+from tulle.cli.started import read, settings_from, started
 
 if TYPE_CHECKING:
     from tulle.local import LocalMesh, Plan
@@ -110,8 +110,6 @@ def _plan(paths: list[str], options: dict[str, str | None], bind: str | None, ru
         files += [(path, text) for path, text in _configured(mesh) if Path(path).resolve() not in known]
     if gateway and bind:
         gateway = replace(gateway, bind=bind)
-    if gateway:
-        warn_beyond_loopback(gateway.bind)
     width = max((len(spec.name) for spec in specs), default=0)
     resolved = settings_from(options)
     return Plan(
@@ -158,7 +156,7 @@ async def _greet(mesh: LocalMesh) -> None:
     """Says where everything is, once it is."""
     await mesh.ready.wait()
     plan = mesh.plan
-    lines = [f"API         http://{plan.settings.api}"]
+    lines = [f"API         {'https' if plan.settings.api_is_tls else 'http'}://{plan.settings.api}"]
     lines += [f"gateway     {address}" for address in mesh.served()]
     for sidecar in mesh.sidecars:
         if sidecar.plan and sidecar.plan.node.http_proxy:

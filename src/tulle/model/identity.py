@@ -44,3 +44,13 @@ class Identity:
 
     def uri(self) -> str:
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+
+
+CONTROL_NAMESPACE = "tulle-system"
+"""No workload may have an identity of this namespace."""
+CONTROL_ACCOUNT = "control"
+
+
+def control_plane(trust_domain: str) -> Identity:
+    """Whom proxies, agents and people expect where they ask the control plane of a mesh."""
+    return Identity(trust_domain=trust_domain, namespace=CONTROL_NAMESPACE, service_account=CONTROL_ACCOUNT)

@@ -65,6 +65,8 @@ class Report:
     ejected: tuple[Ejection, ...] = ()
     """What its proxy has ejected."""
     callers: tuple[Callers, ...] = ()
+    holds: str = ""
+    """A fingerprint of what it holds of the mesh's authority, where its machine has joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ one snapshot in which a newer one replaces an older one that the client was too 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from tulle.discovery.wire import parse
 from tulle.logs import Log
 from tulle.model.identity import Locality
 from tulle.model.proxy import Node
+from tulle.server.access.gate import Gate, NotAdmittedError, Proven
+from tulle.server.guarded import Guarded
 from tulle.translate.snapshot import Snapshot
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -41,6 +44,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+NONE_SECURE: Mapping[str, grpc.ServerCredentials] = {}
 log = Log("ads")
 
 
@@ -89,33 +93,40 @@ class Ads:
         retry: float = 10.0,
         storm: int = 32,
         beside: Sequence[Any] = (),
+        gate: Gate | None = None,
     ) -> None:
-        """`storm`: how many clients may be at their first answer at the same time; the others wait in line. `beside`: other services."""
+        """`storm`: how many clients may be at their first answer at the same time; the others wait in line. `beside`: other services.
+
+        `gate` says who those are that come over TLS; without one nobody can.
+        """
         self.counters = Counters()
         self._proxies = proxies
         self.seconds = {Reminder.PATIENCE: patience, Reminder.LINGER: linger, Reminder.RETRY: retry}
-        self._beside = tuple(beside)
+        self._gate = gate
+        self._beside = tuple(Guarded(handler, self._proven) for handler in beside) if gate else tuple(beside)
         self._storm = asyncio.Semaphore(storm)
         self._shared = Shared()
         self._sessions: dict[str, _Session] = {}
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, addresses: Sequence[str]) -> tuple[int, ...]:
+    async def start(self, addresses: Sequence[str], secure: Mapping[str, grpc.ServerCredentials] = NONE_SECURE) -> tuple[int, ...]:
         """Listens on `unix:/path` (for this user only) and `host:port` (port 0: any free one); returns the ports, 1 for a Unix socket.
 
-        Raises OSError when an address cannot be had.
+        The addresses of `secure` come with what they show and ask for. Raises OSError when an address cannot be had.
         """
         handlers = {name: _handler(self, mode) for name, mode in METHODS.items()}
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers), *self._beside))
-        ports = tuple(_listen(self._server, address) for address in addresses)
+        ports = tuple(_listen(self._server, address, secure.get(address)) for address in addresses)
         await self._server.start()
         return ports
 
     @asynccontextmanager
-    async def serving(self, addresses: Sequence[str], grace: float = 1.0) -> AsyncIterator[tuple[int, ...]]:
+    async def serving(
+        self, addresses: Sequence[str], secure: Mapping[str, grpc.ServerCredentials] = NONE_SECURE, grace: float = 1.0
+    ) -> AsyncIterator[tuple[int, ...]]:
         """Serves until the block ends; see `start`."""
-        ports = await self.start(addresses)
+        ports = await self.start(addresses, secure)
         try:
             yield ports
         finally:
@@ -132,6 +143,20 @@ class Ads:
         """What this proxy is to hold from now on. Nothing happens when it is not connected."""
         if session := self._sessions.get(node_id):
             session.offer(snapshot)
+
+    def holders(self) -> frozenset[str]:
+        """The memberships of all that are connected from other machines."""
+        return frozenset(session.proven.holder for session in self._sessions.values() if session.proven)
+
+    def expel(self, holder: str) -> tuple[str, ...]:
+        """Ends the streams of a membership that is none any more. The ids of its nodes."""
+        if self._gate:
+            self._gate.forget(holder)
+        gone = [session for session in self._sessions.values() if session.proven and session.proven.holder == holder]
+        for session in gone:
+            log.warning("a proxy is sent away: its membership has ended", proxy=session.node.id)
+            session.end(grpc.StatusCode.PERMISSION_DENIED, "its membership has ended: its machine must join anew")
+        return tuple(session.node.id for session in gone)
 
     def version(self, node_id: str) -> str:
         """The program and release of a connected proxy, such as `envoy 1.40.0`; empty when it is not connected."""
@@ -163,29 +188,43 @@ class Ads:
         with ExitStack() as stack:
             async with self._storm:
                 try:
-                    session = stack.enter_context(self._session(mode, first))
+                    session = stack.enter_context(self._session(mode, first, await self._proven(context)))
                 except ValueError as error:
                     await self._turn_away(context, str(error))
+                    return
+                except NotAdmittedError as error:
+                    await self._turn_away(context, str(error), grpc.StatusCode.PERMISSION_DENIED)
                     return
                 await session.flush(context)
             await session.run(requests, context)
         if session.verdict:
             await context.abort(*session.verdict)
 
-    async def _turn_away(self, context: Any, why: str) -> None:
+    async def _turn_away(self, context: Any, why: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT) -> None:
         self.counters.refused += 1
         log.warning("a proxy was turned away", peer=context.peer(), why=why)
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
+        await context.abort(code, why)
+
+    async def _proven(self, context: Any) -> Proven | None:
+        """What the other side has proven; None over loopback and Unix sockets, where nothing needs to be. Raises NotAdmittedError."""
+        shown = context.auth_context().get("x509_pem_cert")
+        if not shown:
+            return None
+        if self._gate is None:
+            raise NotAdmittedError("nobody is let in over TLS here")
+        return await self._gate.proven(bytes(shown[0]))
 
     @contextmanager
-    def _session(self, mode: Mode, first: bytes) -> Iterator[_Session]:
+    def _session(self, mode: Mode, first: bytes, proven: Proven | None) -> Iterator[_Session]:
         request, message = parse(first, mode)
         node = read_node(message)
+        if self._gate and proven:
+            self._gate.check(proven, node)
         previous = self._sessions.get(node.id)
-        if previous and previous.node.instance != node.instance:
+        if previous and not _is_same(previous.node, node):
             raise ValueError(f"a proxy {node.id!r} is connected already; one that runs beside it needs another name")
         snapshot = self._proxies.connected(node)
-        session = _Session(self, node, Stream(mode, snapshot, self._shared), version(message))
+        session = _Session(self, node, Stream(mode, snapshot, self._shared), version(message), proven)
         if previous:
             self.counters.superseded += 1
             previous.end(grpc.StatusCode.ABORTED, f"another proxy has connected as {node.id!r}")
@@ -206,9 +245,10 @@ class Ads:
 class _Session:
     """One client's stream and its timers. All state is changed between two awaits of the one event loop."""
 
-    def __init__(self, ads: Ads, node: Node, stream: Stream, version: str) -> None:
+    def __init__(self, ads: Ads, node: Node, stream: Stream, version: str, proven: Proven | None) -> None:
         self.node = node
         self.version = version
+        self.proven = proven
         self.verdict: tuple[grpc.StatusCode, str] | None = None
         """Why the stream is ended from this side."""
         self._ads, self._id, self._stream = ads, node.id, stream
@@ -217,6 +257,12 @@ class _Session:
         self._wake = asyncio.Event()
         self._closed = False
         self._timers: dict[Reminder, asyncio.TimerHandle] = {}
+        self._life = self._bound(proven.until) if proven else None
+
+    def _bound(self, until: float) -> asyncio.TimerHandle:
+        """The stream ends with the certificate; by then the proxy has another, and comes again."""
+        end = (grpc.StatusCode.UNAUTHENTICATED, "the certificate has ended")
+        return asyncio.get_running_loop().call_later(max(0.0, until - time.time()), self.end, *end)
 
     @property
     def settled(self) -> bool:
@@ -232,6 +278,8 @@ class _Session:
 
     def close(self) -> None:
         self._closed = True
+        if self._life:
+            self._life.cancel()
         for timer in self._timers.values():
             timer.cancel()
         self._wake.set()
@@ -300,6 +348,11 @@ class _Session:
             raise ValueError(f"a stream belongs to one node: it was opened by {self._id!r}, not by {message.id!r}")
 
 
+def _is_same(one: Node, other: Node) -> bool:
+    """Whether two that have one name are the same proxy, which has come again."""
+    return (one.instance, one.namespace, one.service_account) == (other.instance, other.namespace, other.service_account)
+
+
 def read_node(message: Any) -> Node:
     """The Node out of an Envoy's node message. Raises ValueError when there is none, or for what `from_envoy` refuses."""
     if message is None:
@@ -324,9 +377,9 @@ def _handler(ads: Ads, mode: Mode) -> Any:
     return grpc.stream_stream_rpc_method_handler(serve)
 
 
-def _listen(server: grpc.aio.Server, address: str) -> int:
+def _listen(server: grpc.aio.Server, address: str, secure: grpc.ServerCredentials | None) -> int:
     try:
-        port: int = server.add_insecure_port(address)
+        port: int = server.add_secure_port(address, secure) if secure else server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address} for proxies: {error}") from error
     if address.startswith("unix:"):

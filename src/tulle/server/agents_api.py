@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -45,10 +46,13 @@ class _Report(_Form):
     address: Text = "127.0.0.1"
     ejected: Annotated[tuple[_Ejection, ...], Field(max_length=10_000)] = ()
     callers: Annotated[tuple[_Callers, ...], Field(max_length=1000)] = ()
+    holds: Text = ""
 
 
 class AgentsApi:
-    def __init__(self, agents: Agents, registry: Registry) -> None:
+    def __init__(self, agents: Agents, registry: Registry, held: Callable[[], str] = str) -> None:
+        """`held`: a fingerprint of what machines that have joined are to hold of the mesh's authority."""
+        self._held = held
         self._agents = agents
         self._registry = registry
         self._owners: dict[str, tuple[tuple[str, ...], str]] = {}
@@ -92,8 +96,11 @@ class AgentsApi:
         self._check(caller_of(request), identifier)
         ejected = tuple(Ejection(**ejection.model_dump()) for ejection in form.ejected)
         callers = tuple(Callers(**counted.model_dump()) for counted in form.callers)
-        await self._agents.heard(Report(id=identifier, node=form.node, address=form.address, ejected=ejected, callers=callers))
-        return answer({"id": identifier, "every": self._agents.every})
+        await self._agents.heard(
+            Report(id=identifier, node=form.node, address=form.address, ejected=ejected, callers=callers, holds=form.holds)
+        )
+        outdated = bool(form.holds) and form.holds != self._held()
+        return answer({"id": identifier, "every": self._agents.every, **({"outdated": True} if outdated else {})})
 
     async def delete(self, request: Request) -> Response:
         """An agent ends in order. With the last one of a machine, its node goes."""

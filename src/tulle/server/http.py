@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -138,8 +139,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Guard, listener: socket.socket) -> None:
-    """Serves until it is cancelled; then requests under way have GRACE seconds to end."""
+async def serve(app: Guard, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    """Serves until it is cancelled; then requests under way have GRACE seconds to end. In plain text where there is no `tls`."""
     lane = Lane(b"/v1/", app.question, lambda status: REQUESTS.labels("GET", status).inc())
     config = uvicorn.Config(
         app,
@@ -152,6 +153,7 @@ async def serve(app: Guard, listener: socket.socket) -> None:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as group:

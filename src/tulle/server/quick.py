@@ -19,6 +19,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tulle.logs import Log
+from tulle.server.access.caller import PEER, Peer
+from tulle.server.tls import peer_of
 
 REMEMBERED = 4096
 """So many questions are known by their heads."""
@@ -197,6 +199,12 @@ class Connection(HttpToolsProtocol):
         self._early = b""
         self._head = 0
         self._arriving = False
+        self._peer: Peer | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.scheme == "https":
+            self._peer = peer_of(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._room is not None:
@@ -261,6 +269,8 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._arriving, self._head = True, 1
         super().on_message_begin()
+        if self._peer:
+            self.scope["state"][PEER] = self._peer
 
     def on_headers_complete(self) -> None:
         self._head = 0

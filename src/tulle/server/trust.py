@@ -11,6 +11,7 @@ from tulle.compile import Built
 from tulle.compile.edges import Edge, edges
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS
 from tulle.registry.agents import Agents, Callers
+from tulle.registry.liveness import State
 from tulle.resources.certificates import about, parse
 from tulle.server.fleet import Fleet, Member
 from tulle.translate.snapshot import SECRET, Entry, Snapshot
@@ -79,8 +80,11 @@ class Trust:
             yield from ((node_id, counted) for counted in (agent.report.callers if agent else ()))
 
     def behind(self) -> tuple[str, ...]:
-        """The proxies that have not yet acknowledged the roots and the certificate that they are to have."""
-        return tuple(node_id for node_id, member in sorted(self._running.fleet.members.items()) if not _is_ready(member))
+        """The proxies that have not yet acknowledged the roots and the certificate that they are to have, and such agents of members."""
+        proxies = (node_id for node_id, member in sorted(self._running.fleet.members.items()) if not _is_ready(member))
+        held = self.authority.held()
+        reports = ((agent.report, agent.life.state) for _, agent in sorted(self._running.agents.known.items()))
+        return (*proxies, *(f"agent {said.id}" for said, state in reports if said.holds not in ("", held) and state is State.ALIVE))
 
     def rotate(self, step: str, *, force: bool = False) -> None:
         """Takes a step of a rotation. Raises TooEarlyError, and AuthorityError for one that is not the next."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -12,9 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tulle.model.identity import CONTROL_NAMESPACE
 from tulle.server.access.caller import Caller, Role, caller_of
-from tulle.server.access.tokens import Token, Tokens
+from tulle.server.access.tokens import Token, Tokens, new_id
 from tulle.server.forms import Namespace, answer, body_of, problem, seconds
+
+if TYPE_CHECKING:
+    from tulle.ca.authority import Authority
 
 BODY_LIMIT = 64 * 1024
 JOIN_TTL = "10m"
@@ -23,6 +28,7 @@ LONGEST_JOIN = 7 * 86_400.0
 """Seconds. A token to join with is for a machine that is being set up."""
 
 
+CERTIFICATE_TTL = "720h"
 _WORKLOAD = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
 
 
@@ -37,13 +43,16 @@ class _TokenForm(BaseModel):
     workload: Annotated[str, Field(alias="for", pattern=_WORKLOAD)] = ""
     """`NAMESPACE/SERVICE_ACCOUNT`"""
     ttl: str = ""
+    csr: Annotated[str, Field(max_length=32 * 1024)] = ""
+    """PEM: the role is for who shows a certificate for this key, and there is no text."""
 
 
 class TokensApi:
-    def __init__(self, tokens: Tokens, fingerprint: Callable[[], str]) -> None:
-        """`fingerprint` of the mesh's root, for those who join to know it by."""
+    def __init__(self, tokens: Tokens, fingerprint: Callable[[], str], authority: Callable[[], Authority] | None = None) -> None:
+        """`fingerprint` of the mesh's root, for those who join to know it by. Without `authority` there are no client certificates."""
         self._tokens = tokens
         self._fingerprint = fingerprint
+        self._authority = authority
 
     def routes(self) -> list[Route]:
         return [
@@ -65,8 +74,24 @@ class TokensApi:
         wanted, ttl = _wanted(form)
         if not _within(caller_of(request), wanted):
             raise problem(403, "a token that is for some namespaces cannot make one for others")
+        if form.csr:
+            return await self._certify(form.csr, replace(wanted, id=new_id(), certificate=True), ttl)
         token, text = await self._tokens.create(wanted, fingerprint=self._fingerprint() if wanted.once else "", ttl=ttl)
         return answer({**token_json(token), "token": text}, 201)
+
+    async def _certify(self, csr: str, wanted: Token, ttl: float) -> Response:
+        from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
+
+        if self._authority is None or wanted.once:
+            raise problem(400, "csr: goes with a role")
+        try:
+            issued = self._authority().sign_holder(csr.encode(), wanted.id, timedelta(seconds=ttl))
+        except AuthorityError as error:
+            raise problem(503, str(error)) from None
+        except ValueError as error:
+            raise problem(400, f"csr: {error}") from None
+        token, _ = await self._tokens.create(wanted, ttl=ttl)
+        return answer({**token_json(token), "certificate": issued.chain.decode(), "roots": self._authority().bundle().decode()}, 201)
 
     async def delete(self, request: Request) -> Response:
         identifier = request.path_params["id"]
@@ -85,12 +110,15 @@ def _wanted(form: _TokenForm) -> tuple[Token, float]:
         if form.namespaces:
             raise problem(400, "namespaces: a token to join with is for the namespace in for")
         namespace, _, account = form.workload.partition("/")
+        if namespace == CONTROL_NAMESPACE:
+            raise problem(400, f"for: {CONTROL_NAMESPACE} is the control plane's own namespace: nobody joins there")
         token = Token(id="", role=Role.WORKLOAD, name=form.name, namespaces=(namespace,), service_account=account, once=True, created=0.0)
         return token, seconds(form.ttl or JOIN_TTL, "ttl", least=1.0, most=LONGEST_JOIN)
     if form.role is None or form.role is Role.WORKLOAD:
         raise problem(400, "role: a workload gets its token by joining; write viewer, operator or admin")
     token = Token(id="", role=form.role, name=form.name, namespaces=tuple(sorted(set(form.namespaces))), created=0.0)
-    return token, seconds(form.ttl, "ttl", least=1.0, most=LONGEST) if form.ttl else 0.0
+    ttl = form.ttl or (CERTIFICATE_TTL if form.csr else "")
+    return token, seconds(ttl, "ttl", least=1.0, most=LONGEST) if ttl else 0.0
 
 
 def _within(caller: Caller, token: Token) -> bool:
@@ -106,6 +134,7 @@ def token_json(token: Token) -> dict[str, Any]:
         "namespaces": [] if token.service_account else list(token.namespaces),
         "for": f"{token.namespaces[0]}/{token.service_account}" if token.service_account else "",
         "once": token.once,
+        "certificate": token.certificate,
         "created": _time(token.created),
         "expires": _time(token.expires) if token.expires else "",
     }

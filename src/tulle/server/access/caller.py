@@ -13,6 +13,8 @@ from tulle.server.forms import problem
 PREFIX = "/api/v1/"
 STATE = "caller"
 """Under this name the door leaves the caller in a request's state."""
+PEER = "peer"
+"""Under this name a connection leaves there who has shown a client certificate."""
 
 
 class Role(StrEnum):
@@ -33,6 +35,16 @@ _OPERATED = frozenset({"apply", "delete", "registrations", "agents", "identity"}
 _BY_WORKLOADS = frozenset({"registrations", "agents", "identity", "proxy-config", "version"})
 _OF_NAMESPACES = frozenset({"apply", "delete", "diff", "validate", "resources", "tokens"}) | _BY_WORKLOADS
 """What those whose token is for some namespaces may ask for: it is cut down to these namespaces there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who has shown a certificate of the mesh's authority, at the other end of a connection."""
+
+    holder: str
+    """Id of a token; empty in certificates that are not for the control plane."""
+    until: float
+    """When it ends, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from tulle.logs import Log
 from tulle.model.identity import Identity
 from tulle.server.access.caller import Role
 from tulle.server.access.door import shown
-from tulle.server.access.tokens import Token, Tokens
+from tulle.server.access.tokens import Token, Tokens, new_id
 from tulle.server.forms import answer, form_of, problem
 
 if TYPE_CHECKING:
@@ -48,14 +48,22 @@ class _RenewForm(_Form):
 
 
 class JoinApi:
-    def __init__(self, tokens: Tokens, authority: Callable[[], Authority], now: Callable[[], float] = time.time) -> None:
-        self._tokens, self._authority, self._now = tokens, authority, now
+    def __init__(
+        self, tokens: Tokens, authority: Callable[[], Authority], now: Callable[[], float] = time.time, *, xds_tls: bool = False
+    ) -> None:
+        """`xds_tls`: proxies are given their configuration over TLS."""
+        self._tokens, self._authority, self._now, self._xds_tls = tokens, authority, now, xds_tls
 
     def routes(self) -> list[Route]:
         return [
             Route("/api/v1/join", self.join, methods=["POST"]),
             Route("/api/v1/join/renew", self.renew, methods=["POST"]),
+            Route("/api/v1/join/roots", self.roots, methods=["GET"]),
         ]
+
+    async def roots(self, _: Request) -> Response:
+        """Whoever knows the fingerprint of one knows whether to believe this."""
+        return answer({"roots": self._authority().bundle().decode()})
 
     async def join(self, request: Request) -> Response:
         form = await form_of(request, _JoinForm, BODY_LIMIT)
@@ -66,15 +74,16 @@ class JoinApi:
         identity = token.identity(self._authority().trust_domain)
         if form.workload != f"{identity.namespace}/{identity.service_account}":
             raise self._refused(request, f"the token is for another than {form.workload[:100]!r}")
-        issued = self._signed(request, form.csr, identity)
+        holder = new_id()
+        issued = self._signed(request, form.csr, identity, holder)
         if not await self._tokens.use(token, revision):
             raise self._refused(request, "the token was used already")
         wanted = Token(
-            id="", role=Role.WORKLOAD, name=token.name, namespaces=token.namespaces, service_account=token.service_account, created=0.0
+            id=holder, role=Role.WORKLOAD, name=token.name, namespaces=token.namespaces, service_account=token.service_account, created=0.0
         )
         _, text = await self._tokens.create(wanted, ttl=self._left(issued))
         _log.info("a workload has joined", identity=identity.uri(), token=token.id, peer=_peer(request))
-        return self._told(issued, text)
+        return self._told(issued, identity, text)
 
     async def renew(self, request: Request) -> Response:
         """With the certificate, the proof that its key is there, and the token that came with it: deleting that one ends a membership."""
@@ -86,21 +95,22 @@ class JoinApi:
         try:
             signature = base64.b64decode(form.signature, validate=True)
             now = datetime.fromtimestamp(self._now(), UTC)
-            identity = proven(form.certificate.encode(), form.csr.encode(), signature, self._authority().bundle(), now)
+            identity, holder = proven(form.certificate.encode(), form.csr.encode(), signature, self._authority().bundle(), now)
         except (ValueError, binascii.Error) as error:
             raise self._refused(request, str(error)) from None
-        if held is None or held.role is not Role.WORKLOAD or held.identity(self._authority().trust_domain) != identity:
+        own = self._authority().trust_domain
+        if held is None or held.role is not Role.WORKLOAD or held.id != holder or held.identity(own) != identity:
             raise self._refused(request, f"{identity.uri()} has no token any more that goes with its certificate: it must join anew")
-        issued = self._signed(request, form.csr, identity)
+        issued = self._signed(request, form.csr, identity, holder)
         if not await self._tokens.extend(held, self._left(issued)):
             raise self._refused(request, "the token was taken back")
-        return self._told(issued, text)
+        return self._told(issued, identity, text)
 
-    def _signed(self, request: Request, csr: str, identity: Identity) -> Issued:
+    def _signed(self, request: Request, csr: str, identity: Identity, holder: str) -> Issued:
         from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
 
         try:
-            return self._authority().sign(csr.encode(), identity)
+            return self._authority().sign(csr.encode(), identity, holder=holder)
         except AuthorityError as error:
             raise problem(503, str(error)) from None
         except ValueError as error:
@@ -113,15 +123,16 @@ class JoinApi:
         _log.warning("a workload may not join", peer=_peer(request), why=why)
         return problem(403, why)
 
-    def _told(self, issued: Issued, token: str) -> Response:
+    def _told(self, issued: Issued, identity: Identity, token: str) -> Response:
         return answer(
             {
-                "identity": issued.identity.uri(),
+                "identity": identity.uri(),
                 "certificate": issued.chain.decode(),
                 "roots": self._authority().bundle().decode(),
                 "notBefore": f"{issued.not_before:%Y-%m-%dT%H:%M:%SZ}",
                 "notAfter": f"{issued.not_after:%Y-%m-%dT%H:%M:%SZ}",
                 "token": token,
+                "xdsTls": self._xds_tls,
             },
             201,
         )

@@ -2,6 +2,8 @@
 
 tulle.ID.SECRET                    for the API
 tulle-join.ID.SECRET.FINGERPRINT   for one workload to join once; the fingerprint is that of the mesh's root
+
+Client certificates bear an id as their name, so that what they are good for stands here, too, and can be taken back.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
 from tulle.model.identity import Identity
 from tulle.server.access.caller import Caller, Role
-from tulle.store.port import ConflictError, Delete, Entry, Store
+from tulle.store.port import CompactedError, ConflictError, Delete, Entry, Store
 
 ROOT = "tokens/"
 API, JOIN = "tulle", "tulle-join"
@@ -39,6 +41,8 @@ class Token:
     """Of a workload: the one that may join, or that has."""
     once: bool = False
     """It lets one workload join, and nothing else."""
+    certificate: bool = False
+    """It is shown as a client certificate: there is no text."""
     created: float
     expires: float = 0.0
     """0 for never."""
@@ -58,12 +62,17 @@ class Tokens:
         self._store, self._now = store, now
 
     async def create(self, wanted: Token, *, fingerprint: str = "", ttl: float = 0.0) -> tuple[Token, str]:
-        """A new token like `wanted`, which holds for `ttl` seconds (0: for ever), and its text, which is known nowhere else."""
+        """A new token like `wanted`, which holds for `ttl` seconds (0: for ever), and its text, which is known nowhere else.
+
+        One that is shown as a certificate has no text.
+        """
         await self._sweep()
         now = self._now()
-        token = replace(wanted, id=secrets.token_hex(5), created=now, expires=now + ttl if ttl else 0.0)
-        secret = secrets.token_urlsafe(_BYTES)
+        token = replace(wanted, id=wanted.id or new_id(), created=now, expires=now + ttl if ttl else 0.0)
+        secret = "" if token.certificate else secrets.token_urlsafe(_BYTES)
         await self._write(token, secret, expect=0)
+        if not secret:
+            return token, ""
         return token, f"{JOIN}.{token.id}.{secret}.{fingerprint}" if token.once else f"{API}.{token.id}.{secret}"
 
     async def keep_first(self, secret: str) -> str:
@@ -83,6 +92,13 @@ class Tokens:
         """The token for the API with this text, while it holds."""
         found = await self._found(text, API)
         return found[0] if found else None
+
+    async def held_by(self, holder: str) -> Token | None:
+        """What the holder of a client certificate may, while it holds: of people and programs, or of a member of the mesh."""
+        entry = await self._store.get(ROOT + holder) if holder and _ID.issuperset(holder) else None
+        token = _token(entry) if entry else None
+        good = token is not None and self._holds(token) and not token.once and (token.certificate or token.role is Role.WORKLOAD)
+        return token if good else None
 
     async def may_join(self, text: str) -> tuple[Token, int] | None:
         """What a token to join with is good for, while it holds and was not used, and the revision to `use` it at."""
@@ -119,7 +135,7 @@ class Tokens:
         return (token, entry.revision) if self._holds(token) and token.once == (kind == JOIN) else None
 
     async def _write(self, token: Token, secret: str, expect: int | None = None) -> None:
-        value = {**asdict(token), "hash": _hash(secret)}
+        value = {**asdict(token), "hash": _hash(secret) if secret else ""}
         await self._store.put(ROOT + token.id, json.dumps(value).encode(), expect=expect)
 
     async def _sweep(self) -> None:
@@ -130,6 +146,27 @@ class Tokens:
 
     def _holds(self, token: Token) -> bool:
         return not token.expires or self._now() < token.expires
+
+
+def new_id() -> str:
+    return secrets.token_hex(5)
+
+
+async def follow_ends(store: Store, holders: Callable[[], Iterable[str]], end: Callable[[str], Awaitable[None]]) -> None:
+    """Calls `end` with the id of each token that is deleted, and with those of `holders` that are none any more. Until it is cancelled."""
+    compacted = True
+    while compacted:
+        listing = await store.range(ROOT)
+        for holder in set(holders()) - {entry.key.removeprefix(ROOT) for entry in listing.entries}:
+            await end(holder)
+        try:
+            async for batch in store.watch(ROOT, listing.revision):
+                for change in batch.changes:
+                    if change.entry is None:
+                        await end(change.key.removeprefix(ROOT))
+            compacted = False
+        except CompactedError:
+            continue
 
 
 def _hash(secret: str) -> str:
