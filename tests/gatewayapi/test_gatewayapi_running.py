@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ async def shown(place: Place) -> None:
     assert listener["attachedRoutes"] == 2
     assert conditions(listener["conditions"])["Programmed"] == "True Programmed"
     assert {c["observedGeneration"] for c in listener["conditions"]} == {1}
+    dated = [datetime.fromisoformat(c["lastTransitionTime"]) for c in (*gateway["status"]["conditions"], *listener["conditions"])]
+    assert all(timedelta(0) <= datetime.now(UTC) - one < timedelta(hours=1) for one in dated)
 
     route = yaml.safe_load((await place.tulle("get", "grpcroute", "talk", "-o", "yaml"))[1])
     (parent,) = route["status"]["parents"]
@@ -127,16 +130,25 @@ async def shown(place: Place) -> None:
     assert (code, "edge" in said) == (0, True), said
 
 
+async def since(place: Place) -> dict[str, str]:
+    found = yaml.safe_load((await place.tulle("get", "gtw", "edge", "-o", "yaml"))[1])["status"]
+    return {c["type"]: c["lastTransitionTime"] for c in found["conditions"]}
+
+
 async def elsewhere(place: Place) -> None:
     """An address that the proxy's machine does not have is told; each version of the Gateway has a new generation."""
     gateway = next(one for one in yaml.safe_load_all(MESH.format(python="", grpc_echo="", port=place.gateway)) if one["kind"] == "Gateway")
     gateway["spec"]["addresses"] = [{"value": "192.0.2.77"}]
+    before = await since(place)
     place.write("moved.yaml", yaml.safe_dump(gateway))
     code, said = await place.tulle("apply", "-f", "moved.yaml", "--wait")
     assert (code != 0, "192.0.2.77" in said) == (True, True), said
     found = yaml.safe_load((await place.tulle("get", "gtw", "edge", "-o", "yaml"))[1])["status"]
     assert conditions(found["conditions"])["Programmed"] == "False AddressNotUsable"
     assert {c["observedGeneration"] for c in found["conditions"]} == {2}
+    after = await since(place)
+    assert after["Accepted"] == before["Accepted"]
+    assert after["Programmed"] >= before["Programmed"]
     gateway["spec"]["addresses"] = [{"value": "127.0.0.1"}]
     place.write("moved.yaml", yaml.safe_dump(gateway))
     assert (await place.tulle("apply", "-f", "moved.yaml", "--wait"))[0] == 0

@@ -54,6 +54,9 @@ class QuietMesh:
         programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
         return self.compiled.get(key, Status(conditions=(programmed,)))
 
+    def changed(self) -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
     def proxies(self) -> Sequence[ProxyInfo]:
         since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         acked = {"cluster": "abc", "listener": "def"}

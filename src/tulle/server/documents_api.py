@@ -34,6 +34,7 @@ from tulle.server.forms import (
 )
 from tulle.server.gateway_status import observed, unusable
 from tulle.server.ports import Live
+from tulle.server.transitions import Transitions
 from tulle.store.document import Document, File, Report
 from tulle.store.documents import Documents
 from tulle.store.plan import read_files
@@ -45,6 +46,7 @@ class DocumentsApi:
     def __init__(self, documents: Documents, live: Live) -> None:
         self._documents = documents
         self._live = live
+        self._transitions = Transitions()
 
     def routes(self) -> list[Route]:
         return [
@@ -87,6 +89,9 @@ class DocumentsApi:
             report = await self._documents.delete_files([f.file() for f in form.files], namespace=form.namespace, dry_run=form.dry_run)
         else:
             report = await self._documents.delete([f.key() for f in form.resources], dry_run=form.dry_run)
+        if not form.dry_run:
+            for result in report.results:
+                self._transitions.forget(result.key)
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
 
     async def diff(self, request: Request) -> Response:
@@ -146,6 +151,8 @@ class DocumentsApi:
             status["certificates"] = certificates_json(document)
         origin = document.resource.origin if document.resource else None
         told = observed({"conditions": conditions, **live.details}, document.applied.generation if document.applied else 0)
+        created = document.resource.created if document.resource else 0
+        told = self._transitions.dated(document.key, created, told, self._live.changed())
         return status | told | ({"origin": str(origin)} if origin else {})
 
     async def _reported(self, report: Report, more: dict[str, Any], wait: float) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
 from tulle.model.proxy import Node
@@ -61,6 +61,8 @@ class Fleet:
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
+        self.changed = datetime.now(UTC)
+        """When `notify` was called last."""
         self._news = asyncio.Event()
         self._by_key: WeakKeyDictionary[Bundle, Mapping[Key, tuple[Entry, ...]]] = WeakKeyDictionary()
 
@@ -72,6 +74,7 @@ class Fleet:
 
     def notify(self) -> None:
         """Something changed: wakes those who wait for it."""
+        self.changed = datetime.now(UTC)
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -10,6 +10,7 @@ from tulle.model.proxy import Node
 from tulle.model.resource import Condition
 from tulle.resources.annotations import original_source
 from tulle.server.forms import condition_json
+from tulle.server.transitions import each_condition
 
 NO_ADDRESS, BAD_ADDRESS = "AddressNotAssigned", "AddressNotUsable"
 _NOT_OURS = "Cannot assign requested address"
@@ -73,13 +74,4 @@ def callers_hidden(node: Node, annotations: Mapping[str, str]) -> Iterable[Condi
 
 def observed(details: Mapping[str, Any], generation: int) -> dict[str, Any]:
     """With the generation of the document that each condition was made for."""
-    return {name: _observed(value, generation) for name, value in details.items()}
-
-
-def _observed(value: Any, generation: int) -> Any:
-    if isinstance(value, list):
-        return [_observed(one, generation) for one in value]
-    if not isinstance(value, Mapping):
-        return value
-    made = {name: _observed(one, generation) for name, one in value.items()}
-    return {**made, "observedGeneration": generation} if {"type", "status", "reason"} <= made.keys() else made
+    return each_condition(details, lambda _, condition: {**condition, "observedGeneration": generation})

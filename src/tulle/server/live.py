@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from tulle.compile import Built, gateway_addresses, names
@@ -81,6 +82,9 @@ class LiveMesh:
             programmed = set_programmed(programmed, compiled.condition("Accepted"))
         conditions = (*failed, programmed, *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
+
+    def changed(self) -> datetime:
+        return self._running.fleet.changed
 
     def proxies(self) -> Sequence[ProxyInfo]:
         return [replace(info, version=self._running.version(info.id)) for info in self._running.fleet.infos()]

@@ -107,6 +107,10 @@ class Live(Protocol):
         """
         ...
 
+    def changed(self) -> datetime:
+        """When anything last changed: the documents, what is compiled from them, or what proxies have said."""
+        ...
+
     def proxies(self) -> Sequence[ProxyInfo]: ...
 
     def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
