@@ -1,8 +1,9 @@
 """AuthorizationPolicies as conditions (BEHAVIOURS 19).
 
-Two things are safer than in Istio. A port and a final dot behind a host count for nothing: `bank.example:8080` and `bank.example.`
-reach the same server as `bank.example`, so a rule about one is a rule about all. And a port is the one that callers dial or the one on
-which the workload listens: they differ where a sidecar listens on a port of its own.
+Three things are safer than in Istio. A port and a final dot behind a host count for nothing: `bank.example:8080` and `bank.example.`
+reach the same server as `bank.example`, so a rule about one is a rule about all. A rule that refuses, or asks somebody, does so
+however paths, hosts, methods and names of headers are written (disguises). And a port is the one that callers dial or the one on which
+the workload listens: they differ where a sidecar listens on a port of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
 
+from tulle.compile.disguises import CLIMBING, alike, allowed_host, any_case, leaves_room, plain_path, refused_host, refused_path, text
 from tulle.model.access import (
     ALWAYS,
     NEVER,
@@ -35,11 +37,8 @@ from tulle.resources.security.authorization_policy import Condition as When
 
 DRY_RUN = "istio.io/dry-run"
 
-_TEMPLATE = re.compile(r"(\{\*\*?\})")
-_PIECES = {"{*}": "[^/]+", "{**}": ".*"}
 _OF_OPERATIONS = ("destination.", "connection.")
 _NAMED = re.compile(r"\[([^\[\]]+)\]")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
     """
     key, effect = resource.key, Effect[resource.spec.action.value]
     name = f"ns[{key.namespace}]-policy[{key.name}]"
-    maker = _Maker(namespace=key.namespace, door=door, widens=effect is Effect.DENY)
+    maker = _Maker(namespace=key.namespace, door=door, refuses=effect is not Effect.ALLOW, widens=effect is Effect.DENY)
     rules = []
     for i, rule in enumerate(resource.spec.rules):
         try:
@@ -84,7 +83,7 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
 
 def confined(policy: AccessPolicy, hosts: Iterable[str], *, requests: bool) -> AccessPolicy:
     """The same policy, for calls of these hosts alone. Where it allows some, it takes no say in calls of others: those are let through."""
-    attribute, look = (Attribute.HOST, host_match) if requests else (Attribute.SNI, text)
+    attribute, look = (Attribute.HOST, allowed_host) if requests else (Attribute.SNI, text)
     meant = any_of(Is(attribute=attribute, match=look(host)) if host != "*" else ALWAYS for host in sorted(hosts))
     rules = tuple(replace(rule, operations=all_of((meant, rule.operations))) for rule in policy.rules)
     if policy.effect is Effect.ALLOW and meant != ALWAYS:
@@ -111,13 +110,41 @@ def none_of(part: Condition) -> Condition:
     return NEVER if part == ALWAYS else ALWAYS if part == NEVER else Not(part=part)
 
 
+def hosts(values: Iterable[str], every_spelling: bool) -> Condition:
+    look = refused_host if every_spelling else allowed_host
+    return any_of(Is(attribute=Attribute.HOST, match=look(v)) for v in values)
+
+
+def methods(values: Iterable[str], every_spelling: bool) -> Condition:
+    """Programs are known to take `delete` for `DELETE`."""
+    found = map(text, values)
+    return any_of(Is(attribute=Attribute.METHOD, match=any_case(match) if every_spelling else match) for match in found)
+
+
+def paths(values: tuple[str, ...], every_spelling: bool) -> Condition:
+    """A path that climbs out of where it seems to lie is refused with every other, and never let in by how it begins or ends."""
+    if every_spelling:
+        return any_of((*map(refused_path, values), CLIMBING))
+    found = any_of(Is(attribute=Attribute.PATH, match=plain_path(v)) for v in values)
+    return all_of((found, none_of(CLIMBING))) if any(map(leaves_room, values)) else found
+
+
+def headers(name: str, values: Iterable[str], every_spelling: bool) -> Condition:
+    names = alike(name) if every_spelling else (name,)
+    return any_of(Is(attribute=Attribute.HEADER, name=(n,), match=text(v)) for n in names for v in values)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Maker:
     """Conditions for one policy at one door."""
 
     namespace: str
     door: Door
+    refuses: bool
+    """Its rules hold calls up, so what they are about is meant in every spelling. Else in the plain one alone; of what they exclude, the
+    other way round."""
     widens: bool
+    """Of connections, what it asks of requests holds."""
 
     def rule(self, rule: Rule) -> tuple[Condition, Condition]:
         """What it says of callers, and of what they ask for."""
@@ -144,13 +171,16 @@ class _Maker:
         return all_of(
             (
                 *self._field(of.ports, of.not_ports, self._port),
-                *self._of_requests(of.hosts, of.not_hosts, lambda v: Is(attribute=Attribute.HOST, match=host_match(v))),
-                *self._of_requests(of.methods, of.not_methods, lambda v: Is(attribute=Attribute.METHOD, match=text(v))),
-                *self._of_requests(of.paths, of.not_paths, lambda v: Is(attribute=Attribute.PATH, match=path(v))),
+                *self._spelled(of.hosts, of.not_hosts, hosts),
+                *self._spelled(of.methods, of.not_methods, methods),
+                *self._spelled(of.paths, of.not_paths, paths),
             )
         )
 
     def _when(self, of: When) -> Condition:
+        if of.key.startswith("request.headers["):
+            (name,) = _NAMED.findall(of.key)
+            return all_of(self._spelled(of.values, of.not_values, partial(headers, name.lower())))
         make, of_requests = self._attribute(of.key)
         field = self._of_requests if of_requests else self._field
         return all_of(field(of.values, of.not_values, make))
@@ -167,6 +197,19 @@ class _Maker:
         elif (values or unwanted) and not self.widens:
             raise _NotOfConnections
 
+    def _spelled(
+        self, values: tuple[str, ...], unwanted: tuple[str, ...], make: Callable[[tuple[str, ...], bool], Condition]
+    ) -> Iterator[Condition]:
+        """`make` is told whether every spelling is meant."""
+        if not self.door.requests:
+            if (values or unwanted) and not self.widens:
+                raise _NotOfConnections
+            return
+        if values:
+            yield make(values, self.refuses)
+        if unwanted:
+            yield none_of(make(unwanted, not self.refuses))
+
     def _attribute(self, key: str) -> tuple[Callable[[str], Condition], bool]:
         """How a value of an attribute is looked for, and whether only requests have it."""
         if key in self._plain():
@@ -174,8 +217,6 @@ class _Maker:
         if key in _OF_TOKENS:
             return _OF_TOKENS[key], True
         names = tuple(_NAMED.findall(key))
-        if key.startswith("request.headers["):
-            return lambda v: Is(attribute=Attribute.HEADER, name=(names[0].lower(),), match=text(v)), True
         if key.startswith("request.auth.claims["):
             return lambda v: _claim(names, text(v)), True
         filter_ = key.removeprefix("experimental.").partition("[")[0]
@@ -209,17 +250,6 @@ class _Maker:
         return _principal_like(f".*/ns/{re.escape(namespace or self.namespace)}/sa/{re.escape(account)}")
 
 
-def text(value: str) -> StringMatch | None:
-    """`*` for whatever is there, `prefix*`, `*suffix`, or the text itself."""
-    if value == "*":
-        return None
-    if value.startswith("*"):
-        return StringMatch(compare=Compare.SUFFIX, value=value[1:])
-    if value.endswith("*"):
-        return StringMatch(compare=Compare.PREFIX, value=value[:-1])
-    return StringMatch(compare=Compare.EXACT, value=value)
-
-
 def _within(value: str) -> str:
     """The same, as part of a regular expression."""
     return ".*".join(re.escape(part) for part in value.split("*"))
@@ -246,20 +276,6 @@ def _namespace(value: str) -> Condition:
 
 def _trust_domain(value: str) -> Condition:
     return _principal_like(f"spiffe://{_within(value)}/.*")
-
-
-def host_match(value: str) -> StringMatch | None:
-    match = text(value)
-    if match is None or match.compare is Compare.PREFIX or re.search(r":\d+$", value):
-        return match and StringMatch(compare=match.compare, value=match.value, ignore_case=True)
-    start = ".*" if match.compare is Compare.SUFFIX else ""
-    return _regex(rf"(?i){start}{re.escape(match.value)}\.?(:[0-9]+)?")
-
-
-def path(value: str) -> StringMatch | None:
-    if not _TEMPLATE.search(value):
-        return text(value)
-    return _regex("".join(_PIECES.get(part) or re.escape(part) for part in _TEMPLATE.split(value)))
 
 
 def _claim(path: tuple[str, ...], match: StringMatch | None) -> Condition:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tulle.compile import names
-from tulle.compile.access import text
+from tulle.compile.disguises import text
 from tulle.model.access import Authorizer
 from tulle.model.routing import Compare, StringMatch
 from tulle.resources.mesh_config import CheckedBody, ExtAuthz, ExtAuthzHttp, MeshConfig

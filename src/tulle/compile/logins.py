@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tulle.compile.access import host_match
 from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
 from tulle.compile.credentials import Credentials
+from tulle.compile.disguises import allowed_host
 from tulle.compile.passwords import Problem, clients, users
 from tulle.compile.sign_in import CLIENT, sign_in
 from tulle.model.identity import Labels
@@ -59,7 +59,7 @@ class Logins:
             told_by=header.lower(),
             forward=forward,
             excluded=tuple(map(_path, spec.excluded_paths)),
-            hosts=tuple(filter(None, map(host_match, sorted(hosts)))),
+            hosts=tuple(filter(None, map(allowed_host, sorted(hosts)))),
             source=of.at("spec"),
         )
 

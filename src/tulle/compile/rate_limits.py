@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tulle.compile.access import host_match, text
 from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
+from tulle.compile.disguises import allowed_host, text
 from tulle.model.access import Attribute
 from tulle.model.identity import Labels
 from tulle.model.rate_limits import Counted, CountKey, Only, RateLimit
@@ -109,12 +109,12 @@ def _only(limit: Limit) -> Iterator[Only]:
     ):
         for values, negated in ((wanted, False), (unwanted, True)):
             if values:
-                look = host_match if attribute is Attribute.HOST else text
+                look = allowed_host if attribute is Attribute.HOST else text
                 yield Only(attribute=attribute, matches=tuple(look(v) or _ANY for v in values), negated=negated)
 
 
 def _confined(limit: RateLimit, hosts: Iterable[str]) -> RateLimit:
-    meant = tuple(host_match(h) for h in sorted(hosts))
+    meant = tuple(allowed_host(h) for h in sorted(hosts))
     if None in meant:
         return limit
     return replace(limit, only=(*limit.only, Only(attribute=Attribute.HOST, matches=tuple(m for m in meant if m))))

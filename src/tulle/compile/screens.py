@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tulle.compile.access import any_of, confined, none_of, path, text
+from tulle.compile.access import any_of, confined, none_of, paths
 from tulle.compile.attachment import by_namespace, is_for, takes
+from tulle.compile.disguises import text
 from tulle.model.access import Access, AccessPolicy, AccessRule, Attribute, Condition, Effect, Is, Within
 from tulle.model.identity import Labels
 from tulle.model.resource import Key, Resource
@@ -134,7 +135,7 @@ def _of_requests(spec: Guard) -> Iterator[tuple[str, Condition]]:
     if spec.methods:
         yield "methods", none_of(any_of(Is(attribute=Attribute.METHOD, match=text(m)) for m in spec.methods))
     if spec.paths:
-        yield "paths", none_of(any_of(Is(attribute=Attribute.PATH, match=path(p)) for p in spec.paths))
+        yield "paths", none_of(paths(spec.paths, every_spelling=False))
 
 
 def before(first: Access, then: Access) -> Access:

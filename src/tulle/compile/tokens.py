@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tulle.compile.access import host_match
 from tulle.compile.attachment import by_namespace, is_for, takes
+from tulle.compile.disguises import allowed_host
 from tulle.model.identity import Labels
 from tulle.model.resource import Key, Resource
 from tulle.model.tokens import Issuer, Tokens
@@ -55,7 +55,7 @@ class Authentications:
             if own:
                 known = tuple(i for tokens in everywhere for i in tokens.issuers)
                 some = len(served) > 1 and "*" not in hosts
-                made.append(Tokens(issuers=(*known, *own), hosts=tuple(filter(None, map(host_match, sorted(hosts)))) if some else ()))
+                made.append(Tokens(issuers=(*known, *own), hosts=tuple(filter(None, map(allowed_host, sorted(hosts)))) if some else ()))
         return (*sorted(made, key=lambda t: not t.hosts), *everywhere)
 
     def _in(self, *namespaces: str) -> Iterator[Authentication]:

@@ -29,9 +29,11 @@ class StringMatch:
     value: str
     ignore_case: bool = False
     """Only for EXACT, PREFIX and SUFFIX, and for paths."""
+    said: str = ""
+    """What stands for a pattern in what people read, where it was made of something shorter."""
 
     def __str__(self) -> str:
-        return f"{self.compare.value} {self.value!r}" + (" (any case)" if self.ignore_case else "")
+        return self.said or f"{self.compare.value} {self.value!r}" + (" (any case)" if self.ignore_case else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

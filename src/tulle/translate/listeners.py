@@ -28,6 +28,8 @@ SERVER_NAME = "istio-envoy"
 _BACKLOG = 4096
 _HEADERS_TIMEOUT = timedelta(seconds=60)
 """At the edge, callers that send their headers one byte at a time are cut off."""
+_NOBODY = cidr("255.255.255.255/32")
+"""At the edge nobody's `x-envoy-` headers count: an address of the house is no proof, as balancers in front have one, too."""
 _SETTING = ("APPEND_FORWARD", "SANITIZE_SET")
 """Of what becomes of x-forwarded-client-cert: those that write the caller's own certificate into it."""
 _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
@@ -129,7 +131,7 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
         "http_protocol_options": {"allow_absolute_url": YES, "accept_http_10": True},
         "http2_protocol_options": {"allow_connect": True},
         "upgrade_configs": _upgrades(serve, within),
-        "internal_address_config": {},
+        "internal_address_config": {"cidr_ranges": [_NOBODY]} if serve.edge else {},
     } | screens.settings(serve.screen)
     if options := screens.options(serve.screen) | (_bounds(serve.life) if serve.life else {}):
         fields |= {"common_http_protocol_options": options, "http1_safe_max_connection_duration": bool(serve.life)}

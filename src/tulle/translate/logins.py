@@ -8,7 +8,7 @@ from typing import Any
 from tulle.model.logins import ApiKeys, Login, Passwords, SignIn
 from tulle.model.routing import Compare, StringMatch
 from tulle.protos import any_, pb
-from tulle.translate import sign_in
+from tulle.translate import look_alikes, sign_in
 from tulle.translate.snapshot import Reference
 from tulle.translate.values import Fields
 
@@ -47,7 +47,7 @@ def _filter(name: str, message: Any) -> Fields:
 
 
 def _without(header: str) -> Fields:
-    return _filter(MUTATION, pb.HeaderMutation(mutations={"request_mutations": [{"remove": header}]}))
+    return _filter(MUTATION, pb.HeaderMutation(mutations={"request_mutations": [{"remove": header}, *look_alikes.removals([header])]}))
 
 
 def _api_keys(of: Login, by: ApiKeys) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from tulle.model.tokens import Issuer, Tokens
 from tulle.protos import any_, pb
+from tulle.translate import look_alikes
 from tulle.translate.claims import JWT, PAYLOAD
 from tulle.translate.values import Fields, string_matcher
 
@@ -29,17 +30,20 @@ def nobodys_keys() -> str:
 
 
 def http_filters(asked: Iterable[Tokens], *, edge: bool) -> list[Fields]:
-    """One filter, or none. Where claims may lead to other routes, at the edge, the route is chosen anew once they are known."""
+    """Where claims may lead to other routes, at the edge, the route is chosen anew once they are known."""
     every = tuple(asked)
     issuers = {issuer.name: issuer for tokens in every for issuer in tokens.issuers}
     if not issuers:
         return []
+    told = {header for issuer in issuers.values() for header in (issuer.payload_header, *(name for name, _ in issuer.claim_headers))}
     made = pb.JwtAuthentication(
         providers={name: _provider(issuer, edge=edge) for name, issuer in issuers.items()},
         rules=[rule for tokens in every for rule in _rules(tokens)],
         bypass_cors_preflight=True,
     )
-    return [{"name": JWT, "typed_config": any_(made)}]
+    mutations = look_alikes.removals(told)
+    filter_: Fields = {"name": "tulle.look_alikes", "typed_config": any_(pb.HeaderMutation(mutations={"request_mutations": mutations}))}
+    return [*([filter_] if mutations else []), {"name": JWT, "typed_config": any_(made)}]
 
 
 def _provider(of: Issuer, *, edge: bool) -> Fields:
