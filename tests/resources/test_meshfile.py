@@ -40,6 +40,7 @@ workloads:
   upstreams: [{service: redis, port: 6379, bind: 127.0.0.1:16379}, {host: db.shop, port: 5432, bind: 15432}]
 - service: elsewhere
   ports: [{number: 80, target: 8000}]
+  jwt: {audiences: [bank, audit], file: run/jwt}
 """
 
 
@@ -66,6 +67,8 @@ def test_every_field_is_read() -> None:
     assert reviews.locality == Locality(region="eu", zone="a", subzone="rack1")
     assert (reviews.title, caller.title, elsewhere.title) == ("reviews-v1", "caller", "elsewhere")
     assert (reviews.restart, reviews.backoff) == (RestartWhen.ON_FAILURE, timedelta(milliseconds=100))
+    assert elsewhere.jwt is not None
+    assert (elsewhere.jwt.audiences, elsewhere.jwt.file) == (("bank", "audit"), "run/jwt")
     assert caller.command == ("curl", "-s", "3")
     assert [u.upstream() for u in caller.upstreams] == [
         Upstream(host="redis", port=6379, bind_port=16379),

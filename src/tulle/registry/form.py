@@ -74,7 +74,7 @@ Words = dict[Annotated[str, Field(min_length=1, max_length=253)], Annotated[str,
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class _Port(_Form):

@@ -45,7 +45,7 @@ class Topology(Spec):
     forward_client_cert_details: Annotated[ForwardCertificate, choice(ForwardCertificate)] = ForwardCertificate.UNDEFINED
 
 
-NO_TOPOLOGY = Topology()
+NO_TOPOLOGY = Topology.unsaid()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

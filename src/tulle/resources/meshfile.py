@@ -226,7 +226,7 @@ class MeshSettingsSpec(Spec):
     root_namespace: Annotated[Label, Field(description="Where documents hold for the whole mesh.")] = "istio-system"
     outbound_traffic_policy: Annotated[
         OutboundPolicy, BeforeValidator(_outbound), Field(description="Whether workloads may call hosts that the mesh does not know.")
-    ] = OutboundPolicy()
+    ] = OutboundPolicy.unsaid()
 
     def settings(self) -> MeshSettings:
         return MeshSettings(
@@ -240,8 +240,8 @@ class Mesh(Spec):
     """A whole mesh on one machine: what `tulle up` starts."""
 
     config: Annotated[tuple[Plain, ...], Field(description="Files and folders of documents, relative to the mesh file.")] = ()
-    gateway: MeshGateway = MeshGateway()
-    settings: MeshSettingsSpec = MeshSettingsSpec()
+    gateway: MeshGateway = MeshGateway.unsaid()
+    settings: MeshSettingsSpec = MeshSettingsSpec.unsaid()
     workloads: tuple[Workload, ...] = ()
 
     def check(self) -> Iterable[Problem]:

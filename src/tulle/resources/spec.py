@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -76,7 +76,10 @@ def problems_of(error: ValidationError) -> Iterator[Problem]:
 class Spec(BaseModel):
     """A part of a document."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=camel, populate_by_name=True, ser_json_timedelta="float")
+    # There are hundreds of models, of which a mesh uses a few: each is built when it is first needed.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=camel, populate_by_name=True, ser_json_timedelta="float", defer_build=True
+    )
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of fields of which exactly one must be given."""
@@ -95,6 +98,11 @@ class Spec(BaseModel):
         fields = cls.model_fields
         own = {name.strip("_"): name for name in fields} | {field.alias or name: name for name, field in fields.items()}
         cls._spellings = own | dict(cls.synonyms)
+
+    @classmethod
+    def unsaid(cls) -> Self:
+        """What holds where a document says nothing. Made without looking, so that the model need not be built for it."""
+        return cast("Self", cls.model_construct())
 
     @model_validator(mode="wrap")
     @classmethod

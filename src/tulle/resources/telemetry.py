@@ -50,7 +50,7 @@ class LogFilter(Spec):
 
 
 class AccessLogging(Spec):
-    match: ModeMatch = ModeMatch()
+    match: ModeMatch = ModeMatch.unsaid()
     providers: tuple[Provider, ...] = ()
     disabled: Flag | None = None
     filter: LogFilter | None = None
@@ -75,7 +75,7 @@ class TagOverride(Spec):
 
 
 class MetricsOverride(Spec):
-    match: MetricMatch = MetricMatch()
+    match: MetricMatch = MetricMatch.unsaid()
     disabled: Flag | None = None
     tag_overrides: Map[TagOverride] = FrozenMap()
 
@@ -105,7 +105,7 @@ class CustomTag(Spec):
 
 
 class Tracing(Spec):
-    match: ModeMatch = ModeMatch()
+    match: ModeMatch = ModeMatch.unsaid()
     providers: tuple[Provider, ...] = ()
     random_sampling_percentage: FloatPercent | None = None
     disable_span_reporting: Flag | None = None

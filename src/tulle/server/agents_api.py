@@ -23,7 +23,7 @@ Text = Annotated[str, Field(max_length=300)]
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class _Ejection(_Form):

@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tulle.compile import Built, gateway_addresses, names
-from tulle.compile.explain.can import can_request
-from tulle.compile.explain.payload import explain_request
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.patching import bootstrap_patches
 from tulle.compile.proxy_start import ProxyStart, proxy_start
@@ -116,10 +114,14 @@ class LiveMesh:
         return self._running.standing.told(service, known)
 
     def explain(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        from tulle.compile.explain.payload import explain_request  # noqa: PLC0415 - slow to load
+
         node = self._node(question.get("from"))
         return explain_request(self._running.built.mesh, node, question)
 
     def can(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        from tulle.compile.explain.can import can_request  # noqa: PLC0415 - slow to load
+
         nodes = (member.node for member in self._running.fleet.members.values())
         return can_request(self._running.built.mesh, nodes, question)
 

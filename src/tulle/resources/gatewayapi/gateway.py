@@ -82,7 +82,7 @@ class ListenerNamespaces(Spec):
 
 
 class AllowedListeners(Spec):
-    namespaces: ListenerNamespaces = ListenerNamespaces()
+    namespaces: ListenerNamespaces = ListenerNamespaces.unsaid()
 
 
 class ValidationMode(Enum):

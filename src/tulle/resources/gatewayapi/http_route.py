@@ -99,7 +99,7 @@ def _check_method(value: str) -> str | None:
 class HttpRouteMatch(Spec):
     """All parts must hold. Without a path, all paths do."""
 
-    path: PathMatch = PathMatch()
+    path: PathMatch = PathMatch.unsaid()
     headers: Annotated[tuple[HeaderMatch, ...], items(16)] = ()
     query_params: Annotated[tuple[QueryMatch, ...], items(16)] = ()
     method: Annotated[str, text_that(_check_method)] | None = None
@@ -168,7 +168,7 @@ class HttpRule(Spec):
 class HttpRoute(Spec):
     parent_refs: ParentReferences = ()
     hostnames: Annotated[tuple[Hostname, ...], items(16)] = ()
-    rules: Annotated[tuple[HttpRule, ...], items(16)] = (HttpRule(),)
+    rules: Annotated[tuple[HttpRule, ...], items(16)] = (HttpRule.unsaid(),)
 
     @classmethod
     def shape(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

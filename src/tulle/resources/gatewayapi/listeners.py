@@ -62,7 +62,7 @@ class RouteGroupKind(Spec):
 
 
 class AllowedRoutes(Spec):
-    namespaces: RouteNamespaces = RouteNamespaces()
+    namespaces: RouteNamespaces = RouteNamespaces.unsaid()
     kinds: Annotated[tuple[RouteGroupKind, ...], items(8)] = ()
 
 
@@ -72,7 +72,7 @@ class Listener(Spec):
     port: Port
     protocol: ProtocolName
     tls: ListenerTls | None = None
-    allowed_routes: AllowedRoutes = AllowedRoutes()
+    allowed_routes: AllowedRoutes = AllowedRoutes.unsaid()
 
     @classmethod
     def shape(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -133,8 +133,8 @@ class RetryRate(Spec):
 
 
 class RetryConstraint(Spec):
-    budget: RetryBudget = RetryBudget()
-    min_retry_rate: RetryRate = RetryRate()
+    budget: RetryBudget = RetryBudget.unsaid()
+    min_retry_rate: RetryRate = RetryRate.unsaid()
 
 
 class BackendTrafficPolicy(Spec):

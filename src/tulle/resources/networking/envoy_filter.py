@@ -70,7 +70,7 @@ class SubFilter(Spec):
 
 class FilterMatch(Spec):
     name: Text | None = None
-    sub_filter: SubFilter = SubFilter()
+    sub_filter: SubFilter = SubFilter.unsaid()
 
 
 class FilterChainMatch(Spec):
@@ -81,7 +81,7 @@ class FilterChainMatch(Spec):
     application_protocols: Text | None = None
     """A list with commas."""
     destination_port: Port | None = None
-    filter: FilterMatch = FilterMatch()
+    filter: FilterMatch = FilterMatch.unsaid()
 
 
 class ListenerMatch(Spec):
@@ -89,7 +89,7 @@ class ListenerMatch(Spec):
     port_number: UInt = 0
     port_name: Text | None = None
     listener_filter: Text | None = None
-    filter_chain: FilterChainMatch = FilterChainMatch()
+    filter_chain: FilterChainMatch = FilterChainMatch.unsaid()
 
 
 class RouteMatch(Spec):
@@ -100,7 +100,7 @@ class RouteMatch(Spec):
 class VirtualHostMatch(Spec):
     name: Text | None = None
     domain_name: Text | None = None
-    route: RouteMatch = RouteMatch()
+    route: RouteMatch = RouteMatch.unsaid()
 
 
 class RouteConfigurationMatch(Spec):
@@ -108,7 +108,7 @@ class RouteConfigurationMatch(Spec):
     port_number: UInt = 0
     port_name: Text | None = None
     gateway: Text | None = None
-    vhost: VirtualHostMatch = VirtualHostMatch()
+    vhost: VirtualHostMatch = VirtualHostMatch.unsaid()
 
 
 class ClusterMatch(Spec):
@@ -142,7 +142,7 @@ class Match(Spec):
     at_most_one_of = (("listener", "route_configuration", "cluster", "waypoint"),)
 
     context: Annotated[PatchContext, choice(PatchContext)] = PatchContext.ANY
-    proxy: ProxyMatch = ProxyMatch()
+    proxy: ProxyMatch = ProxyMatch.unsaid()
     listener: ListenerMatch | None = None
     route_configuration: RouteConfigurationMatch | None = None
     cluster: ClusterMatch | None = None
@@ -173,8 +173,8 @@ def _allowed(apply_to: ApplyTo) -> set[Operation]:
 
 class ConfigPatch(Spec):
     apply_to: Annotated[ApplyTo, choice(ApplyTo)] = ApplyTo.INVALID
-    match: Match = Match()
-    patch: PatchBody = PatchBody()
+    match: Match = Match.unsaid()
+    patch: PatchBody = PatchBody.unsaid()
 
     def check(self) -> Iterable[Problem]:
         operation, value = self.patch.operation, self.patch.value

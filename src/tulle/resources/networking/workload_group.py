@@ -66,6 +66,6 @@ class Probe(Spec):
 
 
 class WorkloadGroup(Spec):
-    metadata: GroupMetadata = GroupMetadata()
+    metadata: GroupMetadata = GroupMetadata.unsaid()
     template: GroupTemplate
     probe: Probe | None = None

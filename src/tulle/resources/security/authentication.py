@@ -67,7 +67,7 @@ class ApiKeysSpec(Spec):
     """Each entry of the Secret is a client: its name, and its key."""
 
     secret: SecretName
-    from_: tuple[KeySource, ...] = (KeySource(header="x-api-key"),)
+    from_: tuple[KeySource, ...] = (KeySource.model_construct(header="x-api-key"),)
     client_header: HeaderName | None = None
     forward_key: Flag = False
 

@@ -26,7 +26,7 @@ class MutualTls(Spec):
 
 class PeerAuthentication(Spec):
     selector: PolicySelector | None = None
-    mtls: MutualTls = MutualTls()
+    mtls: MutualTls = MutualTls.unsaid()
     port_level_mtls: Map[MutualTls] = FrozenMap()
     """By the number, in digits, of the workload's own port."""
 

@@ -35,7 +35,7 @@ _WORKLOAD = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-
 class _TokenForm(BaseModel):
     """Either a role for the API, or for whom to join."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, alias_generator=to_camel, populate_by_name=True)
 
     name: Annotated[str, Field(max_length=100)] = ""
     role: Role | None = None

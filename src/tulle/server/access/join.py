@@ -30,7 +30,7 @@ Text = Annotated[str, Field(min_length=1, max_length=32 * 1024)]
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class _JoinForm(_Form):
