@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from support.compiled import inputs
 from support.led_envoy import led_envoy
 from tulle.compile import Built, build, view
+from tulle.model.challenges import Challenge
 from tulle.model.proxy import Node
 from tulle.model.service import Registration
 from tulle.server.ads import Ads
@@ -27,9 +29,9 @@ class LedMesh:
         self._translator = Translator()
         self.ads = Ads(self, beside=beside)
 
-    async def change(self, text: str) -> None:
-        """Puts other documents into force; returns when the proxy has taken them."""
-        self.built = build(inputs(text, *self._registrations), self.built)
+    async def change(self, text: str, *challenges: Challenge) -> None:
+        """Puts other documents into force; returns when the proxy has taken them. `challenges`: to be answered from now on."""
+        self.built = build(replace(inputs(text, *self._registrations), challenges=challenges), self.built)
         assert self.node
         self.ads.offer(self.node.id, self.snapshot(self.node))
         await self.settled()

@@ -70,7 +70,8 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
     settings = inputs.settings
     before = previous.mesh.structure if previous else None
     tokens = _authentications(inputs, kinds, memo)
-    if before and previous and previous.kinds is kinds and before.backends is found.backends and before.authentications is tokens:
+    same = before and before.backends is found.backends and before.authentications is tokens and before.challenges == inputs.challenges
+    if before and same and previous and previous.kinds is kinds:
         return before
     others, credentials = kinds.but(VirtualService, *ROUTES), _credentials(kinds, memo)
     asked = _logins(kinds, credentials, settings.root_namespace, memo)
@@ -84,6 +85,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
         authentications=tokens,
         no_firewall=inputs.no_firewall,
         logins=asked,
+        challenges=inputs.challenges,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from tulle.compile import edge_tables, names, tls
+from tulle.compile import challenges, edge_tables, names, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.catalog import Backend
 from tulle.compile.gatewayapi import listener_tls
@@ -59,6 +59,8 @@ def chains(scope: Scope, group: Iterable[Served], memo: Memo) -> tuple[tuple[Fil
             added = [port.add(chain) for chain in own]
             if made and any(added):
                 tables.append(made)
+    for chain in challenges.chains(port.chains, group, scope.structure.challenges):
+        port.add(chain)
     return tuple(_completed(port)), tuple(tables)
 
 

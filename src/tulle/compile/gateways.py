@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from tulle.compile import edge_tables, edge_tls, http3, names, tls
+from tulle.compile import challenges, edge_tables, edge_tls, http3, names, tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place
@@ -46,9 +46,17 @@ def listeners(scope: Scope, served: Iterable[Served], memo: Memo) -> tuple[tuple
             made = replace(_listener(address, port, declared, _guarded(scope, chains, group), group), original_source=_source(scope, group))
             quic = http3.over_quic(made) if made.http3_port else None
             found += [made, quic] if quic else [made]
-    plain = (edge_tables.table(scope, f"http.{port}", port, group, memo) for port, group in sorted(tables.items()))
+    plain = (_answering(scope, edge_tables.table(scope, f"http.{port}", port, group, memo), memo) for port, group in sorted(tables.items()))
     kept = (memo.get(("edge listener", scope.id, made.name), (made,), partial(_same, made)) for made in found)
     return tuple(kept), (*plain, *sorted(ended, key=lambda t: t.name))
+
+
+def _answering(scope: Scope, table: RouteTable, memo: Memo) -> RouteTable:
+    """With the answers to authorities that ask whether hosts are ours."""
+    asked, logins = scope.structure.challenges, scope.structure.logins
+    if not asked:
+        return table
+    return memo.get(("answers", scope.id, table.name), (table, asked, logins), lambda: challenges.in_table(table, asked, logins.names))
 
 
 def _same(listener: Listener) -> Listener:

@@ -30,6 +30,11 @@ class Logins:
     secrets: Credentials = field(default_factory=dict)
     """Those that the documents name, as far as they are there."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that proxies may ask."""
+        return tuple(_name(document) for documents in self.by_namespace.values() for document in documents)
+
     def at(self, namespace: str, labels: Labels, service: str = "") -> tuple[Login, ...]:
         """What is asked of requests to a workload of a service. Nobody signs in there: what chooses it all the same lets nobody in."""
         found = (d for d in self._taking(namespace, labels, service) if not d.spec.oidc or d.spec.selector or d.spec.targets)
@@ -54,7 +59,7 @@ class Logins:
         spec = of.spec
         header, forward = _handed_on(of.spec)
         return Login(
-            name=f"{of.key.namespace}/{of.key.name}",
+            name=_name(of),
             by=_by(of, self.secret(of)),
             told_by=header.lower(),
             forward=forward,
@@ -72,6 +77,10 @@ class Logins:
 NOBODY = ApiKeys(clients=(), places=(KeyPlace(header="x-api-key"),))
 """Every caller is answered 401."""
 NO_LOGINS = Logins()
+
+
+def _name(of: Document) -> str:
+    return f"{of.key.namespace}/{of.key.name}"
 
 
 def named(documents: Iterable[Document]) -> tuple[tuple[str, str], ...]:

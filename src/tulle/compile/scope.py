@@ -16,6 +16,7 @@ from tulle.compile.policies import Tuning
 from tulle.compile.rules import Rules
 from tulle.compile.steering import Steering
 from tulle.compile.tokens import NO_AUTHENTICATIONS, Authentications
+from tulle.model.challenges import Challenge
 from tulle.model.identity import Labels, selects
 from tulle.model.mesh import MeshSettings
 from tulle.model.proxy import Node, Role
@@ -39,6 +40,7 @@ class Structure:
     no_firewall: str = ""
     """Why none can be in force; empty where one can, or nobody knows."""
     logins: Logins = NO_LOGINS
+    challenges: tuple[Challenge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

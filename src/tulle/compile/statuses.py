@@ -52,9 +52,10 @@ from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.paths import camel
+from tulle.resources.security import Certificate
 from tulle.resources.telemetry import Telemetry
 
-_ACTIVE = (WorkloadEntry, Secret)
+_ACTIVE = (WorkloadEntry, Secret, Certificate)
 _READ_ONLY = (WorkloadGroup, Telemetry)
 _RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *security.KINDS, EnvoyFilter)
 _RULING = (*_RULES, ConfigMap)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tulle.compile import clusters, edge_tls, gateways, inbound, served, sign_in, upstreams
+from tulle.compile import challenges, clusters, edge_tls, gateways, inbound, served, sign_in, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.guards import NO_GUARDS
@@ -176,13 +176,18 @@ def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...], of: str = "") 
 
     `of`: whose layers they are, where proxies of the scope do not share them.
     """
-    made_from = (*layers, mesh.structure.credentials)
+    made_from = (*layers, mesh.structure.credentials, mesh.structure.challenges)
     secrets = mesh.memo.get(("secrets", scope.id, of), made_from, lambda: _held(scope, layers))
     return (mesh.memo.get(("secret layer", scope.id, of), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
 
 
 def _held(scope: Scope, layers: tuple[Layer, ...]) -> tuple[Secret, ...]:
-    return (*scope.keyring.held(_users(layers)), *sign_in.secrets(x for part in layers for x in part.listeners))
+    listeners = [listener for part in layers for listener in part.listeners]
+    return (
+        *scope.keyring.held(_users(layers)),
+        *sign_in.secrets(listeners),
+        *challenges.certificates(listeners, scope.structure.challenges),
+    )
 
 
 def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | None]:

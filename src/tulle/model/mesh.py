@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from tulle.model.challenges import Challenge
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
 
@@ -60,5 +61,7 @@ class Inputs:
     """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from. None where nobody fetches any."""
     own_keys: str | None = None
     """Public keys of the mesh's own authority for tokens, likewise. None where there is none."""
+    challenges: tuple[Challenge, ...] = ()
+    """By which authorities ask at the moment whether hosts are ours."""
     no_firewall: str = ""
     """Why no web application firewall can be in force on the control plane's machine; empty where one can, or nobody looked."""

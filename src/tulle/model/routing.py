@@ -227,6 +227,8 @@ class Route:
     session: Session | None = None
     """Keeps the requests of a session at one endpoint. For routes with one destination."""
     stat_prefix: str = ""
+    unguarded: tuple[str, ...] | None = None
+    """Its requests pass by all policies, and by the logins of these names. None: they are asked."""
     source: Source | None = None
     """The rule that this route came from; None for what Tulle adds by itself."""
     via: Source | None = None

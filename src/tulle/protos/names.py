@@ -40,6 +40,7 @@ NAMES = {
     "HeaderMutation": "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
     "HeaderBasedSessionState": "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState",
     "HttpConnectionManager": f"{_HCM}.HttpConnectionManager",
+    "HttpFilterConfig": "envoy.config.route.v3.FilterConfig",
     "HttpProtocolOptions": "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     "HttpOriginalSource": "envoy.extensions.filters.http.original_src.v3.OriginalSrc",
     "HttpRequestHeaderMatchInput": "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",

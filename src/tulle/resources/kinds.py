@@ -28,6 +28,7 @@ from tulle.resources.networking import (
 from tulle.resources.security import (
     Authentication,
     AuthorizationPolicy,
+    Certificate,
     Firewall,
     Guard,
     PeerAuthentication,
@@ -124,6 +125,7 @@ KINDS = (
         spec=RequestAuthentication,
     ),
     Kind(name="Authentication", plural="authentications", short=("auth",), group=_TULLE, versions=("v1",), spec=Authentication),
+    Kind(name="Certificate", plural="certificates", short=("cert", "certs"), group=_TULLE, versions=("v1",), spec=Certificate),
     Kind(name="Firewall", plural="firewalls", group=_TULLE, versions=("v1",), spec=Firewall),
     Kind(name="Guard", plural="guards", group=_TULLE, versions=("v1",), spec=Guard),
     Kind(name="RateLimit", plural="ratelimits", short=("rl",), group=_TULLE, versions=("v1",), spec=RateLimit),

@@ -19,20 +19,36 @@ NOBODY = "nobody:{SHA}" + "nobody".ljust(28, ".")
 """Stands where there are no users, as Envoy wants one: no password has such a hash."""
 
 
+PLAIN = (API_KEY, BASIC, MUTATION, sign_in.NAME)
+"""The names of the filters of logins that are for all requests."""
+
+
+def names(login: str) -> tuple[str, ...]:
+    """Those of the filters of a login that is not."""
+    return tuple(_named(part, login) for part in _PARTS)
+
+
+_PARTS = _TOLD, _LOGIN, _SHOWN = "told", "login", "shown"
+
+
+def _named(part: str, login: str) -> str:
+    return f"tulle.{part}.{login}"
+
+
 def http_filters(asked: Iterable[Login]) -> list[Fields]:
     """First of all what only the proxy may say is taken out of requests; then each caller shows who it is."""
     every = tuple(asked)
-    told = [_where(_without(login.told_by), f"told.{login.name}", login, excluding=False) for login in every if login.told_by]
+    told = [_where(_without(login.told_by), _TOLD, login, excluding=False) for login in every if login.told_by]
     return [*told, *(made for login in every for made in _asking(login))]
 
 
 def _asking(of: Login) -> list[Fields]:
     if isinstance(of.by, ApiKeys):
-        return [_where(_filter(API_KEY, _api_keys(of, of.by)), f"login.{of.name}", of)]
+        return [_where(_filter(API_KEY, _api_keys(of, of.by)), _LOGIN, of)]
     if isinstance(of.by, SignIn):
-        return [_where(_filter(sign_in.NAME, sign_in.oauth2(of.by)), f"login.{of.name}", of)]
-    asking = _where(_filter(BASIC, _passwords(of, of.by)), f"login.{of.name}", of)
-    return [asking] if of.forward else [asking, _where(_without("authorization"), f"shown.{of.name}", of)]
+        return [_where(_filter(sign_in.NAME, sign_in.oauth2(of.by)), _LOGIN, of)]
+    asking = _where(_filter(BASIC, _passwords(of, of.by)), _LOGIN, of)
+    return [asking] if of.forward else [asking, _where(_without("authorization"), _SHOWN, of)]
 
 
 def references(asked: Iterable[Login]) -> Iterator[Reference]:
@@ -64,7 +80,7 @@ def _passwords(of: Login, by: Passwords) -> Any:
     return pb.BasicAuth(users={"inline_string": "\n".join(lines)}, forward_username_header=of.told_by, realm=by.realm)
 
 
-def _where(filter_: Fields, name: str, of: Login, *, excluding: bool = True) -> Fields:
+def _where(filter_: Fields, part: str, of: Login, *, excluding: bool = True) -> Fields:
     """The filter, left out for other hosts and for paths that are excluded."""
     skipped = [{"not_matcher": _any_of(":authority", of.hosts)}] if of.hosts else []
     if excluding and of.excluded:
@@ -73,7 +89,7 @@ def _where(filter_: Fields, name: str, of: Login, *, excluding: bool = True) -> 
         return filter_
     skip = {"action": {"name": "skip", "typed_config": any_(pb.SkipFilter())}}
     matcher = {"matcher_list": {"matchers": [{"predicate": predicate, "on_match": skip} for predicate in skipped]}}
-    return _filter(f"tulle.{name}", pb.ExtensionWithMatcher(extension_config=filter_, xds_matcher=matcher))
+    return _filter(_named(part, of.name), pb.ExtensionWithMatcher(extension_config=filter_, xds_matcher=matcher))
 
 
 def _any_of(header: str, matches: tuple[StringMatch, ...]) -> Fields:

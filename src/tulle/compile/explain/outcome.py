@@ -84,6 +84,7 @@ def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnecti
         return replace(
             trace, direct_response=_answer(seen.status, seen.body, grpc=not seen.body and speaks_grpc(wire.headers)), steps=(step,)
         )
+    guard = UNGUARDED if _is_for_everybody(table, seen) else guard
     trace, seen, caller = _guarded(trace, guard, caller, seen)
     if trace.direct_response:
         return trace
@@ -96,6 +97,13 @@ def route(table: RouteTable, wire: Wire, backends: Backends, guard: HttpConnecti
     if found.host.require_tls and seen.forwarded_proto != "https":
         return _to_tls(replace(trace, steps=before), found.host, seen)
     return _routes(trace, before, found.host, seen, backends)
+
+
+def _is_for_everybody(table: RouteTable, seen: Seen) -> bool:
+    """Whether the route that takes a request asks nobody."""
+    host = hosts.find(table, seen.authority).host
+    asking = (candidate for candidate in host.routes if candidate.unguarded is not None) if host else ()
+    return any(_try(candidate, seen).matched for candidate in asking)
 
 
 def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -> tuple[Trace, Seen, Caller]:

@@ -2,10 +2,20 @@
 
 from tulle.resources.security.authentication import Authentication
 from tulle.resources.security.authorization_policy import AuthorizationPolicy
+from tulle.resources.security.certificate import Certificate
 from tulle.resources.security.firewall import Firewall
 from tulle.resources.security.guard import Guard
 from tulle.resources.security.peer_authentication import PeerAuthentication
 from tulle.resources.security.rate_limit import RateLimit
 from tulle.resources.security.request_authentication import RequestAuthentication
 
-__all__ = ["Authentication", "AuthorizationPolicy", "Firewall", "Guard", "PeerAuthentication", "RateLimit", "RequestAuthentication"]
+__all__ = [
+    "Authentication",
+    "AuthorizationPolicy",
+    "Certificate",
+    "Firewall",
+    "Guard",
+    "PeerAuthentication",
+    "RateLimit",
+    "RequestAuthentication",
+]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route, RouteTable
-from tulle.protos import any_
-from tulle.translate import access, firewall, logins, rate_limits, screens, tokens
+from tulle.protos import any_, pb
+from tulle.translate import access, authorizers, claims, firewall, logins, rate_limits, screens, tokens
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -72,7 +72,14 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
     return [*guards, *ways]
 
 
+_GUARDS = (access.HTTP, authorizers.HTTP, claims.JWT, *logins.PLAIN, rate_limits.LOCAL, rate_limits.GLOBAL, screens.BUFFER, firewall.NAME)
+"""All that `http_filters` puts before the others, but for logins that are for some hosts only, which have names of their own."""
+
+
 def per_route(route: Route) -> Fields:
     """What a route says to the filters (`typed_per_filter_config`)."""
+    if route.unguarded is not None:
+        off = any_(pb.HttpFilterConfig(disabled=True))
+        return dict.fromkeys((*_GUARDS, *(name for login in route.unguarded for name in logins.names(login))), off)
     made = ((kind.NAME, kind.per_route(route)) for kind in FILTERS)
     return {name: any_(message) for name, message in made if message is not None}
