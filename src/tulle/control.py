@@ -26,6 +26,7 @@ from tulle.dns.question import AskNode, AskQuery, AskService
 from tulle.dns.sockets import Sockets
 from tulle.dns.zone import Gathered
 from tulle.logs import Log
+from tulle.model.challenges import Challenge
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.rate_limits import RateLimit
@@ -42,6 +43,8 @@ from tulle.server.access.first import first_token
 from tulle.server.access.gate import Gate
 from tulle.server.access.join import JoinApi
 from tulle.server.access.tokens import Tokens, follow_ends
+from tulle.server.acme.api import CertificatesApi
+from tulle.server.acme.gateways import FleetGateways
 from tulle.server.ads import Ads
 from tulle.server.agents_api import AgentsApi
 from tulle.server.catalog_names import CatalogNames
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
     from tulle.ca.authority import Authority
     from tulle.ca.delivery import Deliveries
     from tulle.ca.jwt_keys import JwtKeys
+    from tulle.server.acme.keeper import Keeper
 
 HISTORY = 4
 """So many earlier versions of a document are remembered, to fall back to."""
@@ -133,10 +137,12 @@ class Control:
         self._names = Names(settings, self._known, self._gather)
         self._key_sets = key_sets(self._take_keys)
         self._limiter: RateLimitService
+        self.certificates: Keeper
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
         from tulle.ca.start import open_deliveries, open_jwt_keys  # noqa: PLC0415 - slow to load
+        from tulle.server.acme.keeper import Keeper  # noqa: PLC0415 - slow to load
 
         keys = KeyFile.of(self.settings.encryption_key_file, self._database)
         async with AsyncExitStack() as stack:
@@ -150,6 +156,7 @@ class Control:
             if self.settings.needs_tokens:
                 self.first_token = await first_token(self.tokens, self._database)
             self.documents = Documents(store)
+            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._take_challenges)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
             self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
@@ -197,6 +204,7 @@ class Control:
         yield self.agents.run()
         yield self._key_sets.run()
         yield self._limiter.keep(self.store)
+        yield self.certificates.run()
         if definitions:
             yield definitions.run()
         yield self._keep_built()
@@ -216,6 +224,7 @@ class Control:
             consul=consul_app(self.registry, place_of(self.settings, definitions), self._entries, self.authority),
             more=[
                 *ChecksApi(self.registry).routes(),
+                *CertificatesApi(self.certificates).routes(),
                 *TrustApi(Trust(self, self._changed.set)).routes(),
                 *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
                 *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls).routes(),
@@ -251,6 +260,7 @@ class Control:
                 self._remember(key, update.in_force.get(key))
             self._take(update.revision, resources=update.in_force)
             self._entries.take(update)
+            self.certificates.take(update)
             first.set()
 
     async def _follow_registrations(self, first: asyncio.Event) -> None:
@@ -293,6 +303,11 @@ class Control:
         self.inputs = replace(self.inputs, own_keys=document)
         self._changed.set()
 
+    def _take_challenges(self, asked: tuple[Challenge, ...]) -> None:
+        """By which authorities ask whether hosts are ours."""
+        self.inputs = replace(self.inputs, challenges=asked)
+        self._changed.set()
+
     def _remember(self, key: Key, now: Resource[Any] | None) -> None:
         """Keeps the version that `now` takes the place of, for as long as the document exists."""
         before = self.inputs.resources.get(key)
@@ -325,6 +340,7 @@ class Control:
                 member.snapshot = snapshot
                 self._ads.offer(member.node.id, snapshot)
         self.fleet.notify()
+        self.certificates.stir()
 
     def _snapshot(self, node: Node) -> Snapshot:
         seen = view(self.built.mesh, node)
@@ -342,6 +358,7 @@ class Control:
         snapshot = self._snapshot(node)
         since = datetime.now(UTC)
         self.fleet.members[node.id] = Member(node=node, since=since, snapshot=snapshot, revision=self.revision)
+        self.certificates.stir()
         _log.debug("proxy connected", proxy=node.id)
         return snapshot
 

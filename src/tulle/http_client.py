@@ -120,7 +120,7 @@ def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, st
     secure = SECURE if to.startswith(SECURE) else ""
     host = "localhost" if to.startswith("/") else to.removeprefix(secure).removesuffix(_DEFAULT_PORTS[secure])
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {length}"]
-    if length:
+    if length and "content-type" not in headers:
         lines.append("Content-Type: application/json")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

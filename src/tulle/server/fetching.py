@@ -46,15 +46,15 @@ async def json_object(uri: str, timeout: float) -> dict[str, Any]:
 
 
 async def _body(uri: str, timeout: float) -> bytes:
-    to, path = _place(uri)
+    to, path = place(uri)
     answer = await request(to, "GET", path, timeout=timeout, headers={"accept": "application/json"}, most=LARGEST, may_ask=may_ask)
     if answer.status != 200:
         raise UnusableError(f"the answer is {answer.status}, not 200")
     return answer.body
 
 
-def _place(uri: str) -> tuple[str, str]:
-    """Whom to ask, and for what."""
+def place(uri: str) -> tuple[str, str]:
+    """Whom to ask, and for what, as `request` has it. Raises UnusableError."""
     url = urlsplit(uri)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UnusableError("it is not a URL with http or https")

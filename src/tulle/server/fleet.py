@@ -78,6 +78,10 @@ class Fleet:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    async def news(self) -> None:
+        """Returns when something has changed."""
+        await self._news.wait()
+
     async def until(self, revision: int, timeout: float) -> Progress:
         """How far all are: when they follow the store's revision, after `timeout` seconds, or when only those lag that refuse something."""
         with contextlib.suppress(TimeoutError):

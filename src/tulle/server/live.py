@@ -27,6 +27,16 @@ from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
 from tulle.server.standing import Standing, failing
 
 
+class Certificates(Protocol):
+    """Those that public authorities give."""
+
+    def status(self, key: Key) -> Status: ...
+
+    def secret(self, key: Key) -> Key | None:
+        """Of the Secret that a Certificate is put into; None for one that is not kept (yet)."""
+        ...
+
+
 class Running(Protocol):
     """The state of a control plane, replaced as a whole when something changes."""
 
@@ -34,6 +44,9 @@ class Running(Protocol):
     fleet: Fleet
     built: Built
     inputs: Inputs
+
+    @property
+    def certificates(self) -> Certificates: ...
 
     @property
     def standing(self) -> Standing: ...
@@ -69,6 +82,8 @@ class LiveMesh:
 
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())
+        if key.kind == "Certificate":
+            return self._of_certificate(key, compiled)
         # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
         failed = tuple(c for c in compiled.conditions if (c.type, c.status, c.reason) != ("Accepted", True, "Accepted"))
         programmed = self._running.fleet.programmed(key)
@@ -80,6 +95,12 @@ class LiveMesh:
             programmed = set_programmed(programmed, compiled.condition("Accepted"))
         conditions = (*failed, programmed, *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
+
+    def _of_certificate(self, key: Key, compiled: Status) -> Status:
+        """Programmed where the proxies have what is in its Secret."""
+        kept, secret = self._running.certificates.status(key), self._running.certificates.secret(key)
+        programmed = self._running.fleet.programmed(secret or key)
+        return replace(kept, conditions=(programmed, *kept.conditions), warnings=(*compiled.warnings, *kept.warnings))
 
     def changed(self) -> datetime:
         return self._running.fleet.changed

@@ -62,6 +62,10 @@ def _name(effect: Effect) -> str:
     return f"{HTTP}.{effect.value.lower()}"
 
 
+NAMES = (HTTP, *map(_name, _ACTIONS))
+"""Of all filters that decide on requests."""
+
+
 def network_filters(of: Access) -> list[Fields]:
     """Both, for whole connections."""
 

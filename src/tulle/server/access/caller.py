@@ -31,9 +31,9 @@ class Role(StrEnum):
 _ORDER = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 _LOOKING = frozenset({"diff", "validate", "explain", "can"})
 """Asked with a POST, but change nothing."""
-_OPERATED = frozenset({"apply", "delete", "registrations", "agents", "identity"})
+_OPERATED = frozenset({"apply", "delete", "registrations", "agents", "identity", "renew"})
 _BY_WORKLOADS = frozenset({"registrations", "agents", "identity", "proxy-config", "version"})
-_OF_NAMESPACES = frozenset({"apply", "delete", "diff", "validate", "resources", "tokens"}) | _BY_WORKLOADS
+_OF_NAMESPACES = frozenset({"apply", "delete", "diff", "validate", "resources", "tokens", "renew"}) | _BY_WORKLOADS
 """What those whose token is for some namespaces may ask for: it is cut down to these namespaces there."""
 
 

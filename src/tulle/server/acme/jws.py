@@ -46,7 +46,9 @@ def signed(key: EllipticCurvePrivateKey, payload: Json | None, *, url: str, nonc
     who: Json = {"kid": account} if account else {"jwk": public(key)}
     head, body = encoded(_json({"alg": "ES256", "nonce": nonce, "url": url, **who})), "" if payload is None else encoded(_json(payload))
     r, s = decode_dss_signature(key.sign(f"{head}.{body}".encode(), ECDSA(SHA256())))
-    return _json({"protected": head, "payload": body, "signature": encoded(r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big"))})
+    return _json(
+        {"protected": head, "payload": body, "signature": encoded(r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big"))}
+    )
 
 
 def bound(key: EllipticCurvePrivateKey, *, key_id: str, mac: Hidden, url: str) -> Json:

@@ -106,5 +106,3 @@ def _hosts(leaf: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-
-

@@ -72,7 +72,16 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
     return [*guards, *ways]
 
 
-_GUARDS = (access.HTTP, authorizers.HTTP, claims.JWT, *logins.PLAIN, rate_limits.LOCAL, rate_limits.GLOBAL, screens.BUFFER, firewall.NAME)
+_GUARDS = (
+    *access.NAMES,
+    authorizers.HTTP,
+    claims.JWT,
+    *logins.PLAIN,
+    rate_limits.LOCAL,
+    rate_limits.GLOBAL,
+    screens.BUFFER,
+    firewall.NAME,
+)
 """All that `http_filters` puts before the others, but for logins that are for some hosts only, which have names of their own."""
 
 

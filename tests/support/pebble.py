@@ -1,0 +1,108 @@
+"""A real ACME authority of one test, Debian's pebble, with a name server that says that every host is this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.certificates import Ca
+from support.running import free_port
+
+needs_pebble = pytest.mark.skipif(
+    not (shutil.which("pebble") and shutil.which("pebble-challtestsrv")), reason="needs Debian's package pebble"
+)
+KEY_ID, MAC = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+"""An account outside of ACME (RFC 8555, 7.3.4)."""
+
+
+@dataclass(frozen=True)
+class Pebble:
+    """`server` is its directory, `ca_file` vouches for it, `http` and `tls` are the ports that it asks on."""
+
+    server: str
+    ca_file: Path
+    http: int
+    tls: int
+    management: int
+    log: Path
+
+    async def roots(self) -> str:
+        """Who vouches for the certificates that it gives."""
+        return await asyncio.to_thread(self._get, "/roots/0")
+
+    def issuer(self, more: str = "") -> str:
+        """As a Certificate names it."""
+        return f"{{server: {self.server}, caFile: {self.ca_file}, termsOfServiceAgreed: true{more}}}"
+
+    def _get(self, path: str) -> str:
+        import urllib.request
+
+        trust = ssl.create_default_context(cafile=str(self.ca_file))
+        with urllib.request.urlopen(f"https://127.0.0.1:{self.management}{path}", context=trust) as answer:
+            return str(answer.read().decode())
+
+
+@asynccontextmanager
+async def pebble(
+    folder: Path, *, http: int, tls: int, binding: bool = False, environment: dict[str, str] | None = None
+) -> AsyncIterator[Pebble]:
+    """Runs until the block ends. Asks at once, and turns down a nonce now and then, as it always does."""
+    ca = Ca("the authority's own")
+    certificate, key = ca.issue("localhost", "127.0.0.1").write(folder, "pebble")
+    (folder / "pebble-ca.pem").write_bytes(ca.pem)
+    port, management, names, of_names = free_port(), free_port(), free_port(), free_port()
+    config: dict[str, Any] = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{management}",
+        "certificate": certificate,
+        "privateKey": key,
+        "httpPort": http,
+        "tlsPort": tls,
+    }
+    if binding:
+        config |= {"externalAccountBindingRequired": True, "externalAccountMACKeys": {KEY_ID: MAC}}
+    (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
+    named = ("-management", f"127.0.0.1:{of_names}", "-dns01", f"127.0.0.1:{names}", "-http01", "", "-https01", "", "-tlsalpn01", "")
+    log = folder / "pebble.log"
+    with log.open("wb") as output:
+        resolver = subprocess.Popen(
+            ["pebble-challtestsrv", *named, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""], stdout=output, stderr=subprocess.STDOUT
+        )
+        authority = subprocess.Popen(
+            ["pebble", "-config", folder / "pebble.json", "-dnsserver", f"127.0.0.1:{names}"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | (environment or {}),
+        )
+    try:
+        made = Pebble(f"https://127.0.0.1:{port}/dir", folder / "pebble-ca.pem", http, tls, management, log)
+        await _until_open(port, authority, log)
+        yield made
+    finally:
+        for process in (authority, resolver):
+            process.terminate()
+            process.wait()
+
+
+async def _until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            assert process.poll() is None, log.read_text()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
