@@ -66,15 +66,16 @@ def test_a_certificate_is_issued_and_served(tmp_path: Path, challenge: str) -> N
     async def run() -> None:
         place = Place(folder=tmp_path)
         http, tls = place.gateway, free_port()
-        async with pebble(tmp_path, http=http, tls=tls) as authority, running(place, "up"):
-            await place.until("/api/v1/version", bool)
-            path = place.write("edge.yaml", documents(http, tls, certificate(authority, f"  challenge: {challenge}")))
-            code, said = await place.tulle("apply", "-f", str(path))
-            assert code == 0, said
-            item = await place.until(WHERE, ready)
-            print(item)
-            trust = ssl.create_default_context(cadata=await authority.roots())
-            answer = await asyncio.to_thread(get, tls, "shop.example.com", trust)
-            assert answer.body == b"hello"
+        with pebble(tmp_path, http=http, tls=tls) as authority:
+            async with running(place, "up"):
+                await place.until("/api/v1/version", bool)
+                path = place.write("edge.yaml", documents(http, tls, certificate(authority, f"  challenge: {challenge}")))
+                code, said = await place.tulle("apply", "-f", str(path))
+                assert code == 0, said
+                item = await place.until(WHERE, ready)
+                print(item)
+                trust = ssl.create_default_context(cadata=await authority.roots())
+                answer = await asyncio.to_thread(get, tls, "shop.example.com", trust)
+                assert answer.body == b"hello"
 
     asyncio.run(run())

@@ -6,16 +6,19 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.carried import until
 from support.certificates import Ca
 from support.running import free_port
 
@@ -46,17 +49,13 @@ class Pebble:
         return f"{{server: {self.server}, caFile: {self.ca_file}, termsOfServiceAgreed: true{more}}}"
 
     def _get(self, path: str) -> str:
-        import urllib.request
-
         trust = ssl.create_default_context(cafile=str(self.ca_file))
         with urllib.request.urlopen(f"https://127.0.0.1:{self.management}{path}", context=trust) as answer:
             return str(answer.read().decode())
 
 
-@asynccontextmanager
-async def pebble(
-    folder: Path, *, http: int, tls: int, binding: bool = False, environment: dict[str, str] | None = None
-) -> AsyncIterator[Pebble]:
+@contextmanager
+def pebble(folder: Path, *, http: int, tls: int, binding: bool = False, **environment: str) -> Iterator[Pebble]:
     """Runs until the block ends. Asks at once, and turns down a nonce now and then, as it always does."""
     ca = Ca("the authority's own")
     certificate, key = ca.issue("localhost", "127.0.0.1").write(folder, "pebble")
@@ -73,36 +72,29 @@ async def pebble(
     if binding:
         config |= {"externalAccountBindingRequired": True, "externalAccountMACKeys": {KEY_ID: MAC}}
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
-    named = ("-management", f"127.0.0.1:{of_names}", "-dns01", f"127.0.0.1:{names}", "-http01", "", "-https01", "", "-tlsalpn01", "")
-    log = folder / "pebble.log"
-    with log.open("wb") as output:
-        resolver = subprocess.Popen(
-            ["pebble-challtestsrv", *named, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""], stdout=output, stderr=subprocess.STDOUT
-        )
-        authority = subprocess.Popen(
-            ["pebble", "-config", folder / "pebble.json", "-dnsserver", f"127.0.0.1:{names}"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PEBBLE_VA_NOSLEEP": "1"} | (environment or {}),
-        )
-    try:
-        made = Pebble(f"https://127.0.0.1:{port}/dir", folder / "pebble-ca.pem", http, tls, management, log)
-        await _until_open(port, authority, log)
+    resolver = ["pebble-challtestsrv", "-management", f"127.0.0.1:{of_names}", "-dns01", f"127.0.0.1:{names}", "-defaultIPv6", ""]
+    authority = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{names}"]
+    made = Pebble(f"https://127.0.0.1:{port}/dir", folder / "pebble-ca.pem", http, tls, management, folder / "pebble.log")
+    with (
+        _process([*resolver, "-http01", "", "-https01", "", "-tlsalpn01", ""], folder / "names.log"),
+        _process(authority, made.log, PEBBLE_VA_NOSLEEP="1", **environment) as process,
+    ):
+        until(lambda: _is_open(port, process, made.log))
         yield made
+
+
+@contextmanager
+def _process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | environment)
+    try:
+        yield process
     finally:
-        for process in (authority, resolver):
-            process.terminate()
-            process.wait()
+        process.terminate()
+        process.wait()
 
 
-async def _until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            assert process.poll() is None, log.read_text()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
+def _is_open(port: int, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

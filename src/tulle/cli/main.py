@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="endpoints", help="The instances behind a service."),
         Entry(name="checks", help="What is checked, its state, since when, and why."),
         Entry(name="proxies", help="The connected proxies and what they have acknowledged."),
-        Entry(name="certs", help="The certificate that each proxy shows, and when it ends."),
+        Entry(name="certs", help="The certificates that proxies show, and those that public authorities give."),
         Entry(name="mtls", help="Who speaks mutual TLS to whom, and who does not."),
         Entry(name="version", help="Versions of Tulle, of the control plane and of Envoy."),
         Entry(name="completion", help="Print a completion script for your shell."),

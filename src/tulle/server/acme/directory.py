@@ -140,9 +140,10 @@ async def opened(url: str, ca_file: str) -> Directory:
 def _trust(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=Path(ca_file).read_text(encoding="ascii") if ca_file else None)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no certificate in PEM"
-        raise AcmeError(f"issuer.caFile {ca_file} cannot be used: {reason}") from None
+    except (ssl.SSLError, ValueError):
+        raise AcmeError(f"issuer.caFile {ca_file} cannot be used: it holds no certificate in PEM") from None
+    except OSError as error:
+        raise AcmeError(f"issuer.caFile {ca_file} cannot be used: {error.strerror}") from None
 
 
 async def _asked(trust: ssl.SSLContext, method: str, url: str, body: bytes = b"") -> Response:

@@ -105,8 +105,10 @@ def restarted(progress: Progress) -> Progress:
 
 
 def forced(progress: Progress) -> Progress:
-    """A new certificate is wanted now; an order that is under way goes on."""
-    return replace(progress, forced=True, due=None if progress.stage is Stage.IDLE else progress.due)
+    """A new certificate is wanted now, whatever failed before; an order that is under way goes on."""
+    if progress.stage is not Stage.IDLE:
+        return replace(progress, forced=True)
+    return replace(progress, forced=True, due=None, error="")
 
 
 def ordered(progress: Progress, wanted: Wanted, *, order: str, finalize: str, tasks: Iterable[Task], terms: str, now: datetime) -> Progress:
