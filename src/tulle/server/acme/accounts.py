@@ -67,7 +67,7 @@ class StoredAccounts:
         if value is None:
             raise AcmeError(f"issuer.externalAccountBinding: there is no entry {ref.key} in a Secret {ref.name} in namespace {namespace}")
         try:
-            return Binding(key_id=said.key_id, mac=Hidden(jws.decoded(value.reveal().decode().strip())))
+            return Binding(key_id=said.key_id, mac=Hidden(jws.decoded(value.reveal().decode().strip().rstrip("="))))
         except ValueError:
             raise AcmeError(f"issuer.externalAccountBinding: the entry {ref.key} of Secret {ref.name} is not base64url") from None
 

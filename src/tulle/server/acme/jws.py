@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tulle.model.tls import Hidden
 
 Json = Mapping[str, Any]
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _COORDINATE = 32
 """Bytes of a number of P-256."""
 
@@ -27,7 +29,9 @@ def encoded(data: bytes) -> str:
 
 def decoded(text: str) -> bytes:
     """Raises ValueError."""
-    return base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if not _BASE64URL.fullmatch(text):
+        raise ValueError("is not base64url")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def public(key: EllipticCurvePrivateKey) -> dict[str, str]:
