@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 
 def _text(data: bytes) -> str:
@@ -38,13 +40,31 @@ class Issuer:
         """What a confused verifier would take for the secret of a symmetric signature."""
         return self.key_set.encode()
 
-    def token(self, *, lives: float = 600, **claims: Any) -> str:
+    @property
+    def public_key(self) -> bytes:
+        """In PEM, as it stands in many a configuration."""
+        return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def claims(self, *, lives: float = 600, **claims: Any) -> dict[str, Any]:
         """`lives` may be negative; a claim that is None is left out."""
         said = {"iss": self.name, "sub": "ann", "exp": int(time.time() + lives), **claims}
-        head = f"{_json({'alg': 'RS256', 'kid': self.key_id})}.{_json({k: v for k, v in said.items() if v is not None})}"
-        return f"{head}.{_text(self._key.sign(head.encode(), padding.PKCS1v15(), SHA256()))}"
+        return {name: value for name, value in said.items() if value is not None}
+
+    def token(self, *, lives: float = 600, **claims: Any) -> str:
+        return self.signed(json.dumps(self.claims(lives=lives, **claims)))
+
+    def signed(self, payload: str, **head: Any) -> str:
+        """A token of any payload, with more, or something else, in its head."""
+        text = f"{_json({'alg': 'RS256', 'kid': self.key_id, **head})}.{_text(payload.encode())}"
+        return f"{text}.{_text(self._key.sign(text.encode(), padding.PKCS1v15(), SHA256()))}"
 
 
-def unsigned(**claims: Any) -> str:
-    """`alg: none`."""
-    return f"{_json({'alg': 'none'})}.{_json({'exp': int(time.time() + 600), **claims})}."
+def unsigned(alg: str = "none", signature: str = "", **claims: Any) -> str:
+    """A token that nobody signed."""
+    return f"{_json({'alg': alg})}.{_json({'exp': int(time.time() + 600), **claims})}.{signature}"
+
+
+def signed_with_secret(secret: bytes, payload: dict[str, Any], key_id: str = "one") -> str:
+    """By HS256, with anything for a secret: that of a verifier who takes a public key for one, say."""
+    text = f"{_json({'alg': 'HS256', 'kid': key_id})}.{_json(payload)}"
+    return f"{text}.{_text(hmac.digest(secret, text.encode(), 'sha256'))}"
