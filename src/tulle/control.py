@@ -135,7 +135,7 @@ class Control:
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
-        self._key_sets = key_sets(self._take_keys)
+        self._key_sets = key_sets(self._take_keys, settings.reach)
         self._limiter: RateLimitService
         self.certificates: Keeper
 

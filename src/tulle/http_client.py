@@ -21,6 +21,8 @@ SECURE = "https://"
 Judge = Callable[[IPv4Address | IPv6Address], bool]
 """Whether an address may be asked at all."""
 MAX_BODY = 256 * 1024 * 1024
+_MAX_HEAD = 256 * 1024
+"""Bytes, of an answer's first line and headers."""
 _DEFAULT_PORTS = {SECURE: ":443", "": ":80"}
 
 
@@ -45,7 +47,10 @@ class _Answer:
     def __init__(self) -> None:
         self.body = bytearray()
         self.headers: dict[str, str] = {}
-        self.complete = False
+        self.headed = self.complete = False
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -129,9 +134,13 @@ def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, st
 async def _read(reader: asyncio.StreamReader, most: int) -> Response:
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
+    head = 0
     try:
         while not answer.complete and (data := await reader.read(65536)):
             parser.feed_data(data)
+            head += 0 if answer.headed else len(data)
+            if head > _MAX_HEAD:
+                raise ConnectionError(f"the head of the answer is larger than {_MAX_HEAD} bytes")
             if len(answer.body) > most:
                 raise ConnectionError(f"the answer is larger than {most} bytes")
     except httptools.HttpParserError as error:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 from tulle.model.mesh import MeshSettings
+from tulle.reach import Reach
 
 PREFIX = "TULLE_"
 
@@ -121,6 +122,9 @@ class Settings:
     """`on`, `off`, or `auto`: on where proxies connect over TLS or loopback alone, as each is sent its key over that connection."""
     federation: tuple[tuple[str, str], ...] = ()
     """Other trust domains, each with the file of its roots."""
+    fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks in which documents may make the control plane ask, beside all that hold no credentials: this machine, say, where the API
+    can be reached from others."""
     ca_dir: str = ""
     """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
     certificate_life: timedelta = timedelta(hours=24)
@@ -147,6 +151,11 @@ class Settings:
     @property
     def xds_is_tls(self) -> bool:
         return self.xds_tls == "on" or (self.xds_tls == "auto" and not self.xds.is_loopback)
+
+    @property
+    def reach(self) -> Reach:
+        """Whom documents may make the control plane ask: itself only where nobody on other machines can write any."""
+        return Reach(loopback=self.api.is_loopback, allowed=self.fetch_allow)
 
     @property
     def mesh(self) -> MeshSettings:
@@ -282,6 +291,11 @@ def _trust_domains(text: str) -> tuple[str, ...]:
     return tuple(_trust_domain(word.strip()) for word in text.split(",") if word.strip())
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """`127.0.0.0/8,10.1.2.3`"""
+    return tuple(ip_network(word.strip(), strict=False) for word in text.split(",") if word.strip())
+
+
 def _issuer(text: str) -> str:
     """OpenID Connect Discovery 1.0, section 3; or a trust domain's own name."""
     url = urlsplit(text)
@@ -378,6 +392,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "trust_domain_aliases": _trust_domains,
     "mutual_tls": _one_of("auto", "on", "off"),
     "federation": _federation,
+    "fetch_allow": _networks,
     "ca_dir": str,
     "certificate_life": _life,
     "jwt_issuer": _issuer,

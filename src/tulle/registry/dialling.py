@@ -7,8 +7,10 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
+from tulle.reach import ANYWHERE
 from tulle.registry.catalog import Probe
 
 
@@ -36,15 +38,24 @@ def issuers() -> bytes | None:
     return Path(file).read_bytes() if file else None
 
 
+def _check(writer: asyncio.StreamWriter) -> None:
+    if not ANYWHERE(ip_address(writer.get_extra_info("peername")[0])):
+        raise PermissionError("nobody is asked at such an address")
+
+
 @asynccontextmanager
 async def dialled(
     where: str, probe: Probe, context: ssl.SSLContext | None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A new connection, closed at the end without waiting for the other's farewell. Raises OSError (ssl.SSLError is one), ValueError."""
+    """A new connection, closed at the end without waiting for the other's farewell. Raises OSError (ssl.SSLError is one), ValueError.
+
+    What a check is told it shows. So it is told nothing where a machine's credentials may lie: PermissionError, an OSError.
+    """
     host, port = split(where)
     name = (probe.tls_server_name or host) if context else None
     reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     try:
+        _check(writer)
         yield reader, writer
     finally:
         writer.transport.abort()

@@ -1,41 +1,34 @@
 """What the control plane fetches from where documents say.
 
-Whoever may write such a document makes the control plane send a request. So none is sent to the addresses under which clouds keep a
-machine's own credentials, redirections are not followed, and answers are small and never shown.
+Whoever may write such a document makes the control plane send a request. So it goes only where it may (Reach), redirections are not
+followed, and answers are small and never shown.
 """
 
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 from tulle.http_client import request
+from tulle.reach import ANYWHERE, Reach
 
 LARGEST = 1024 * 1024
 """Bytes of an answer."""
 LONGEST = 60.0
 """Seconds for an answer, whatever a document says."""
-_CLOSED = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::/32"))
 
 
 class UnusableError(Exception):
     """What was wanted is not to be had; the message says why."""
 
 
-def may_ask(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the control plane asks whoever has this address."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return not any((mapped or address) in network for network in _CLOSED)
-
-
-async def json_object(uri: str, timeout: float) -> dict[str, Any]:
+async def json_object(uri: str, timeout: float, reach: Reach = ANYWHERE) -> dict[str, Any]:
     """The JSON object at a URI, fetched within so many seconds. Raises UnusableError."""
     try:
-        said = json.loads(await _body(uri, min(timeout, LONGEST)))
+        said = json.loads(await _body(uri, min(timeout, LONGEST), reach))
     except PermissionError:
-        raise UnusableError("addresses of the link are not asked") from None
+        raise UnusableError("the control plane asks nobody at such an address, unless TULLE_FETCH_ALLOW has it") from None
     except OSError as error:
         raise UnusableError(f"no answer: {str(error) or type(error).__name__}") from None
     except (ValueError, RecursionError):
@@ -45,9 +38,9 @@ async def json_object(uri: str, timeout: float) -> dict[str, Any]:
     return said
 
 
-async def _body(uri: str, timeout: float) -> bytes:
+async def _body(uri: str, timeout: float, reach: Reach) -> bytes:
     to, path = place(uri)
-    answer = await request(to, "GET", path, timeout=timeout, headers={"accept": "application/json"}, most=LARGEST, may_ask=may_ask)
+    answer = await request(to, "GET", path, timeout=timeout, headers={"accept": "application/json"}, most=LARGEST, may_ask=reach)
     if answer.status != 200:
         raise UnusableError(f"the answer is {answer.status}, not 200")
     return answer.body

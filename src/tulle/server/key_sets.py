@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 
+from tulle.reach import ANYWHERE, Reach
 from tulle.server.fetching import UnusableError, json_object
 from tulle.server.kept import Kept
 
 
-def key_sets(changed: Callable[[Mapping[str, str]], None]) -> Kept[str]:
-    """The key sets, as JSON."""
-    return Kept("key sets", fetch, changed)
+def key_sets(changed: Callable[[Mapping[str, str]], None], reach: Reach = ANYWHERE) -> Kept[str]:
+    """The key sets, as JSON, of those who may be asked."""
+    return Kept("key sets", partial(fetch, reach=reach), changed)
 
 
-async def fetch(uri: str, timeout: float) -> str:
+async def fetch(uri: str, timeout: float, reach: Reach = ANYWHERE) -> str:
     """The set of keys at a URI, as JSON; where it is a discovery document, at the one that this names. Raises UnusableError."""
-    said = await json_object(uri, timeout)
+    said = await json_object(uri, timeout, reach)
     if "keys" not in said and isinstance(said.get("jwks_uri"), str):
-        said = await json_object(said["jwks_uri"], timeout)
+        said = await json_object(said["jwks_uri"], timeout, reach)
     written = said.get("keys")
     keys = [key for key in written if _usable(key)] if isinstance(written, list) else []
     if not keys:

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from tulle import __version__
 from tulle.credentials import Credentials
 from tulle.http_client import Response, request
+from tulle.reach import ANYWHERE
 from tulle.server.acme import jws
-from tulle.server.fetching import LARGEST, UnusableError, may_ask, place
+from tulle.server.fetching import LARGEST, UnusableError, place
 
 TIMEOUT = 30.0
 """Seconds for one answer."""
@@ -155,7 +156,7 @@ async def _asked(trust: ssl.SSLContext, method: str, url: str, body: bytes = b""
     try:
         to, path = place(url)
         by = _Believing(trust)
-        return await request(to, method, path, body=body, timeout=TIMEOUT, headers=headers, credentials=by, most=LARGEST, may_ask=may_ask)
+        return await request(to, method, path, body=body, timeout=TIMEOUT, headers=headers, credentials=by, most=LARGEST, may_ask=ANYWHERE)
     except (UnusableError, ValueError) as error:
         raise AcmeError(f"the authority cannot be asked at {url}: {error}") from None
     except PermissionError:
