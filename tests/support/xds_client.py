@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from tulle.discovery.node import to_metadata
@@ -46,9 +47,9 @@ class Client:
 
 
 @asynccontextmanager
-async def xds_client(address: str, *, delta: bool = True) -> AsyncIterator[Client]:
+async def xds_client(address: str, *, delta: bool = True, secure: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
     path = next(text for mode, text in TEXT_OF_METHOD.items() if (mode.value == "delta") == delta)
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.secure_channel(address, secure) if secure else grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(path)()
         try:
             yield Client(call, delta=delta)
