@@ -102,7 +102,7 @@ def test_a_token_for_a_namespace_ends_there(api: Api) -> None:
         ("POST", "/api/v1/delete", {"resources": [{"kind": "vs", "namespace": "bank", "name": "reviews"}]}),
         ("GET", "/api/v1/resources/vs/bank/reviews", None),
         ("GET", "/api/v1/proxy-config?namespace=bank", None),
-        ("GET", "/api/v1/proxies", None),
+        ("GET", "/api/v1/mtls", None),
         ("GET", "/api/v1/tokens", None),
     )
     for method, path, body in refused:
@@ -122,7 +122,7 @@ def test_a_registration_of_another_namespace_cannot_be_taken_over(api: Api) -> N
         ("DELETE", None),
     ):
         assert ask(api, shop, method, path, body)[0] == 403
-    assert ask(api, shop, "GET", path)[0] == 403
+    assert ask(api, shop, "GET", path)[0] == 404
     assert ask(api, shop, "GET", "/api/v1/registrations")[1]["registrations"] == []
     assert ask(api, shop, "PUT", "/api/v1/registrations/own", {"service": "web", "namespace": "shop"})[0] == 200
 

@@ -75,8 +75,8 @@ class QuietMesh:
     def services(self) -> Sequence[ServiceInfo]:
         return [ServiceInfo(service=REVIEWS, endpoints=1, healthy=1)]
 
-    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
-        if host not in (REVIEWS.host, "reviews"):
+    def endpoints(self, host: str, namespaces: tuple[str, ...] = ()) -> Sequence[EndpointInfo] | None:
+        if (namespaces and REVIEWS.namespace not in namespaces) or host not in (REVIEWS.host, "reviews"):
             return None
         return [EndpointInfo(endpoint=Endpoint(address="127.0.0.1", port=4711, workload="reviews-1"), service_port=9080)]
 

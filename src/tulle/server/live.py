@@ -117,10 +117,10 @@ class LiveMesh:
             found.append(ServiceInfo(service=service, endpoints=len(all_of), healthy=healthy))
         return found
 
-    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
+    def endpoints(self, host: str, namespaces: tuple[str, ...] = ()) -> Sequence[EndpointInfo] | None:
         mesh = self._running.built.mesh
         wanted = set(self._names(host))
-        services = [service for service in mesh.services if service.host in wanted]
+        services = [service for service in mesh.services if service.host in wanted and (not namespaces or service.namespace in namespaces)]
         if not services:
             return None
         return [info for service in services for info in self._standing(service)]

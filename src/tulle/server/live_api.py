@@ -36,22 +36,28 @@ class LiveApi:
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
-    async def services(self, _: Request) -> Response:
-        return answer({"services": [service_json(info) for info in self._live.services()]})
+    async def services(self, request: Request) -> Response:
+        return answer({"services": [service_json(info) for info in self._seen(request)]})
+
+    def _seen(self, request: Request) -> list[ServiceInfo]:
+        caller = caller_of(request)
+        return [info for info in self._live.services() if caller.sees(info.service.namespace)]
 
     async def endpoints(self, request: Request) -> Response:
         host = request.path_params["host"]
-        found = self._live.endpoints(host)
+        found = self._live.endpoints(host, caller_of(request).namespaces)
         if found is None:
             raise problem(404, f"the mesh knows no service {host!r}; `tulle services` lists them")
         return answer({"endpoints": [endpoint_json(host, info) for info in found]})
 
-    async def all_endpoints(self, _: Request) -> Response:
-        hosts = [info.service.host for info in self._live.services()]
-        return answer({"endpoints": [endpoint_json(host, info) for host in hosts for info in self._live.endpoints(host) or ()]})
+    async def all_endpoints(self, request: Request) -> Response:
+        namespaces = caller_of(request).namespaces
+        hosts = [info.service.host for info in self._seen(request)]
+        return answer({"endpoints": [endpoint_json(host, info) for host in hosts for info in self._live.endpoints(host, namespaces) or ()]})
 
-    async def proxies(self, _: Request) -> Response:
-        return answer({"proxies": [proxy_json(info) for info in self._live.proxies()]})
+    async def proxies(self, request: Request) -> Response:
+        caller = caller_of(request)
+        return answer({"proxies": [proxy_json(info) for info in self._live.proxies() if caller.sees(info.namespace)]})
 
     async def proxy_config(self, request: Request) -> Response:
         pairs = (part.partition("=") for part in request.query_params.get("labels", "").split(",") if part)

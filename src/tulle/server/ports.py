@@ -123,8 +123,11 @@ class Live(Protocol):
 
     def services(self) -> Sequence[ServiceInfo]: ...
 
-    def endpoints(self, host: str) -> Sequence[EndpointInfo] | None:
-        """Of a service by its host name, or `name`, `name.namespace`; None for a service that the mesh does not know."""
+    def endpoints(self, host: str, namespaces: tuple[str, ...] = ()) -> Sequence[EndpointInfo] | None:
+        """Of a service by its host name, or `name`, `name.namespace`; None for a service that the mesh does not know.
+
+        With `namespaces` the mesh is as if it had no services in others.
+        """
         ...
 
     def can(self, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,9 +48,8 @@ class RegistryApi:
     async def get(self, request: Request) -> Response:
         identifier = request.path_params["id"]
         found = (await self._registrations.all()).get(identifier)
-        if not found:
+        if not found or not caller_of(request).sees(found.namespace):
             raise problem(404, f"there is no registration {identifier!r}")
-        caller_of(request).check((found.namespace,))
         return answer(form.to_json(found))
 
     async def put(self, request: Request) -> Response:

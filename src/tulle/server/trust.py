@@ -29,6 +29,7 @@ class Served:
     """A certificate that a proxy has."""
 
     proxy: str
+    namespace: str
     name: str
     """`default` for its own in the mesh, else as the proxy asked for it."""
     names: tuple[str, ...]
@@ -119,6 +120,7 @@ def _served(member: Member, entry: Entry) -> Served | None:
     found = about(first)
     return Served(
         proxy=member.node.id,
+        namespace=member.node.namespace,
         name=entry.name,
         names=found.names,
         serial=first.serial_number,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tulle.compile.edges import Edge
+from tulle.server.access.caller import caller_of
 from tulle.server.forms import answer, problem
 from tulle.server.trust import STEPS, Served, TooEarlyError, Trust
 
@@ -32,8 +33,9 @@ class TrustApi:
             Route("/api/v1/mtls", self.edges, methods=["GET"]),
         ]
 
-    async def certificates(self, _: Request) -> Response:
-        return answer({"certificates": [_certificate(served) for served in self._trust.certificates()]})
+    async def certificates(self, request: Request) -> Response:
+        caller = caller_of(request)
+        return answer({"certificates": [_certificate(served) for served in self._trust.certificates() if caller.sees(served.namespace)]})
 
     async def authority(self, _: Request) -> Response:
         return answer(self._state())

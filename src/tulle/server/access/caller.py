@@ -33,7 +33,8 @@ _LOOKING = frozenset({"diff", "validate", "explain", "can"})
 """Asked with a POST, but change nothing."""
 _OPERATED = frozenset({"apply", "delete", "registrations", "agents", "identity", "renew"})
 _BY_WORKLOADS = frozenset({"registrations", "agents", "identity", "proxy-config", "version"})
-_OF_NAMESPACES = frozenset({"apply", "delete", "diff", "validate", "resources", "tokens", "renew"}) | _BY_WORKLOADS
+_SEEN = frozenset({"resources", "services", "endpoints", "proxies", "certificates"})
+_OF_NAMESPACES = frozenset({"apply", "delete", "diff", "validate", "tokens", "renew"}) | _SEEN | _BY_WORKLOADS
 """What those whose token is for some namespaces may ask for: it is cut down to these namespaces there."""
 
 
