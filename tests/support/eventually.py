@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 async def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> None:
@@ -11,3 +11,10 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> N
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is nobody to set an event
             await asyncio.sleep(0.01)
+
+
+async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 40) -> None:
+    """As `eventually`, of what must be asked for."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(every)
