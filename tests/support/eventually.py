@@ -16,5 +16,5 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> N
 async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 40) -> None:
     """As `eventually`, of what must be asked for."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - there is nobody to set an event
             await asyncio.sleep(every)
