@@ -99,6 +99,36 @@ def test_a_port_without_an_address_needs_interception() -> None:
     assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]
 
 
+PEERS = """---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {spec}
+"""
+
+
+@pytest.mark.parametrize(
+    ("peers", "who"),
+    [
+        (PEERS.format(name="all", namespace="istio-system", spec="{mtls: {mode: STRICT}}"), "PeerAuthentication/all spec.mtls.mode"),
+        (
+            PEERS.format(
+                name="port", namespace="default", spec="{selector: {matchLabels: {app: web}}, portLevelMtls: {443: {mode: STRICT}}}"
+            ),
+            "PeerAuthentication/port spec.portLevelMtls.443",
+        ),
+        (PEERS.format(name="other", namespace="default", spec="{selector: {matchLabels: {app: db}}, mtls: {mode: STRICT}}"), ""),
+        ("", ""),
+    ],
+)
+def test_tls_of_ones_own_where_the_mesh_takes_its_own_alone(peers: str, who: str) -> None:
+    ended = "tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}"
+    ingress = f'{{port: {{number: 443, protocol: HTTPS, name: a}}, defaultEndpoint: ":1", {ended}}}'
+    spec = f"{{workloadSelector: {{labels: {{app: web}}}}, ingress: [{ingress}]}}"
+    said = warnings(built(SIDECAR.format(spec=spec) + peers), "Sidecar/default")
+    assert [f"spec.ingress[0].tls: not in force: {who} (" in one and "on port 443" in one for one in said] == ([True] if who else [])
+
+
 @pytest.mark.envoy
 @pytest.mark.timeout(60)
 def test_ingress_ends_tls_of_its_own(tmp_path: Path) -> None:

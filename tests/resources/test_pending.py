@@ -86,6 +86,42 @@ def test_a_gateway_that_serves_tls() -> None:
     ]
 
 
+SECRETS = "takes its certificates from Secrets: serverCertificate, privateKey and caCertificates have no effect"
+PAIRS = "takes its certificates from tlsCertificates: serverCertificate and privateKey have no effect"
+OF_THE_MESH = (
+    "mode ISTIO_MUTUAL trusts the mesh's authority: "
+    "caCrl, verifyCertificateSpki, verifyCertificateHash and insecureSkipVerify have no effect"
+)
+NO_SUITES = "begins with TLS 1.3, whose cipher suites are not chosen: cipherSuites has no effect"
+TWO = "tlsCertificates: [{serverCertificate: /a, privateKey: /b}]"
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        ("mode: SIMPLE, credentialName: c, serverCertificate: /a, privateKey: /b", SECRETS),
+        ("mode: MUTUAL, credentialNames: [c], caCertificates: /a", SECRETS),
+        ("mode: OPTIONAL_MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /a, caCertCredentialName: c", SECRETS),
+        (f"mode: SIMPLE, serverCertificate: /a, privateKey: /b, {TWO}", PAIRS),
+        ("mode: ISTIO_MUTUAL, verifyCertificateHash: [aa]", OF_THE_MESH),
+        ("mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, cipherSuites: [AES128-SHA]", NO_SUITES),
+        ("mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c", None),
+        (f"mode: SIMPLE, {TWO}", None),
+        ("mode: ISTIO_MUTUAL, cipherSuites: [AES128-SHA], subjectAltNames: ['spiffe://a/b']", None),
+    ],
+)
+def test_settings_of_a_server_that_do_not_go_together(tls: str, said: str | None) -> None:
+    server = f"servers: [{{port: {{number: 443, name: a, protocol: HTTPS}}, hosts: ['*'], tls: {{{tls}}}}}]"
+    assert warned("Gateway", server) == ([f"spec.servers[0].tls: {said}"] if said else [])
+
+
+def test_redirects_are_for_plain_http() -> None:
+    server = "servers: [{port: {number: 443, name: a, protocol: %s}, hosts: ['*'], tls: {mode: PASSTHROUGH, httpsRedirect: %s}}]"
+    why = "spec.servers[0]: tls.httpsRedirect has no effect where the protocol is HTTPS or TLS: it is for a server of plain HTTP"
+    assert warned("Gateway", server % ("HTTPS", "true")) == warned("Gateway", server % ("tls", "true")) == [why]
+    assert warned("Gateway", server % ("HTTPS", "false")) == warned("Gateway", server % ("HTTP", "true")) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [

@@ -43,6 +43,11 @@ def test_the_parts(entries: dict[str, bytes]) -> None:
     assert (spec.chain, spec.key, spec.roots, spec.revoked) == (Hidden(CERT), Hidden(KEY), Hidden(CA.pem), None)
 
 
+@pytest.mark.parametrize("type_", ["Opaque", "example.com/mine", "kubernetes.io/basic-auth", "istio.io/key-and-cert"])
+def test_other_types_and_names_are_anybodys(type_: str) -> None:
+    assert the(f"type: {type_}\n" + secret("a", key=b"of an API", username=b"me")).spec.chain is None
+
+
 def test_text_that_is_not_encoded_wins() -> None:
     text = secret("a", password=b"old") + "stringData: {password: new}\n"
     resource = the(text)
@@ -76,6 +81,12 @@ TYPE = "type: kubernetes.io/tls\n"
         (tls_secret("a", P224), 'data["tls.key"]: is on the curve secp224r1: proxies take P-256, P-384 and P-521'),
         (secret("a", ca_crt=b"x"), 'data["ca.crt"]: holds no certificate: it must be PEM, with -----BEGIN CERTIFICATE-----'),
         (TYPE + secret("a", tls_crt=CERT), 'data["tls.key"]: required where type is kubernetes.io/tls'),
+        (secret("a", tls_crt=CERT), 'data["tls.key"]: required beside tls.crt: one is of no use without the other'),
+        (secret("a", tls_key=KEY), 'data["tls.crt"]: required beside tls.key: one is of no use without the other'),
+        (
+            "type: kubernetes.io/tsl\n" + secret("a", tls_crt=CERT, tls_key=KEY),
+            'type: Kubernetes has no type kubernetes.io/tsl; did you mean "kubernetes.io/tls"?',
+        ),
         (secret("a") + "  a: '%'\n", "data.a: must be base64; what is not encoded goes under stringData"),
         (secret("a") + "  a: 1\n", "data.a: must be text, in base64"),
         (secret("a") + "  a: (hidden)\n", 'data.a: "(hidden)" is what is shown of a secret, not its value: apply the original'),

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.certificates import Ca, secret, tls_secret
 from support.documents import BAD, destination_rule, together, virtual_service
 from support.sqlite import SqliteHarness, sqlite_harness
 from tulle.model.resource import Key
+from tulle.model.tls import Hidden
 from tulle.store.document import Document, File, Outcome, Report
 from tulle.store.documents import Documents
 from tulle.store.port import ConflictError
@@ -101,6 +103,25 @@ async def test_a_bad_document_leaves_the_good_ones_and_its_last_good_version_in_
     in_force = await documents.in_force()
     assert set(in_force) == {VS, DR}
     assert in_force[VS].revision == 1
+
+
+@on_documents
+async def test_a_spoilt_secret_leaves_the_good_one_in_force(documents: Documents, _: SqliteHarness) -> None:
+    pair, other = Ca().issue("a.example"), Ca().issue("a.example")
+    key = Key(kind="Secret", namespace="default", name="web")
+    await apply(documents, tls_secret("web", pair))
+    for spoilt in (
+        secret("web", tls_crt=other.certificate),
+        secret("web", tls_crt=other.certificate, tls_key=pair.key),
+        "type: kubernetes.io/tsl\n" + tls_secret("web", other),
+        "type: [kubernetes.io/tls]\n" + tls_secret("web", other),
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: web}\ndata: [tls.crt, tls.key]\n",
+    ):
+        report = await apply(documents, spoilt)
+        assert outcomes(report) == [("Secret/default/web", "rejected")]
+        assert (await found(documents, key)).accepted().message.endswith("; the version before stays in force")
+        held = (await documents.in_force())[key].spec
+        assert (held.chain, held.key) == (Hidden(pair.certificate), Hidden(pair.key))
 
 
 @on_documents

@@ -32,7 +32,7 @@ from tulle.compile.rules import Rules
 from tulle.compile.scope import Scope, Structure, scope_of
 from tulle.compile.steering import Steering
 from tulle.model.frozen import FrozenMap
-from tulle.model.identity import selects
+from tulle.model.identity import NO_LABELS, selects
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Condition, Key, Resource, Status
 from tulle.model.service import Protocol
@@ -53,6 +53,7 @@ from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.paths import camel
 from tulle.resources.security import Certificate
+from tulle.resources.security.peer_authentication import MtlsMode
 from tulle.resources.telemetry import Telemetry
 
 _ACTIVE = (WorkloadEntry, Secret, Certificate)
@@ -358,6 +359,21 @@ def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> I
         to = Destination(host=said.host, subset=said.subset, port=said.port)
         if why := target(scope, to, resource.key.namespace, said.port.number).why:
             yield resource.at("spec.outboundTrafficPolicy.egressProxy"), f"{why}: requests for unknown hosts are answered with 503"
+    yield from _unended(scope.structure, resource, spec)
     first = scope.structure.rules.first_sidecar(resource.key.namespace, spec)
     if first is not None and first.key != resource.key:
         yield resource.at("spec"), f"not in force: Sidecar {first.key.name} ({first.origin}) is for the same workloads, and older"
+
+
+def _unended(structure: Structure, resource: Resource[object], spec: Sidecar) -> Iterator[Found]:
+    """TLS that nobody gets to speak, as the workloads take the mesh's own only."""
+    chosen = spec.workload_selector.labels if spec.workload_selector else NO_LABELS
+    posture = structure.peers.posture(resource.key.namespace, chosen)
+    for index, item in enumerate(spec.ingress):
+        ruled = posture.port(item.port.number)
+        if item.tls and item.tls.mode in tls.ENDING and ruled.mode is MtlsMode.STRICT:
+            who = f"{ruled.source} ({ruled.source.origin})" if ruled.source else "the mesh"
+            yield (
+                resource.at(f"spec.ingress[{index}].tls"),
+                f"not in force: {who} lets in nothing but the mesh's own TLS on port {item.port.number}",
+            )

@@ -66,8 +66,20 @@ def bounded(chain: FilterChain, life: timedelta | None) -> FilterChain:
 
 def gateway_of_the_mesh(spec: ServerTls, trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:
     """ISTIO_MUTUAL at a gateway."""
-    minimum, maximum = _VERSIONS.get(spec.min_protocol_version, TlsVersion.V1_2), _VERSIONS.get(spec.max_protocol_version)
-    return replace(mesh_server(trust_domains, http=http), minimum=minimum, maximum=maximum)
+    made = _parameters(mesh_server(trust_domains, http=http), spec)
+    wanted = spec.subject_alt_names
+    return replace(made, trust=replace(made.trust, names=wanted, domains=())) if made.trust and wanted else made
+
+
+def _parameters(made: DownstreamTls, spec: ServerTls) -> DownstreamTls:
+    """With the versions, cipher suites and curves of the settings."""
+    return replace(
+        made,
+        minimum=_VERSIONS.get(spec.min_protocol_version, TlsVersion.V1_2),
+        maximum=_VERSIONS.get(spec.max_protocol_version),
+        cipher_suites=tuple(dict.fromkeys(c for c in spec.cipher_suites if c in CIPHER_SUITES)),
+        curves=tuple(dict.fromkeys(c for c in spec.ecdh_curves if c in CURVES)),
+    )
 
 
 def downstream(spec: ServerTls, keyring: Keyring, home: str, *, http: bool) -> DownstreamTls | Missing:
@@ -78,16 +90,8 @@ def downstream(spec: ServerTls, keyring: Keyring, home: str, *, http: bool) -> D
     trust = _callers(spec, keyring, home) if spec.mode in _MUTUAL else None
     if isinstance(trust, Missing):
         return trust
-    return DownstreamTls(
-        certificates=certificates,
-        trust=trust,
-        require_certificate=spec.mode is ServerTlsMode.MUTUAL,
-        minimum=_VERSIONS.get(spec.min_protocol_version, TlsVersion.V1_2),
-        maximum=_VERSIONS.get(spec.max_protocol_version),
-        cipher_suites=tuple(dict.fromkeys(c for c in spec.cipher_suites if c in CIPHER_SUITES)),
-        curves=tuple(dict.fromkeys(c for c in spec.ecdh_curves if c in CURVES)),
-        protocols=HTTP if http else (),
-    )
+    asked, offered = spec.mode is ServerTlsMode.MUTUAL, HTTP if http else ()
+    return _parameters(DownstreamTls(certificates=certificates, trust=trust, require_certificate=asked, protocols=offered), spec)
 
 
 def _certificates(spec: ServerTls, keyring: Keyring, home: str) -> tuple[str, ...] | Missing:
@@ -103,7 +107,7 @@ def _certificates(spec: ServerTls, keyring: Keyring, home: str) -> tuple[str, ..
 
 def _callers(spec: ServerTls, keyring: Keyring, home: str) -> Trust | Missing:
     credential = spec.ca_cert_credential_name or spec.credential_name or next(iter(spec.credential_names), "")
-    path = spec.ca_certificates or next((c.ca_certificates for c in spec.tls_certificates if c.ca_certificates), "")
+    path = "" if credential else spec.ca_certificates or next((c.ca_certificates for c in spec.tls_certificates if c.ca_certificates), "")
     crl = spec.ca_crl or ""
     authority = root_file(path, crl) if path else keyring.authority(credential, home)
     if not authority:

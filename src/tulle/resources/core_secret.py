@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -22,6 +23,9 @@ FIELDS = ("type", "data", "stringData", "immutable")
 HIDDEN = "(hidden)"
 """What is shown of an entry."""
 TLS_TYPE = "kubernetes.io/tls"
+_RESERVED = ("kubernetes.io/", "bootstrap.kubernetes.io/")
+_OWN = ("service-account-token", "dockercfg", "dockerconfigjson", "basic-auth", "ssh-auth", "tls")
+_TYPES = (*(f"kubernetes.io/{name}" for name in _OWN), "bootstrap.kubernetes.io/token")
 CHAIN, KEY, ROOTS, REVOKED = ("tls.crt", "cert"), ("tls.key", "key"), ("ca.crt", "cacert"), ("ca.crl", "crl")
 """The names under which Istio looks for each part, from the first that it takes."""
 
@@ -86,16 +90,25 @@ class Secret(Spec):
     immutable: Flag = False
 
     def check(self) -> Iterable[Problem]:
+        yield from self._type_problems()
         chain, key = self._place(CHAIN), self._place(KEY)
-        if self.type == TLS_TYPE:
-            for place, names in ((chain, CHAIN), (key, KEY)):
-                if place is None:
-                    yield ("data", names[0]), f"required where type is {TLS_TYPE}"
+        halves = {place[1] for place in (chain, key) if place} & {CHAIN[0], KEY[0]}
+        for place, names, other in ((chain, CHAIN, KEY), (key, KEY, CHAIN)):
+            if place is None and self.type == TLS_TYPE:
+                yield ("data", names[0]), f"required where type is {TLS_TYPE}"
+            elif place is None and halves:
+                yield ("data", names[0]), f"required beside {other[0]}: one is of no use without the other"
         if chain and key:
             places = {"chain": chain, "key": key}
             found = certificates.pair_problems(self._bytes(chain), self._bytes(key))
             yield from ((places[which], what) for which, what in found)
         yield from self._authority_problems()
+
+    def _type_problems(self) -> Iterator[Problem]:
+        """Kubernetes keeps these names for itself, so one that it does not have is a slip of the pen."""
+        if self.type.startswith(_RESERVED) and self.type not in _TYPES:
+            near = difflib.get_close_matches(self.type, _TYPES, n=1)
+            yield ("type",), f"Kubernetes has no type {self.type}" + (f'; did you mean "{near[0]}"?' if near else "")
 
     def _authority_problems(self) -> Iterator[Problem]:
         if place := self._place(ROOTS):

@@ -76,6 +76,26 @@ def _idle_in(modes: Iterable[Any], *names: str) -> Test:
     return test
 
 
+def _said(value: Mapping[str, Any], name: str) -> Any:
+    wanted = folded(name)
+    return next((inner for key, inner in value.items() if folded(key) == wanted), None)
+
+
+def _ends(tls: Any) -> bool:
+    return isinstance(tls, Mapping) and tls.get("mode") in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", 1, 2, 5)
+
+
+def _names_secrets(tls: Mapping[str, Any]) -> bool:
+    return any(_said(tls, name) for name in ("credentialName", "credentialNames", "caCertCredentialName"))
+
+
+def _encrypted(server: Any) -> bool:
+    port = server.get("port") if isinstance(server, Mapping) else None
+    return (
+        isinstance(port, Mapping) and str(port.get("protocol", "")).upper() in ("HTTPS", "TLS") and isinstance(server.get("tls"), Mapping)
+    )
+
+
 def _not_opened(item: Any) -> bool:
     if not isinstance(item, Mapping):
         return False
@@ -111,6 +131,34 @@ _SERVED_TLS = (
         path="tls",
         message="mode SIMPLE asks callers for no certificate: what is said of theirs has no effect",
         when=_idle_in(("SIMPLE", 1), *_OF_CALLERS, "insecureSkipVerify"),
+    ),
+    Pending(
+        path="tls",
+        message="takes its certificates from tlsCertificates: serverCertificate and privateKey have no effect",
+        when=lambda tls: _ends(tls) and _has("tlsCertificates")(tls) and _has("serverCertificate", "privateKey")(tls),
+    ),
+    Pending(
+        path="tls",
+        message="begins with TLS 1.3, whose cipher suites are not chosen: cipherSuites has no effect",
+        when=lambda tls: isinstance(tls, Mapping) and _said(tls, "minProtocolVersion") in ("TLSV1_3", 4) and _has("cipherSuites")(tls),
+    ),
+)
+_GATEWAY_TLS = (
+    Pending(
+        path="tls",
+        message="takes its certificates from Secrets: serverCertificate, privateKey and caCertificates have no effect",
+        when=lambda tls: _ends(tls) and _names_secrets(tls) and _has("serverCertificate", "privateKey", "caCertificates")(tls),
+    ),
+    Pending(
+        path="tls",
+        message="mode ISTIO_MUTUAL trusts the mesh's authority: caCrl, verifyCertificateSpki, verifyCertificateHash and "
+        "insecureSkipVerify have no effect",
+        when=_idle_in(("ISTIO_MUTUAL", 4), "caCrl", "verifyCertificateSpki", "verifyCertificateHash", "insecureSkipVerify"),
+    ),
+    Pending(
+        path="",
+        message="tls.httpsRedirect has no effect where the protocol is HTTPS or TLS: it is for a server of plain HTTP",
+        when=lambda server: _encrypted(server) and bool(_said(server["tls"], "httpsRedirect")),
     ),
 )
 _CALLED_TLS = (
@@ -162,7 +210,7 @@ _BLOCKS = (
 
 
 def _under(prefix: str, entries: Iterable[Pending]) -> tuple[Pending, ...]:
-    return tuple(Pending(path=f"{prefix}.{entry.path}", message=entry.message, when=entry.when) for entry in entries)
+    return tuple(Pending(path=f"{prefix}.{entry.path}".rstrip("."), message=entry.message, when=entry.when) for entry in entries)
 
 
 def _policies(prefix: str) -> tuple[Pending, ...]:
@@ -208,7 +256,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         *_policies("subsets[].trafficPolicy"),
     ),
     "Gateway": (
-        *_under("servers[]", _SERVED_TLS),
+        *_under("servers[]", (*_SERVED_TLS, *_GATEWAY_TLS)),
         _off("servers[].tls.cipherSuites[]", "the proxy knows no cipher suite of this name", _other_than(*CIPHER_SUITES)),
         _off("servers[].tls.ecdhCurves[]", "the proxy knows no curve of this name", _other_than(*CURVES)),
         Pending(path="servers[].defaultEndpoint", message="has no effect"),

@@ -1,0 +1,59 @@
+"""Which certificates a Gateway's TLS settings mean where they say several things at once."""
+
+from __future__ import annotations
+
+from support.certificates import Ca, secret, tls_secret
+from support.compiled import built, gateway
+from tulle.compile import view
+from tulle.model.tls import MESH_ROOTS, DownstreamTls, TlsVersion
+
+CA = Ca()
+SECRETS = "---\n".join((tls_secret("web", CA.issue("web"), CA), secret("callers", ca_crt=CA.pem)))
+SERVER = """---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: 8443, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {tls}}}]
+"""
+
+
+def served(tls: str) -> DownstreamTls:
+    seen = view(built(SECRETS + SERVER.format(tls=tls)).mesh, gateway())
+    (chain,) = seen.listeners[0].chains
+    assert chain.tls
+    return chain.tls
+
+
+def authority(tls: str) -> str:
+    trust = served(tls).trust
+    assert trust
+    return trust.authority
+
+
+FILES = "serverCertificate: /web.crt, privateKey: /web.key, caCertificates: /ca.crt"
+
+
+def test_secrets_go_before_files() -> None:
+    both = served(f"{{mode: MUTUAL, credentialName: web, {FILES}}}")
+    assert both == served("{mode: MUTUAL, credentialName: web}")
+    assert both.certificates == ("kubernetes-gateway://default/web",)
+
+
+def test_callers_are_checked_against_the_secret_that_is_named_for_it() -> None:
+    assert authority(f"{{mode: MUTUAL, {FILES}, caCertCredentialName: callers}}") == "kubernetes-gateway://default/callers-cacert"
+    assert authority("{mode: MUTUAL, credentialName: web, caCertCredentialName: callers}") == "kubernetes-gateway://default/callers-cacert"
+    assert authority(f"{{mode: MUTUAL, {FILES}}}").startswith("file-root:/ca.crt")
+
+
+def test_a_gateway_with_the_meshs_certificates_has_settings_too() -> None:
+    more = "cipherSuites: [ECDHE-ECDSA-AES128-GCM-SHA256], ecdhCurves: [P-256], minProtocolVersion: TLSV1_1, maxProtocolVersion: TLSV1_2"
+    found = served(f"{{mode: ISTIO_MUTUAL, {more}, subjectAltNames: ['spiffe://cluster.local/ns/a/sa/b']}}")
+    assert (found.cipher_suites, found.curves) == (("ECDHE-ECDSA-AES128-GCM-SHA256",), ("P-256",))
+    assert (found.minimum, found.maximum) == (TlsVersion.V1_1, TlsVersion.V1_2)
+    assert found.trust
+    assert (found.trust.authority, found.trust.names, found.trust.domains) == (MESH_ROOTS, ("spiffe://cluster.local/ns/a/sa/b",), ())
+    plain = served("{mode: ISTIO_MUTUAL}").trust
+    assert plain
+    assert (plain.names, plain.domains) == ((), ("cluster.local",))
