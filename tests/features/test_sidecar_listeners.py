@@ -94,6 +94,16 @@ def test_an_egress_proxy_that_is_not_there_is_told() -> None:
     assert "egressProxy: host proxy.default.svc.cluster.local is not known" in warning
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(80, []), (9080, ["spec.egress[0].port: no service of these hosts has port 9080 (their ports: 80)"])]
+)
+def test_a_port_that_no_service_has_is_told(number: int, said: list[str]) -> None:
+    items = f"{{port: {{number: {number}, protocol: HTTP, name: a}}, bind: 127.0.0.1, hosts: ['./shop.default.svc.cluster.local']}}"
+    text = SIDECAR.format(spec=f"{{egress: [{items}, {{hosts: ['*/*']}}]}}")
+    result = built(text, at("shop", 80, 1, id="shop"), at("other", 9080, 2, id="other"))
+    assert [found.partition(": spec.egress[0].port: ")[2] for found in warnings(result, "Sidecar/default")] == said
+
+
 def test_a_port_without_an_address_needs_interception() -> None:
     spec = "{egress: [{port: {number: 80, protocol: HTTP, name: a}, hosts: ['*/*']}]}"
     assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]

@@ -63,11 +63,22 @@ def _opened(scope: Scope, item: Egress, source: Source, hosts_of: HostsOf) -> Op
     return Opened(listener=listener, table=table)
 
 
+def barren(scope: Scope, item: Egress) -> str:
+    """Why no service is behind the listener that an item makes; empty where one is, or where it makes none."""
+    if item.port is None or not opens(item) or any(_offered(scope, item, item.port.number)):
+        return ""
+    has = ", ".join(map(str, sorted({p.number for b in _named(scope, item) for p in b.ports}))) or "none"
+    return f"no service of these hosts has port {item.port.number} (their ports: {has})"
+
+
+def _named(scope: Scope, item: Egress) -> Iterator[Backend]:
+    shown = egress_of((item,), scope.namespace)
+    return shown.among(scope.backends) if shown else iter(())
+
+
 def _offered(scope: Scope, item: Egress, number: int) -> Iterator[Backend]:
     """The services that the item names and that have its port."""
-    shown = egress_of((item,), scope.namespace)
-    if shown is not None:
-        yield from (b for b in shown.among(scope.backends) if any(p.number == number for p in b.ports))
+    return (b for b in _named(scope, item) if any(p.number == number for p in b.ports))
 
 
 def _spoken(backends: list[Backend], number: int) -> Protocol:

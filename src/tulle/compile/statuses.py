@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from tulle.compile import http3, names, protocols, proxy_start, served, tables, tls
+from tulle.compile import egress, http3, names, protocols, proxy_start, served, tables, tls
 from tulle.compile import security_statuses as security
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
@@ -360,6 +360,9 @@ def _sidecar_found(scope: Scope, resource: Resource[object], spec: Sidecar) -> I
         if why := target(scope, to, resource.key.namespace, said.port.number).why:
             yield resource.at("spec.outboundTrafficPolicy.egressProxy"), f"{why}: requests for unknown hosts are answered with 503"
     yield from _unended(scope.structure, resource, spec)
+    for i, item in enumerate(spec.egress):
+        if why := egress.barren(scope, item):
+            yield resource.at(f"spec.egress[{i}].port"), why
     first = scope.structure.rules.first_sidecar(resource.key.namespace, spec)
     if first is not None and first.key != resource.key:
         yield resource.at("spec"), f"not in force: Sidecar {first.key.name} ({first.origin}) is for the same workloads, and older"
