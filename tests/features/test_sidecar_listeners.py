@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import subprocess
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -82,6 +84,39 @@ def test_egress_opens_a_port_for_services_and_sends_the_rest_to_a_proxy(tmp_path
         connection.close()
 
 
+ON_EVERY_PORT = """
+  egress:
+  - {{port: {{number: {proxy}, protocol: HTTP_PROXY, name: proxy}}, bind: 127.0.0.1, hosts: ["./*"]}}
+  - {{port: {{number: 0, protocol: HTTP, name: socket}}, bind: "unix://{socket}", hosts: ["*/*"]}}
+  - {{port: {{number: {local}, protocol: HTTP, name: http}}, bind: 127.0.0.1, hosts: ["*/*"]}}
+  - {{hosts: ["*/*"]}}
+  outboundTrafficPolicy: {{mode: ALLOW_ANY}}"""
+
+
+@pytest.mark.envoy
+def test_a_forward_proxy_and_a_socket_are_for_all_ports_and_no_listener_dials_itself(tmp_path: Path) -> None:
+    proxy, local = free_port(), free_port()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
+        shop, admin = stack.enter_context(backend("shop")), stack.enter_context(backend("admin"))
+        spec = ON_EVERY_PORT.format(proxy=proxy, socket=folder / "socket", local=local)
+        services = (("shop", 80, shop), ("admin", 9090, admin), ("else", local, shop))
+        instances = (at(service, port, behind.port, id=service) for service, port, behind in services)
+        stack.enter_context(carried(SIDECAR.format(spec=spec), sidecar(app="client"), tmp_path, *instances))
+        assert [name(curl("-x", f"127.0.0.1:{proxy}", f"http://{host}/")) for host in ("shop", "admin:9090")] == ["shop", "admin"]
+        assert [name(curl("--unix-socket", str(folder / "socket"), f"http://{host}/")) for host in ("shop", "admin:9090")] == [
+            "shop",
+            "admin",
+        ]
+        assert name(curl("-p", "-x", f"127.0.0.1:{proxy}", "http://admin:9090/")) == "admin"
+        refused = [ask(port, headers={"host": f"{host}:{port}"})[0] for port in (proxy, local) for host in ("127.0.0.1", "localhost")]
+        assert refused == [403] * 4
+
+
+def curl(*arguments: str) -> bytes:
+    return subprocess.run(["curl", "-sS", "-m", "10", *arguments], capture_output=True, check=True).stdout
+
+
 def test_a_place_that_the_node_itself_needs_is_not_opened_twice() -> None:
     text = SIDECAR.format(spec="{egress: [{port: {number: 15001, protocol: HTTP, name: a}, captureMode: NONE, hosts: ['*/*']}]}")
     listeners = [x.name for x in view(built(text).mesh, sidecar(app="a")).listeners]
@@ -94,9 +129,7 @@ def test_an_egress_proxy_that_is_not_there_is_told() -> None:
     assert "egressProxy: host proxy.default.svc.cluster.local is not known" in warning
 
 
-@pytest.mark.parametrize(
-    ("number", "said"), [(80, []), (9080, ["spec.egress[0].port: no service of these hosts has port 9080 (their ports: 80)"])]
-)
+@pytest.mark.parametrize(("number", "said"), [(80, []), (9080, ["no service of these hosts has port 9080 (their ports: 80)"])])
 def test_a_port_that_no_service_has_is_told(number: int, said: list[str]) -> None:
     items = f"{{port: {{number: {number}, protocol: HTTP, name: a}}, bind: 127.0.0.1, hosts: ['./shop.default.svc.cluster.local']}}"
     text = SIDECAR.format(spec=f"{{egress: [{items}, {{hosts: ['*/*']}}]}}")

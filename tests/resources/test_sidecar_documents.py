@@ -59,6 +59,11 @@ egress: [{hosts: [./*]}, {hosts: [./*], port: {number: 80}}]
 =>
 5: spec.egress[0]: must be the last item, as it has no port
 ====
+egress: [{hosts: [./*], port: {number: 0, protocol: HTTP}}, {hosts: [./*], port: {number: 0, protocol: TCP}, bind: "unix:///run/x"}]
+=>
+5: spec.egress[0].port.number: must be between 1 and 65535 where bind is no Unix socket
+5: spec.egress[1].port.protocol: must be one of HTTP, HTTP2, HTTP_PROXY, GRPC, GRPC-WEB where the port's number is 0
+====
 ingress:
 - {port: {number: 80}, defaultEndpoint: 10.0.0.1:80}
 - {port: {number: 80}, tls: {mode: AUTO_PASSTHROUGH, httpsRedirect: true}}

@@ -17,8 +17,11 @@ from tulle.model.service import Protocol
 from tulle.resources.networking.sidecar import CaptureMode, Egress
 
 LOOPBACK = "127.0.0.1"
+HTTP_PROXY = "HTTP_PROXY"
+"""The protocol of a port for requests with whole URLs, and for CONNECT."""
 HostsOf = Callable[[list[Backend], int], tuple[VirtualHost, ...]]
-"""Virtual hosts for services on one port, that for all other hosts included."""
+"""Virtual hosts for services on one port, or on every one, that for all other hosts included."""
+EVERY_PORT = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,10 @@ def _opened(scope: Scope, item: Egress, source: Source, hosts_of: HostsOf) -> Op
     backends = list(_offered(scope, item, number))
     table = None
     if (protocol or _spoken(backends, number)).is_http:
-        table = RouteTable(name=name, virtual_hosts=hosts_of(backends, number), ignore_port_in_host=True)
-        serve: HttpConnections | TcpConnections = HttpConnections(stat_prefix=name, routes=name)
+        everything = _takes_every_port(item)
+        hosts = hosts_of(backends, EVERY_PORT if everything else number)
+        table = RouteTable(name=name, virtual_hosts=hosts, ignore_port_in_host=not everything)
+        serve: HttpConnections | TcpConnections = HttpConnections(stat_prefix=name, routes=name, forward_proxy=True)
     else:
         serve = _tcp(scope, backends, number)
     chain = FilterChain(name=name, serve=serve, source=source)
@@ -76,9 +81,14 @@ def _named(scope: Scope, item: Egress) -> Iterator[Backend]:
     return shown.among(scope.backends) if shown else iter(())
 
 
+def _takes_every_port(item: Egress) -> bool:
+    """A forward proxy of its own, and a Unix socket without a port, are for services on all their ports."""
+    return item.port is not None and ((item.port.protocol or "").upper() == HTTP_PROXY or item.port.number == EVERY_PORT)
+
+
 def _offered(scope: Scope, item: Egress, number: int) -> Iterator[Backend]:
     """The services that the item names and that have its port."""
-    return (b for b in _named(scope, item) if any(p.number == number for p in b.ports))
+    return (b for b in _named(scope, item) if _takes_every_port(item) or any(p.number == number for p in b.ports))
 
 
 def _spoken(backends: list[Backend], number: int) -> Protocol:

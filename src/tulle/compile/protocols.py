@@ -6,6 +6,7 @@ from tulle.model.service import Protocol
 
 _NAMES = {
     "http": Protocol.HTTP,
+    "http_proxy": Protocol.HTTP,
     "http2": Protocol.HTTP2,
     "grpc": Protocol.GRPC,
     "grpc-web": Protocol.GRPC_WEB,

@@ -34,7 +34,7 @@ def view(mesh: Mesh, node: Node) -> ProxyView:
 
 def _sidecar(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
     found = outbound(scope, mesh.memo)
-    forward = (found.forward,) if node.http_proxy else ()
+    forward = (found.forward,) if node.http_proxy or any(o.table for o in found.egress) else ()
     shared = (found.clusters, _endpoints(mesh, scope, found.backends, found.placed, node))
     own = _own(mesh, node, found)
     secrets = _secrets(mesh, scope, (own, *shared), node.id) if _ends_tls(scope) else _secrets(mesh, scope, shared)

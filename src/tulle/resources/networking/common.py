@@ -77,6 +77,7 @@ def no_wildcards(field: str, labels: Mapping[str, str]) -> Iterable[Problem]:
     return [((field, key), "wildcards are not supported in a selector") for key, value in labels.items() if "*" in key + value]
 
 
+HTTP_PROTOCOLS = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB")
 PROTOCOLS = frozenset({"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB", "HTTPS", "TLS", "TCP", "UDP", "MONGO", "REDIS", "MYSQL"})
 """What Istio knows, in capitals; case does not matter."""
 

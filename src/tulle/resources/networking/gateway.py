@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tulle.resources.names import IpOrUnix, LabelMap, ScopedHost
-from tulle.resources.networking.common import ServerPort, taken
+from tulle.resources.networking.common import HTTP_PROTOCOLS, ServerPort, taken
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 from tulle.resources.scalars import NO_TEXTS, Text
 from tulle.resources.spec import Problem, Spec
@@ -26,14 +26,13 @@ class Server(Spec):
         if protocol in ("HTTPS", "TLS"):
             if self.tls is None:
                 yield ("tls",), f"required where the protocol is {protocol}"
-        elif self.tls is not None and protocol not in _HTTP:
+        elif self.tls is not None and protocol not in HTTP_PROTOCOLS:
             yield ("tls",), f"must not be set where the protocol is {protocol}"
         elif self.tls is not None and (self.tls.mode not in _PASSING or self.tls.has_files):
             yield ("tls",), f"takes only httpsRedirect where the protocol is {protocol}"
 
 
 _PASSING = (ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH)
-_HTTP = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB")
 
 
 class Gateway(Spec):

@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Annotated
 
 from tulle.resources.names import EgressHost, Host, IpOrUnix, Label, Plain
-from tulle.resources.networking.common import PortSelector, Protocol, WorkloadSelector, taken
+from tulle.resources.networking.common import HTTP_PROTOCOLS, PortSelector, Protocol, WorkloadSelector, taken
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 from tulle.resources.networking.traffic_policy import ConnectionPool
-from tulle.resources.scalars import Port, Text, UInt, choice
+from tulle.resources.scalars import Port, Text, UInt, choice, whole
 from tulle.resources.spec import Problem, Spec, shown
 
 
@@ -29,6 +29,11 @@ class SidecarPort(Spec):
 
 
 _ENDPOINT = re.compile(r"(?:|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|\[::\]):\d{1,5}|unix://[/@].+")
+
+
+class EgressPort(SidecarPort):
+    number: Annotated[int, whole(0, 65535)]
+    """0: services on all their ports, by a Unix socket."""
 
 
 class Ingress(Spec):
@@ -51,13 +56,18 @@ class Ingress(Spec):
 
 class Egress(Spec):
     hosts: tuple[EgressHost, ...]
-    port: SidecarPort | None = None
+    port: EgressPort | None = None
     bind: IpOrUnix | None = None
     capture_mode: Annotated[CaptureMode, choice(CaptureMode)] = CaptureMode.DEFAULT
 
     def check(self) -> Iterable[Problem]:
         if not self.hosts:
             yield ("hosts",), "must have at least one item"
+        if self.port and not self.port.number:
+            if not (self.bind or "").startswith("unix:"):
+                yield ("port", "number"), "must be between 1 and 65535 where bind is no Unix socket"
+            elif (self.port.protocol or "").upper() not in HTTP_PROTOCOLS:
+                yield ("port", "protocol"), f"must be one of {', '.join(HTTP_PROTOCOLS)} where the port's number is 0"
 
 
 class EgressProxy(Spec):
