@@ -17,7 +17,7 @@ from tulle.server.acme.progress import Issued, Progress, Stage, Task, dump, load
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-WANTED = Wanted(asked="this")
+WANTED = Wanted(asked="this", way="so")
 ISSUED = Issued(asked="this", fingerprint="f1", serial="1", issuer="CN=a", not_before=NOW - 30 * DAY, not_after=NOW + 60 * DAY, luck=0.0)
 TASK = Task(
     url="https://a/c", authorization="https://a/z", challenge=Challenge(kind=ChallengeType.HTTP_01, host="h", token="t", answer="t.p")
@@ -26,7 +26,7 @@ HELD = Progress(issued=ISSUED)
 ORDERED = machine.ordered(HELD, WANTED, order="https://a/o", finalize="https://a/f", tasks=[TASK], terms="", now=NOW)
 ANSWERED = machine.answered(ORDERED, NOW)
 FINALIZED = machine.finalized(ANSWERED, NOW)
-FAILED = machine.failed(ORDERED, "no", None, NOW, 0.0)
+FAILED = machine.failed(ORDERED, WANTED, "no", None, NOW, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_renewal_is_after_two_thirds_or_as_long_before_the_end_as_was_said(luck:
 
 def test_a_new_wish_gives_up_what_was_for_another_and_its_failures() -> None:
     assert not machine.is_stale(FAILED, WANTED)
-    assert not machine.is_stale(HELD, Wanted(asked="that"))
-    other = Wanted(asked="that")
+    other = Wanted(asked="that", way="otherwise")
+    assert not machine.is_stale(HELD, other)
     for progress in (ORDERED, ANSWERED, FINALIZED, FAILED):
         assert machine.is_stale(progress, other)
         again = machine.restarted(progress)
@@ -87,7 +87,7 @@ def test_a_new_wish_gives_up_what_was_for_another_and_its_failures() -> None:
 def test_failures_wait_longer_and_longer_and_never_less_than_the_authority_says() -> None:
     progress, pauses = HELD, []
     for _ in range(12):
-        progress = machine.failed(progress, "no", None, NOW, 0.0)
+        progress = machine.failed(progress, WANTED, "no", None, NOW, 0.0)
         assert progress.due
         pauses.append(progress.due - NOW)
     assert tuple(pauses[: len(machine.RETRIES)]) == machine.RETRIES
@@ -96,9 +96,9 @@ def test_failures_wait_longer_and_longer_and_never_less_than_the_authority_says(
     begun = [sum(pauses[:n], timedelta()) for n in range(len(pauses))]
     assert max(sum(1 for t in begun if start <= t < start + HOUR) for start in begun) < 5
     for said, meant in ((2 * HOUR, 2 * HOUR), (timedelta(seconds=1), machine.RETRIES[0]), (9999 * DAY, machine.LONGEST_WAIT)):
-        due = machine.failed(HELD, "no", said, NOW, 0.0).due
+        due = machine.failed(HELD, WANTED, "no", said, NOW, 0.0).due
         assert due == NOW + meant
-    assert machine.failed(HELD, "no", HOUR, NOW, 1.0).due == NOW + 1.1 * HOUR
+    assert machine.failed(HELD, WANTED, "no", HOUR, NOW, 1.0).due == NOW + 1.1 * HOUR
 
 
 def test_a_failure_keeps_what_was_issued_and_forgets_the_order() -> None:
@@ -150,6 +150,7 @@ def test_what_is_stored_comes_back(
     progress = Progress(
         stage=stage,
         asked=text,
+        way=text,
         order=text,
         finalize=text,
         key=Hidden(key.encode()),
@@ -165,4 +166,6 @@ def test_what_is_stored_comes_back(
         issued=replace(ISSUED, luck=luck) if flag else None,
     )
     assert load(dump(progress)) == progress
-    assert not key or len(key) < 3 or key not in repr(replace(progress, asked="", order="", finalize="", error="", terms="", tasks=()))
+    assert (
+        not key or len(key) < 3 or key not in repr(replace(progress, asked="", way="", order="", finalize="", error="", terms="", tasks=()))
+    )

@@ -47,6 +47,8 @@ class Wanted:
 
     asked: str
     """A fingerprint of all that makes another certificate necessary when it changes."""
+    way: str
+    """The same of all that says how to come by it, too."""
     renew_before: timedelta | None = None
 
 
@@ -95,8 +97,8 @@ _NEXT = {Stage.IDLE: Doing.ORDER, Stage.ORDERED: Doing.ANSWER, Stage.ANSWERED: D
 
 
 def is_stale(progress: Progress, wanted: Wanted) -> bool:
-    """Whether what is under way, or has failed, was for something else."""
-    return bool(progress.asked) and progress.asked != wanted.asked
+    """Whether what is under way, or has failed, was for something else, or by another way."""
+    return bool(progress.way) and progress.way != wanted.way
 
 
 def restarted(progress: Progress) -> Progress:
@@ -116,6 +118,7 @@ def ordered(progress: Progress, wanted: Wanted, *, order: str, finalize: str, ta
         progress,
         stage=Stage.ORDERED,
         asked=wanted.asked,
+        way=wanted.way,
         order=order,
         finalize=finalize,
         tasks=tuple(tasks),
@@ -155,7 +158,7 @@ def issued(progress: Progress, what: Issued) -> Progress:
     return Progress(issued=what, terms=progress.terms)
 
 
-def failed(progress: Progress, error: str, retry_after: timedelta | None, now: datetime, luck: float) -> Progress:
+def failed(progress: Progress, wanted: Wanted, error: str, retry_after: timedelta | None, now: datetime, luck: float) -> Progress:
     """Nothing is under way; the next try is later the more have failed, and never sooner than the authority allows.
 
     `luck`, from 0 to 1, makes it up to a tenth later still.
@@ -165,7 +168,7 @@ def failed(progress: Progress, error: str, retry_after: timedelta | None, now: d
         pause = max(pause, min(retry_after, LONGEST_WAIT))
     return replace(
         restarted(progress),
-        asked=progress.asked,
+        way=wanted.way,
         failures=progress.failures + 1,
         error=error,
         failed=now,

@@ -56,6 +56,8 @@ class Progress:
     stage: Stage = Stage.IDLE
     asked: str = ""
     """The fingerprint of what the order is for."""
+    way: str = ""
+    """The fingerprint of how it was asked for, or last failed."""
     order: str = ""
     """URL of the order; likewise the next."""
     finalize: str = ""
@@ -92,7 +94,7 @@ def dump(progress: Progress) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode()
 
 
-_PLAIN = ("asked", "order", "finalize", "looks", "failures", "error", "forced", "terms")
+_PLAIN = ("asked", "way", "order", "finalize", "looks", "failures", "error", "forced", "terms")
 _TIMES = ("since", "due", "failed")
 _OF_ISSUED = ("asked", "fingerprint", "serial", "issuer", "luck")
 

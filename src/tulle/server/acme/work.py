@@ -152,14 +152,13 @@ class Work:
 
     async def _do(self, doing: Doing) -> None:
         steps = {Doing.ORDER: self._order, Doing.ANSWER: self._answer, Doing.LOOK: self._look}
-        asked = self.wanted.asked
+        wanted_ = self.wanted
         try:
             await steps[doing]()
         except (AcmeError, UnfitError, OSError) as error:
             self._means.accounts.forget()
             later = error.retry_after if isinstance(error, AcmeError) else None
-            now, luck = self._means.now(), self._means.luck()
-            after = machine.failed(replace(self.progress, asked=asked), str(error), later, now, luck)
+            after = machine.failed(self.progress, wanted_, str(error), later, self._means.now(), self._means.luck())
             _log.warning("no certificate", certificate=str(self.document.key), error=str(error), next_try=str(after.due))
             await self._keep(after)
 
@@ -290,10 +289,15 @@ def secret_of(document: Resource[Certificate]) -> Key:
 
 
 def wanted(spec: Certificate) -> Wanted:
-    """Another certificate is necessary when hosts, authority or kind of key change; not when the way to prove the hosts does."""
+    """Another certificate is necessary when hosts, authority or kind of key change; not when the way to come by it does."""
     key = spec.private_key
-    said = [spec.names, spec.issuer.server, key.algorithm.value, key.bits]
-    return Wanted(asked=sha256(json.dumps(said).encode()).hexdigest()[:32], renew_before=spec.renew_before)
+    asked = json.dumps([spec.names, spec.issuer.server, key.algorithm.value, key.bits])
+    way = asked + spec.issuer.model_dump_json() + spec.challenge.value
+    return Wanted(asked=_digest(asked), way=_digest(way), renew_before=spec.renew_before)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def _others(there: Secret | None) -> dict[str, bytes]:
