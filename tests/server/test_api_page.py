@@ -14,6 +14,7 @@ from support.api import QuietMesh, running_api
 from tulle.registry import form
 from tulle.server.access.api import TokensApi
 from tulle.server.access.join import JoinApi
+from tulle.server.acme.api import CertificatesApi
 from tulle.server.agents_api import AgentsApi
 from tulle.server.checks_api import ChecksApi
 from tulle.server.documents_api import DocumentsApi
@@ -38,6 +39,7 @@ def test_the_page_lists_the_routes() -> None:
         ChecksApi(unused),
         AgentsApi(unused, unused),
         TrustApi(unused),
+        CertificatesApi(unused),
         TokensApi(unused, unused),
         JoinApi(unused, unused),
         IdentityApi(unused),

@@ -126,7 +126,7 @@ class Shell:
         troubles = [
             f"{terminal.process.args} ended with {status} after Ctrl-C:\n{terminal.text()[-3000:]}"
             for terminal, status in ended
-            if status not in (0, 130)
+            if status not in (0, 130, -signal.SIGINT)
         ]
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
