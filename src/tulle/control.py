@@ -62,8 +62,8 @@ from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
 from tulle.server.identity_api import IdentityApi
 from tulle.server.ingress import ingress
-from tulle.server.key_sets import key_sets
 from tulle.server.live import LiveMesh
+from tulle.server.lookups import Lookups
 from tulle.server.metrics import published
 from tulle.server.openness import warnings
 from tulle.server.rate_limits import RateLimitService, opened
@@ -135,7 +135,8 @@ class Control:
         self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
-        self._key_sets = key_sets(self._take_keys, settings.reach)
+        self._lookups = Lookups(self._take_lookups, settings.reach)
+        self.inputs = self._lookups.complete(self.inputs)
         self._limiter: RateLimitService
         self.certificates: Keeper
 
@@ -202,7 +203,7 @@ class Control:
             self.registry, scripts=self.settings.enable_script_checks, defined_scripts=self.settings.enable_local_script_checks
         ).run()
         yield self.agents.run()
-        yield self._key_sets.run()
+        yield self._lookups.run()
         yield self._limiter.keep(self.store)
         yield self.certificates.run()
         if definitions:
@@ -293,9 +294,9 @@ class Control:
         self.revision = max(self.revision, revision)
         self._changed.set()
 
-    def _take_keys(self, found: Mapping[str, str]) -> None:
-        """Public keys of those who issue tokens."""
-        self.inputs = replace(self.inputs, key_sets=found)
+    def _take_lookups(self) -> None:
+        """Public keys of those who issue tokens, and what providers tell of themselves."""
+        self.inputs = self._lookups.complete(self.inputs)
         self._changed.set()
 
     def _take_own_keys(self, document: str) -> None:
@@ -331,7 +332,7 @@ class Control:
 
     def _rebuild(self) -> None:
         self.built = build(self.inputs, self.built)
-        self._key_sets.want(self.built.mesh.structure.authentications.key_uris)
+        self._lookups.want(self.built.mesh.structure)
         self._names.changed()
         for member in self.fleet.members.values():
             snapshot = self._snapshot(member.node)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from support.backend import Backend, backend
+from support.browser import Browser
 from support.carried import ask, at
 from support.compiled import built, gateway, sidecar, warnings
 from support.led_mesh import LedMesh, led_mesh
@@ -26,48 +25,6 @@ from tulle.translate.static import shown, static_config
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
 
 CLIENT, SECRET = "shop", "the client's own secret"
-
-
-class Browser:
-    """One person's: cookies by host and port, as the gateway and the provider are on different ones."""
-
-    def __init__(self, port: int) -> None:
-        self.home = f"http://127.0.0.1:{port}"
-        self.cookies: dict[str, dict[str, str]] = {}
-        self.visited: list[str] = []
-
-    def get(self, path: str, *, follow: bool = True) -> tuple[int, dict[str, str], bytes]:
-        url = path if "://" in path else self.home + path
-        for _ in range(10):
-            status, headers, body = self._once(url)
-            if status != 302 or not follow:
-                return status, headers, body
-            url = headers["location"]
-        raise AssertionError(f"sent round in circles: {self.visited}")
-
-    def _once(self, url: str) -> tuple[int, dict[str, str], bytes]:
-        self.visited.append(url)
-        parts = urlsplit(url)
-        own = self.cookies.setdefault(parts.netloc, {})
-        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
-        try:
-            kept = {"cookie": "; ".join(f"{name}={value}" for name, value in own.items())} if own else {}
-            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=kept)
-            answer = connection.getresponse()
-            for name, value in answer.getheaders():
-                if name.lower() == "set-cookie":
-                    self._keep(own, value)
-            return answer.status, {n.lower(): v for n, v in answer.getheaders()}, answer.read()
-        finally:
-            connection.close()
-
-    def _keep(self, own: dict[str, str], text: str) -> None:
-        assert "samesite=lax" in text.lower() or "deleted" in text, text
-        for name, morsel in SimpleCookie(text).items():
-            if morsel["expires"] or morsel["max-age"] == "0":
-                own.pop(name, None)
-            else:
-                own[name] = text.split(";", maxsplit=1)[0].partition("=")[2]
 
 
 def documents(port: int, at_: str, more: str = "", secret: str = SECRET, target: str = "{kind: Gateway, name: edge}") -> str:

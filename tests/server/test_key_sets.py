@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 
 import pytest
 
@@ -50,42 +49,42 @@ def test_keys_stay_while_the_issuer_is_away_and_go_when_nobody_wants_them() -> N
 
 
 async def kept() -> None:
-    seen = asyncio.Queue[Mapping[str, str]]()
-    sets = Kept("key sets", fetch, seen.put_nowait, refresh=0.01, retry=(0.01,))
+    changed = asyncio.Event()
+    sets = Kept("key sets", fetch, changed.set, refresh=0.01, retry=(0.01,))
     running = asyncio.get_running_loop().create_task(sets.run())
     try:
         with serving({"/keys": (200, ISSUER.key_set.encode())}) as base:
             uri = f"{base}/keys"
             sets.want({uri: 5.0})
-            assert (await asyncio.wait_for(seen.get(), 10)).keys() == {uri}
-        await failing(sets, uri)
+            await asyncio.wait_for(changed.wait(), 10)
+            assert sets.found.keys() == {uri}
+            changed.clear()
+        await asyncio.wait_for(changed.wait(), 10)
+        assert "no answer" in sets.errors()[uri]
         assert sets.found.keys() == {uri}, "the last good keys stay"
+        changed.clear()
         sets.want({})
-        assert (await asyncio.wait_for(seen.get(), 10)) == {}
+        await asyncio.wait_for(changed.wait(), 10)
+        assert (sets.found, sets.errors()) == ({}, {})
     finally:
         running.cancel()
 
 
-async def failing(sets: Kept[str], uri: str) -> None:
-    async with asyncio.timeout(10):
-        while uri not in sets.errors():  # noqa: ASYNC110 - failures have no event
-            await asyncio.sleep(0.01)
-
-
 def test_one_that_does_not_answer_keeps_no_other_waiting() -> None:
     async def run() -> None:
-        seen, held = asyncio.Queue[Mapping[str, str]](), asyncio.Event()
+        changed, held = asyncio.Event(), asyncio.Event()
 
         async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await held.wait()
             writer.close()
 
-        sets = Kept("key sets", fetch, seen.put_nowait)
+        sets = Kept("key sets", fetch, changed.set)
         async with await asyncio.start_server(silent, "127.0.0.1", 0) as mute:
             running = asyncio.get_running_loop().create_task(sets.run())
             with serving({"/keys": (200, ISSUER.key_set.encode())}) as base:
                 sets.want({f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}/": 60.0, f"{base}/keys": 5.0})
-                assert (await asyncio.wait_for(seen.get(), 10)).keys() == {f"{base}/keys"}
+                await asyncio.wait_for(changed.wait(), 10)
+                assert sets.found.keys() == {f"{base}/keys"}
             running.cancel()
             held.set()
 

@@ -74,7 +74,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
     if before and same and previous and previous.kinds is kinds:
         return before
     others, credentials = kinds.but(VirtualService, *ROUTES), _credentials(kinds, memo)
-    asked = _logins(kinds, credentials, settings.root_namespace, memo)
+    asked = _logins(inputs, kinds, credentials, memo)
     return Structure(
         settings=settings,
         backends=found.backends,
@@ -93,15 +93,17 @@ def _authentications(inputs: Inputs, kinds: Kinds, memo: Memo) -> Authentication
     """The same object as before if no RequestAuthentication changed and no keys did."""
     documents = tuple(kinds.of(RequestAuthentication).values())
     root, own = inputs.settings.root_namespace, Own(issuer=inputs.settings.token_issuer, keys=inputs.own_keys)
-    made_from = (documents, inputs.key_sets, root, own)
-    return memo.get(("authentications",), made_from, lambda: authentications(documents, root, inputs.key_sets, own))
+    key_sets, unfetched = inputs.key_sets, inputs.unfetched
+    made_from = (documents, key_sets, unfetched, root, own)
+    return memo.get(("authentications",), made_from, lambda: authentications(documents, root, key_sets, own, unfetched))
 
 
-def _logins(kinds: Kinds, secrets: Credentials, root_namespace: str, memo: Memo) -> Logins:
-    """The same object as before if no Authentication changed, and no Secret that one names."""
+def _logins(inputs: Inputs, kinds: Kinds, secrets: Credentials, memo: Memo) -> Logins:
+    """The same object as before if no Authentication changed, no Secret that one names, and nothing that a provider tells."""
     documents = tuple(kinds.of(Authentication).values())
-    made_from = (root_namespace, documents, *(secrets.get(place) for place in named(documents)))
-    return memo.get(("logins",), made_from, lambda: logins(documents, root_namespace, secrets))
+    root, providers, unfetched = inputs.settings.root_namespace, inputs.providers, inputs.unfetched
+    made_from = (root, providers, unfetched, documents, *(secrets.get(place) for place in named(documents)))
+    return memo.get(("logins",), made_from, lambda: logins(documents, root, secrets, providers, unfetched))
 
 
 def _credentials(kinds: Kinds, memo: Memo) -> Credentials:

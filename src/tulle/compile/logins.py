@@ -10,15 +10,20 @@ from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
 from tulle.compile.credentials import Credentials
 from tulle.compile.disguises import allowed_host
 from tulle.compile.passwords import Problem, clients, users
-from tulle.compile.sign_in import CLIENT, sign_in
+from tulle.compile.sign_in import CLIENT, asks, discovery, sign_in
 from tulle.model.identity import Labels
-from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords, SignIn
+from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords, Provider, SignIn
 from tulle.model.resource import Key, Resource
 from tulle.model.routing import Compare, StringMatch
+from tulle.model.tls import Hidden
 from tulle.resources.core_secret import Secret
-from tulle.resources.security.authentication import ApiKeysSpec, Authentication, BasicSpec, OidcSpec
+from tulle.resources.security.authentication import ApiKeysSpec, Authentication, BasicSpec
+from tulle.resources.security.oidc import OidcSpec
 
 Document = Resource[Authentication]
+Providers = Mapping[str, Provider]
+"""By the URI at which each tells of itself."""
+_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,6 +34,11 @@ class Logins:
     by_namespace: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
     secrets: Credentials = field(default_factory=dict)
     """Those that the documents name, as far as they are there."""
+    providers: Providers | None = None
+    unfetched: Mapping[str, str] = field(default_factory=dict)
+    """By URI, why what a provider tells could not be fetched."""
+    provider_uris: Mapping[str, float] = field(default_factory=dict)
+    """Where providers are to be asked, each with the seconds that it may take."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,7 +70,7 @@ class Logins:
         header, forward = _handed_on(of.spec)
         return Login(
             name=_name(of),
-            by=_by(of, self.secret(of)),
+            by=self._by(of),
             told_by=header.lower(),
             forward=forward,
             excluded=tuple(map(_path, spec.excluded_paths)),
@@ -72,6 +82,16 @@ class Logins:
         """What a document names; None while it is not there."""
         found = self.secrets.get(_place(of))
         return found.spec if found else None
+
+    def provider(self, spec: OidcSpec) -> Provider | None:
+        """What the provider told of itself; None while it has not."""
+        return (self.providers or {}).get(discovery(spec.issuer)) if spec.issuer else None
+
+    def _by(self, of: Document) -> ApiKeys | Passwords | SignIn:
+        secret = self.secret(of)
+        if spec := of.spec.oidc:
+            return sign_in(of, spec, secret, self.provider(spec)) or NOBODY
+        return _keys(of.spec.api_keys, secret) if of.spec.api_keys else _passwords(of.spec.basic, secret)
 
 
 NOBODY = ApiKeys(clients=(), places=(KeyPlace(header="x-api-key"),))
@@ -88,11 +108,20 @@ def named(documents: Iterable[Document]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(map(_place, documents)))
 
 
-def logins(documents: Iterable[Document], root_namespace: str, secrets: Credentials) -> Logins:
+def logins(
+    documents: Iterable[Document], root_namespace: str, secrets: Credentials, providers: Providers | None, unfetched: Mapping[str, str]
+) -> Logins:
     """The Authentications of a mesh, which come from the oldest."""
     every = tuple(documents)
-    there = {place: secrets[place] for place in named(every) if place in secrets}
-    return Logins(root_namespace=root_namespace, by_namespace=by_namespace(every), secrets=there)
+    issuers = (spec.issuer for document in every if (spec := document.spec.oidc) and asks(spec))
+    return Logins(
+        root_namespace=root_namespace,
+        by_namespace=by_namespace(every),
+        secrets={place: secrets[place] for place in named(every) if place in secrets},
+        providers=providers,
+        unfetched=unfetched,
+        provider_uris={discovery(issuer): _TIMEOUT for issuer in issuers if issuer},
+    )
 
 
 def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
@@ -104,7 +133,7 @@ def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
         yield place, f"there is no Secret {name} in namespace {namespace}: nobody is let in until it is there"
         return
     if spec.oidc:
-        yield from _unmet_sign_in(document, spec.oidc, secret)
+        yield from _unmet_sign_in(of, document, spec.oidc, secret)
         return
     found: tuple[tuple[object, ...], tuple[Problem, ...]] = clients(secret) if spec.api_keys else users(secret)
     yield from ((place, f"Secret {name}: {problem}") for problem in found[1])
@@ -112,9 +141,12 @@ def unmet(of: Logins, document: Document) -> Iterator[tuple[str, str]]:
         yield place, f"Secret {name} names nobody: nobody is let in"
 
 
-def _unmet_sign_in(document: Document, spec: OidcSpec, secret: Secret) -> Iterator[tuple[str, str]]:
-    if sign_in(document, spec, secret) is None:
+def _unmet_sign_in(of: Logins, document: Document, spec: OidcSpec, secret: Secret) -> Iterator[tuple[str, str]]:
+    if not secret.entries.get(CLIENT, Hidden(b"")).reveal().strip():
         yield "spec.oidc.secret", f"Secret {spec.secret} has no entry {CLIENT}: nobody is let in until it is there"
+    if (uri := asks(spec)) and of.providers is not None and uri not in of.providers:
+        why = of.unfetched.get(uri, "it was not asked yet")
+        yield "spec.oidc.issuer", f"the provider tells nothing of itself at {uri} ({why}): nobody is let in until it does"
     for index, target in enumerate(document.spec.targets):
         if target.kind == "Service":
             where = "spec.targetRef" if document.spec.target_ref else f"spec.targetRefs[{index}]"
@@ -128,18 +160,14 @@ def _place(of: Document) -> tuple[str, str]:
 
 def _handed_on(spec: Authentication) -> tuple[str, bool]:
     """The header that tells who calls, and whether the endpoint gets what the caller showed."""
-    match spec.api_keys or spec.basic:
+    match spec.api_keys or spec.basic or spec.oidc:
+        case OidcSpec() as oidc:
+            return oidc.id_token_header or "", False
         case ApiKeysSpec() as keys:
             return keys.client_header or "", keys.forward_key
         case BasicSpec() as basic:
             return basic.user_header or "", basic.forward_password
     return "", False
-
-
-def _by(of: Document, secret: Secret | None) -> ApiKeys | Passwords | SignIn:
-    if of.spec.oidc:
-        return sign_in(of, of.spec.oidc, secret) or NOBODY
-    return _keys(of.spec.api_keys, secret) if of.spec.api_keys else _passwords(of.spec.basic, secret)
 
 
 def _keys(spec: ApiKeysSpec, secret: Secret | None) -> ApiKeys:

@@ -37,6 +37,8 @@ class Authentications:
     by_namespace: Mapping[str, tuple[Authentication, ...]] = field(default_factory=dict)
     key_sets: KeySets | None = None
     own: Own = Own()
+    unfetched: Mapping[str, str] = field(default_factory=dict)
+    """By URI, why keys could not be fetched."""
     key_uris: Mapping[str, float] = field(default_factory=dict)
     """The URIs of all key sets that are to be fetched, each with the seconds that it may take."""
 
@@ -92,7 +94,9 @@ class Authentications:
 NO_AUTHENTICATIONS = Authentications()
 
 
-def authentications(documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets | None, own: Own) -> Authentications:
+def authentications(
+    documents: Iterable[Authentication], root_namespace: str, key_sets: KeySets | None, own: Own, unfetched: Mapping[str, str]
+) -> Authentications:
     """The RequestAuthentications of a mesh, which come from the oldest."""
     every = tuple(documents)
     asked = (rule for document in every for rule in document.spec.jwt_rules if not own.signs(rule))
@@ -101,6 +105,7 @@ def authentications(documents: Iterable[Authentication], root_namespace: str, ke
         by_namespace=by_namespace(every),
         key_sets=key_sets,
         own=own,
+        unfetched=unfetched,
         key_uris={uri: rule.timeout.total_seconds() for rule in asked if (uri := key_uri(rule))},
     )
 
@@ -114,7 +119,8 @@ def without_keys(of: Authentications, document: Authentication) -> Iterator[tupl
         if uri is None and rule.jwks is None:
             yield field_, "has neither jwks nor jwksUri, and the issuer is no URL where keys could be looked up: its tokens are refused"
         elif uri is not None and of.key_sets is not None and uri not in of.key_sets:
-            yield field_, f"the keys at {uri} could not be fetched yet: its tokens are refused"
+            why = of.unfetched.get(uri, "they were not asked for yet")
+            yield field_, f"the keys at {uri} could not be fetched yet ({why}): its tokens are refused"
 
 
 def key_uri(rule: JwtRule) -> str | None:

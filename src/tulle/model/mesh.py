@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tulle.model.challenges import Challenge
+from tulle.model.logins import Provider
 from tulle.model.resource import Key, Resource
 from tulle.model.service import Registration
 
@@ -59,8 +60,12 @@ class Inputs:
     settings: MeshSettings = MeshSettings()
     key_sets: Mapping[str, str] | None = None
     """Public keys of those who issue tokens, as JSON, by the URI that they were fetched from. None where nobody fetches any."""
+    providers: Mapping[str, Provider] | None = None
+    """What OpenID providers tell of themselves, likewise."""
+    unfetched: Mapping[str, str] = field(default_factory=dict)
+    """By the URI of such a thing, why the last try to fetch it failed."""
     own_keys: str | None = None
-    """Public keys of the mesh's own authority for tokens, likewise. None where there is none."""
+    """Public keys of the mesh's own authority for tokens, as JSON. None where there is none."""
     challenges: tuple[Challenge, ...] = ()
     """By which authorities ask at the moment whether hosts are ours."""
     no_firewall: str = ""

@@ -32,13 +32,13 @@ class _Source:
 
 
 class Kept(Generic[T]):
-    """`found`, by the URIs that are `wanted`, is a new mapping whenever it changes, of which `changed` is told."""
+    """What was `found` at the URIs that are `wanted`, a new mapping whenever it changes. Of that, and of errors, `changed` is told."""
 
     def __init__(
         self,
         what: str,
         fetch: Fetch[T],
-        changed: Callable[[Mapping[str, T]], None],
+        changed: Callable[[], None],
         *,
         refresh: float = REFRESH,
         retry: tuple[float, ...] = RETRY,
@@ -61,7 +61,8 @@ class Kept(Generic[T]):
                 following.cancel()
         self._sources |= {uri: _Source(timeout=timeout) for uri, timeout in uris.items() if uri not in self._sources}
         if gone := self.found.keys() - uris.keys():
-            self._publish({uri: found for uri, found in self.found.items() if uri not in gone})
+            self.found = {uri: found for uri, found in self.found.items() if uri not in gone}
+            self._changed()
         self._stirred.set()
 
     def errors(self) -> Mapping[str, str]:
@@ -92,14 +93,14 @@ class Kept(Generic[T]):
             async with self._room:
                 found = await self._fetch(uri, source.timeout)
         except UnusableError as error:
-            source.error = str(error)
             self._log.warning("could not be fetched; what needs it is refused, unless it was fetched before", uri=uri, error=str(error))
+            self._take(source, self.found, str(error))
             return False
-        source.error = ""
-        if self.found.get(uri) != found:
-            self._publish({**self.found, uri: found})
+        self._take(source, self.found if self.found.get(uri) == found else {**self.found, uri: found}, "")
         return True
 
-    def _publish(self, found: Mapping[str, T]) -> None:
-        self.found = found
-        self._changed(found)
+    def _take(self, source: _Source, found: Mapping[str, T], error: str) -> None:
+        same = found is self.found and error == source.error
+        self.found, source.error = found, error
+        if not same:
+            self._changed()

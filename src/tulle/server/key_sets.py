@@ -6,17 +6,9 @@ Nothing that is not a set of public keys is kept or shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import partial
 
 from tulle.reach import ANYWHERE, Reach
 from tulle.server.fetching import UnusableError, json_object
-from tulle.server.kept import Kept
-
-
-def key_sets(changed: Callable[[Mapping[str, str]], None], reach: Reach = ANYWHERE) -> Kept[str]:
-    """The key sets, as JSON, of those who may be asked."""
-    return Kept("key sets", partial(fetch, reach=reach), changed)
 
 
 async def fetch(uri: str, timeout: float, reach: Reach = ANYWHERE) -> str:

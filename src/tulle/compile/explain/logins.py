@@ -14,8 +14,8 @@ from tulle.compile.explain.paths import split_query
 from tulle.compile.explain.request import Seen
 from tulle.compile.explain.trace import Answer, Step, place, quote
 from tulle.model.logins import ApiKeys, KeyPlace, Login, Passwords, SignIn
+from tulle.model.routing import HeaderMatch
 
-_SESSION = "OauthHMAC"
 _FAILED = "Client authentication failed."
 _WRONG = "User authentication failed. Invalid username/password combination."
 
@@ -66,9 +66,15 @@ def _signed_in(login: Login, by: SignIn, seen: Seen) -> tuple[Step, Answer | Non
     if bare == by.redirect_path:
         return _step(login, True, "it is the redirectPath, where the provider sends people back"), Answer(status=302)
     cookies = {part.strip().partition("=")[0] for value in seen.values("cookie") for part in value.split(";")}
-    if _SESSION in cookies:
-        return _step(login, True, f"the caller is signed in, if the cookie {_SESSION} is good"), None
-    return _step(login, False, f"the caller is not signed in, and sent to {by.authorization_endpoint}"), Answer(status=302)
+    if by.cookies.session in cookies:
+        return _step(login, True, f"the caller is signed in, if the cookie {by.cookies.session} is good"), None
+    if any(_has(header, seen) for header in by.scripts):
+        return _step(login, False, "the caller is not signed in, and denyRedirect has one of its headers"), Answer(status=401)
+    return _step(login, False, f"the caller is not signed in, and sent to {by.provider.authorization_endpoint}"), Answer(status=302)
+
+
+def _has(header: HeaderMatch, seen: Seen) -> bool:
+    return any(header.match is None or compare(header.match, value) for value in seen.values(header.name))
 
 
 def _client(by: ApiKeys, seen: Seen) -> tuple[str, str]:
