@@ -65,6 +65,7 @@ from tulle.server.ingress import ingress
 from tulle.server.live import LiveMesh
 from tulle.server.lookups import Lookups
 from tulle.server.metrics import published
+from tulle.server.migrating import Migration
 from tulle.server.openness import warnings
 from tulle.server.rate_limits import RateLimitService, opened
 from tulle.server.refusals import Refusal, judge
@@ -226,7 +227,7 @@ class Control:
             more=[
                 *ChecksApi(self.registry).routes(),
                 *CertificatesApi(self.certificates).routes(),
-                *TrustApi(Trust(self, self._changed.set)).routes(),
+                *TrustApi(Trust(self, self._changed.set), Migration(self)).routes(),
                 *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
                 *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls).routes(),
                 *IdentityApi(lambda: self.jwt_keys).routes(),

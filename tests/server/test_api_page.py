@@ -38,7 +38,7 @@ def test_the_page_lists_the_routes() -> None:
         LiveApi(mesh),
         ChecksApi(unused),
         AgentsApi(unused, unused),
-        TrustApi(unused),
+        TrustApi(unused, unused),
         CertificatesApi(unused),
         TokensApi(unused, unused),
         JoinApi(unused, unused),

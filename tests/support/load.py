@@ -13,7 +13,8 @@ from support.raw_http import Client
 class Load:
     """`failures` by what went wrong, `answers` by who answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0.0) -> None:
+        self._pause = pause
         self.failures: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self._stop = False
@@ -29,6 +30,7 @@ class Load:
         while not self._stop:
             path = paths[turn % len(paths)]
             turn += 1
+            await asyncio.sleep(self._pause)
             try:
                 response = await client.send(port, "GET", path, [("host", "any")])
             except (OSError, EOFError) as error:
@@ -46,9 +48,9 @@ class Load:
 
 
 @asynccontextmanager
-async def load(port: int, paths: tuple[str, ...], *, connections: int = 8) -> AsyncIterator[Load]:
-    """Requests `paths` in turn on each connection, until the block ends."""
-    pulling = Load()
+async def load(port: int, paths: tuple[str, ...], *, connections: int = 8, pause: float = 0.0) -> AsyncIterator[Load]:
+    """Requests `paths` in turn on each connection, until the block ends. `pause`: seconds before each request."""
+    pulling = Load(pause)
     async with asyncio.TaskGroup() as tasks:
         for at in range(connections):
             tasks.create_task(pulling.pull(port, paths[at % len(paths) :] + paths[: at % len(paths)]))

@@ -55,6 +55,11 @@ class Admin:
         answer: dict[str, Any] = (await self._get("/clusters?format=json", timeout=20)).json()
         return answer
 
+    async def certificates(self) -> dict[str, Any]:
+        """The certificates that it has loaded, for each use of them."""
+        answer: dict[str, Any] = (await self._get("/certs", timeout=20)).json()
+        return answer
+
     async def config(self) -> dict[str, object]:
         """The configuration in force, with secrets redacted by Envoy."""
         answer: dict[str, object] = (await self._get("/config_dump?include_eds", timeout=20)).json()

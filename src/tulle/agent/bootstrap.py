@@ -250,7 +250,7 @@ def _overload(settings: BootstrapSettings) -> dict[str, Any]:
 def _kept_stats() -> list[dict[str, Any]]:
     plain = [{how: text} for how, texts in KEPT_STATS.items() for text in texts]
     # Of listeners alone: for each of a thousand clusters they would cost too much.
-    return [*plain, {"safe_regex": {"regex": r"listener\..*\.ssl\.(handshake|connection_error)"}}]
+    return [*plain, {"safe_regex": {"regex": r"listener\..*\.(no_filter_chain_match|ssl\.(handshake|connection_error|fail_verify_\w+))"}}]
 
 
 def _extension(name: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tells the control plane that an agent lives, what its proxy has ejected and who calls it, as often as the control plane wants to hear."""
+"""Tells the control plane that an agent lives, and what its proxy says of itself, as often as the control plane wants to hear."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from tulle.agent.admin import Admin
 from tulle.agent.callers import PATTERN, Counted
+from tulle.agent.certificates import Shown, shown
 from tulle.agent.ejections import Ejections, ejected_hosts
 from tulle.agent.supervise import Policy
 from tulle.credentials import NOBODY, Credentials
@@ -28,6 +29,8 @@ EVERY = 3.0
 CONFIRM = 10
 """So many reports lie between two looks at whether what was ejected still is."""
 LARGEST_LOG = 4 * 1024 * 1024
+MOST_CALLS, MOST_CERTIFICATES = 1000, 200
+"""So many of each are told."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +54,7 @@ class Reporter:
     def __post_init__(self) -> None:
         self._ejections = Ejections()
         self._callers = Counted(self.inbound)
+        self._certificates: tuple[Shown, ...] = ()
         self._read = 0
         self._turn = 0
         self.heard = asyncio.Event()
@@ -63,6 +67,7 @@ class Reporter:
             self._follow()
             await self._confirm()
             await self._count()
+            await self._look_at_certificates()
             try:
                 pause = await self._report()
                 failures = 0
@@ -94,7 +99,10 @@ class Reporter:
     def _body(self) -> bytes:
         ejected = [asdict(ejected) for ejected in self._ejections.current.values()]
         callers = [asdict(callers) for callers in self._callers.current.values()]
-        said = {"node": self.node, "address": self.address, "ejected": ejected, "callers": callers}
+        calls = [asdict(calls) for calls in self._callers.calls[:MOST_CALLS]]
+        certificates = [asdict(one) for one in self._certificates[:MOST_CERTIFICATES]]
+        counted = {"ejected": ejected, "callers": callers, "calls": calls, "certificates": certificates}
+        said = {"node": self.node, "address": self.address, **counted}
         return json.dumps(said | ({"holds": self.member.holds} if self.member else {})).encode()
 
     def _follow(self) -> None:
@@ -113,9 +121,15 @@ class Reporter:
             self._ejections.take(line)
 
     async def _count(self) -> None:
-        if self.admin and self.inbound:
+        if self.admin:
             with contextlib.suppress(OSError, ValueError):
                 self._callers.take(await self.admin.stats(PATTERN), datetime.now(UTC).isoformat(timespec="seconds"))
+
+    async def _look_at_certificates(self) -> None:
+        """Seldom: a proxy with many clusters has much to say."""
+        if self.admin and (self._turn % CONFIRM == 0 or not self._certificates):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                self._certificates = shown(await self.admin.certificates())
 
     async def _confirm(self) -> None:
         """Instances that went while they were ejected, and a proxy that was started again, leave no line in the log."""

@@ -82,7 +82,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="checks", help="What is checked, its state, since when, and why."),
         Entry(name="proxies", help="The connected proxies and what they have acknowledged."),
         Entry(name="certs", help="The certificates that proxies show, and those that public authorities give."),
-        Entry(name="mtls", help="Who speaks mutual TLS to whom, and who does not."),
+        Entry(name="mtls", help="Who speaks mutual TLS to whom, and the way to mutual TLS alone."),
         Entry(name="version", help="Versions of Tulle, of the control plane and of Envoy."),
         Entry(name="completion", help="Print a completion script for your shell."),
     ),

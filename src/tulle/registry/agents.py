@@ -51,7 +51,38 @@ class Callers:
     """With the mesh's mutual TLS."""
     plain: int
     last: str
-    """When one in plain text was last noticed, as ISO 8601; empty for never."""
+    """When one in plain text was last noticed, as ISO 8601; empty for never. Those that were refused count here, too."""
+    refused: int = 0
+    """In plain text, where only mutual TLS is taken."""
+    failed: int = 0
+    """Those that began TLS and came to nothing."""
+    requests: int = 0
+    errors: int = 0
+    """Requests that were answered 5xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What failed of the calls of the agent's workload to a service since its proxy started."""
+
+    cluster: str
+    """The proxy's name of the service."""
+    unreached: int
+    """Connections that could not be made."""
+    errors: int
+    """Requests that were answered 5xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A certificate that the agent's proxy says that it shows."""
+
+    serial: str
+    """In hex, without leading zeros."""
+    names: tuple[str, ...]
+    not_before: str
+    """As ISO 8601; likewise the next."""
+    not_after: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +96,8 @@ class Report:
     ejected: tuple[Ejection, ...] = ()
     """What its proxy has ejected."""
     callers: tuple[Callers, ...] = ()
+    calls: tuple[Calls, ...] = ()
+    certificates: tuple[Shown, ...] = ()
     holds: str = ""
     """A fingerprint of what it holds of the mesh's authority, where its machine has joined."""
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tulle.registry.agents import Agent, Agents, Callers, Ejection, Report
+from tulle.registry.agents import Agent, Agents, Callers, Calls, Ejection, Report, Shown
 from tulle.registry.form import RegistrationError, check_id
 from tulle.registry.registry import Registry
 from tulle.server.access.caller import Caller, caller_of
@@ -39,6 +39,23 @@ class _Callers(_Form):
     mutual: Annotated[int, Field(ge=0)] = 0
     plain: Annotated[int, Field(ge=0)] = 0
     last: Text = ""
+    refused: Annotated[int, Field(ge=0)] = 0
+    failed: Annotated[int, Field(ge=0)] = 0
+    requests: Annotated[int, Field(ge=0)] = 0
+    errors: Annotated[int, Field(ge=0)] = 0
+
+
+class _Calls(_Form):
+    cluster: Text
+    unreached: Annotated[int, Field(ge=0)] = 0
+    errors: Annotated[int, Field(ge=0)] = 0
+
+
+class _Shown(_Form):
+    serial: Text
+    names: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    not_before: Text
+    not_after: Text
 
 
 class _Report(_Form):
@@ -46,7 +63,21 @@ class _Report(_Form):
     address: Text = "127.0.0.1"
     ejected: Annotated[tuple[_Ejection, ...], Field(max_length=10_000)] = ()
     callers: Annotated[tuple[_Callers, ...], Field(max_length=1000)] = ()
+    calls: Annotated[tuple[_Calls, ...], Field(max_length=1000)] = ()
+    certificates: Annotated[tuple[_Shown, ...], Field(max_length=200)] = ()
     holds: Text = ""
+
+    def report(self, identifier: str) -> Report:
+        return Report(
+            id=identifier,
+            node=self.node,
+            address=self.address,
+            ejected=tuple(Ejection(**one.model_dump()) for one in self.ejected),
+            callers=tuple(Callers(**one.model_dump()) for one in self.callers),
+            calls=tuple(Calls(**one.model_dump()) for one in self.calls),
+            certificates=tuple(Shown(**one.model_dump()) for one in self.certificates),
+            holds=self.holds,
+        )
 
 
 class AgentsApi:
@@ -94,11 +125,7 @@ class AgentsApi:
         except (ValidationError, RegistrationError) as error:
             raise problem(400, f"the report of {identifier[:60]!r} cannot be used: {_said(error)}") from None
         self._check(caller_of(request), identifier)
-        ejected = tuple(Ejection(**ejection.model_dump()) for ejection in form.ejected)
-        callers = tuple(Callers(**counted.model_dump()) for counted in form.callers)
-        await self._agents.heard(
-            Report(id=identifier, node=form.node, address=form.address, ejected=ejected, callers=callers, holds=form.holds)
-        )
+        await self._agents.heard(form.report(identifier))
         outdated = bool(form.holds) and form.holds != self._held()
         return answer({"id": identifier, "every": self._agents.every, **({"outdated": True} if outdated else {})})
 

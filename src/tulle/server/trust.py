@@ -71,6 +71,11 @@ class Trust:
             if held := member.acked.get(SECRET):
                 yield from (served for entry in held.entries(SECRET) if (served := _served(member, entry)))
 
+    @property
+    def every(self) -> float:
+        """Seconds between two reports of an agent."""
+        return self._running.agents.every
+
     def edges(self) -> Iterator[Edge]:
         return edges(self._running.built.mesh, (member.node for member in self._running.fleet.members.values()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -13,17 +13,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tulle.compile.edges import Edge
+from tulle.compile.migration import APP, Step
 from tulle.server.access.caller import caller_of
-from tulle.server.forms import answer, problem
+from tulle.server.forms import answer, problem, seconds
+from tulle.server.migrating import Migration
 from tulle.server.trust import STEPS, Served, TooEarlyError, Trust
 
 if TYPE_CHECKING:
     from tulle.ca.authority import Root
 
 
+_LONGEST_QUIET = 365 * 86400.0
+
+
 class TrustApi:
-    def __init__(self, trust: Trust) -> None:
-        self._trust = trust
+    def __init__(self, trust: Trust, migration: Migration) -> None:
+        self._trust, self._migration = trust, migration
 
     def routes(self) -> list[Route]:
         return [
@@ -31,6 +36,8 @@ class TrustApi:
             Route("/api/v1/ca", self.authority, methods=["GET"]),
             Route("/api/v1/ca/rotation", self.rotate, methods=["POST"]),
             Route("/api/v1/mtls", self.edges, methods=["GET"]),
+            Route("/api/v1/mtls/workloads", self.workloads, methods=["GET"]),
+            Route("/api/v1/mtls/workloads/{namespace}/{name}", self.counts, methods=["GET"]),
         ]
 
     async def certificates(self, request: Request) -> Response:
@@ -59,6 +66,20 @@ class TrustApi:
     async def edges(self, _: Request) -> Response:
         callers = [{"proxy": proxy, **asdict(counted)} for proxy, counted in self._trust.callers()]
         return answer({"edges": [_edge(edge) for edge in self._trust.edges()], "callers": callers})
+
+    async def workloads(self, request: Request) -> Response:
+        """What keeps each group of workloads from mutual TLS alone. `?quiet=1h`: for so long nobody may have called in plain text."""
+        quiet = timedelta(seconds=seconds(request.query_params.get("quiet", "1h"), "quiet", most=_LONGEST_QUIET))
+        sees = caller_of(request).sees
+        return answer({"workloads": [_step(step) for step in self._migration.steps(quiet) if sees(step.group.namespace)]})
+
+    async def counts(self, request: Request) -> Response:
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        caller_of(request).check((namespace,))
+        found = self._migration.counts(namespace, name)
+        if found is None:
+            raise problem(404, f"no connected sidecar in namespace {namespace!r} has the label {APP}: {name}")
+        return answer({"counts": asdict(found), "every": self._trust.every})
 
     def _state(self) -> dict[str, Any]:
         of = self._trust.authority
@@ -110,6 +131,22 @@ def _edge(of: Edge) -> dict[str, Any]:
         "modes": list(of.modes),
         "fails": of.fails,
         "sources": [{"rule": str(source), "origin": str(source.origin)} for source in of.sources],
+    }
+
+
+def _step(of: Step) -> dict[str, Any]:
+    group = of.group
+    return {
+        "namespace": group.namespace,
+        "name": group.name,
+        "document": group.document,
+        "services": list(group.hosts),
+        "proxies": list(group.proxies),
+        "ports": [{"port": port, "mode": ruled.mode.value} for port, ruled in group.ports.items()],
+        "connections": group.connections,
+        "plain": group.heard.connections,
+        "way": of.way.value,
+        "why": of.why,
     }
 
 
