@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,6 +26,7 @@ from support.xds_client import node_message
 from tulle.agent.membership import JoinError, Membership
 from tulle.ca.joining import bearer_of
 from tulle.ca.keys import dump_key, new_key
+from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
 from tulle.protos import pb
 from tulle.server.rate_limits import SERVICE as RATE_LIMITS
@@ -238,6 +240,21 @@ def test_a_proxy_that_takes_the_name_of_anothers_instance(mesh: Guarded) -> None
     asyncio.run(run())
 
 
+def test_a_workload_that_would_be_a_gateway(mesh: Guarded) -> None:
+    """Gateways have the keys of whatever picks the labels that they say."""
+
+    async def run() -> None:
+        edge = replace(node("gateway~edge"), role=Role.GATEWAY, labels=Labels({"istio": "ingressgateway"}))
+        status, why = await refusal(mesh, Pair.of(await mesh.member()), edge)
+        assert (status, "--gateway" in why) == (grpc.StatusCode.PERMISSION_DENIED, True)
+        await answered(mesh, Pair.of(await mesh.member(gateway=True)), edge)
+        shop = mesh.shows(await mesh.token(role="admin", namespaces=["shop"]))
+        assert (await mesh.ask("POST", "/api/v1/tokens", {"for": WEB, "gateway": True}, shop))[0] == 403
+        assert (await mesh.ask("POST", "/api/v1/tokens", {"role": "viewer", "gateway": True}))[0] == 400
+
+    asyncio.run(run())
+
+
 def test_a_proxy_that_would_take_the_place_of_another(mesh: Guarded) -> None:
     """Even if it knows the number by which a proxy that comes again is known."""
 
@@ -306,6 +323,9 @@ def test_an_ended_membership_is_worth_nothing_at_once(mesh: Guarded) -> None:
         with pytest.raises(JoinError, match="must join anew"):
             await gone.renew()
         await stays.renew()
+        # With another token the same machine is a member again.
+        await gone.enter(await mesh.token(**{"for": WEB}))
+        await answered(mesh, Pair.of(gone), node("sidecar~gone-1"))
 
     asyncio.run(run())
 

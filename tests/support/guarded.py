@@ -93,9 +93,9 @@ class Guarded:
     async def token(self, **wanted: object) -> str:
         return str((await self.ask("POST", "/api/v1/tokens", wanted))[1]["token"])
 
-    async def member(self, workload: str = "shop/web") -> Membership:
+    async def member(self, workload: str = "shop/web", **more: object) -> Membership:
         member = Membership(self.place.folder / f"member-{next(self._names)}.json", self.api, workload, report=print)
-        await member.enter(await self.token(**{"for": workload}))
+        await member.enter(await self.token(**{"for": workload}, **more))
         return member
 
     async def person(self, **wanted: object) -> Pair:

@@ -146,7 +146,10 @@ class Membership(Credentials):
         kept = _read(self._path)
         if kept and kept.until > self._now() and self._is_own(kept) and (not token or _has_root(kept.roots, fingerprint)):
             self._keep(kept)
-            return
+            if not token or await self._is_in():
+                return
+        if not token:
+            raise JoinError(f"the membership of {self._workload} on this machine has ended: join anew with --join-token-file")
         key = new_key()
         body = {"token": token, "csr": requested(key).decode(), "for": self._workload}
         try:
@@ -157,6 +160,13 @@ class Membership(Credentials):
         except OSError as error:
             raise JoinError(f"cannot join at the control plane {self._api}: {explained(error, self._api)}") from None
         self._take(_papers(answer.status, answer.body, key), fingerprint)
+
+    async def _is_in(self) -> bool:
+        """False where the control plane knows this membership no more. One that is away may."""
+        try:
+            return (await request(self._api, "GET", "/api/v1/version", credentials=self)).status != 401
+        except OSError:
+            return True
 
     async def _trusting(self, fingerprint: str) -> ssl.SSLContext | None:
         """A context for the control plane alone whose mesh has this root. Only its roots are asked of whoever answers there."""

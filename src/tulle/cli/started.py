@@ -83,14 +83,14 @@ def member_of(settings: AgentSettings, workload: str, join_token_file: str, run:
     from tulle.cli.credentials import CA_VARIABLE, FromEnvironment, join_token
     from tulle.cli.credentials import read as read_file
 
-    if not (token := join_token(join_token_file)):
+    path = Path(settings_from({}).database(os.environ)).with_name("identities") / f"{workload.replace('/', '~')}.json"
+    if not (token := join_token(join_token_file)) and (not path.exists() or _is_local(settings.xds)):
         _check_admitted(settings.xds, workload)
         return run(replace(settings, credentials=FromEnvironment()))
     from tulle.agent.membership import Membership
 
-    folder = Path(settings_from({}).database(os.environ)).with_name("identities")
     roots = read_file(os.environ.get(CA_VARIABLE, ""), "--ca-file")
-    member = Membership(folder / f"{workload.replace('/', '~')}.json", settings.api, workload, report=_warn, roots=roots)
+    member = Membership(path, settings.api, workload, report=_warn, roots=roots)
     work = run(replace(settings, credentials=member, member=member))
 
     async def joined(stop: asyncio.Event, hurry: asyncio.Event) -> int:
@@ -104,11 +104,15 @@ def member_of(settings: AgentSettings, workload: str, join_token_file: str, run:
     return joined
 
 
+def _is_local(xds: str) -> bool:
+    return xds.startswith("/") or read("--xds", Address.parse, xds).is_loopback
+
+
 def _check_admitted(xds: str, workload: str) -> None:
-    if not xds.startswith("/") and not Address.parse(xds).is_loopback and os.environ.get("TULLE_XDS_TLS") != "off":
+    if not _is_local(xds) and os.environ.get("TULLE_XDS_TLS") != "off":
         raise Failure(
             f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
-            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\nand give it with --join-token-file. "
+            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\nand give it with --join-token-file; a gateway's is made with --gateway, too. "
             "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
             2,
         )

@@ -25,6 +25,7 @@ PATH = "/api/v1/tokens"
 def create(
     role: Annotated[str, typer.Option("--role", help="viewer looks, operator also changes documents, admin may do all.")] = "",
     workload: Annotated[str, typer.Option("--for", help="Whom it lets join, once.", metavar="NAMESPACE/SERVICE_ACCOUNT")] = "",
+    gateway: Annotated[bool, typer.Option("--gateway", help="It may be a gateway, and gets the keys that gateways have.")] = False,
     namespace: Annotated[list[str] | None, typer.Option("--namespace", "-n", help="Where the role holds; default: everywhere.")] = None,
     ttl: Annotated[str, typer.Option("--ttl", help="How long it holds; default: for ever, and 10m to join.", metavar="DURATION")] = "",
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
@@ -38,12 +39,13 @@ def create(
       tulle token create --role viewer --name dashboard
       tulle token create --role operator -n shop --ttl 720h
       tulle token create --for shop/web --ttl 10m > join-token
+      tulle token create --for istio-system/default --gateway > join-token
 
     Exit codes: 0 made, 2 unusable arguments, not allowed, or no control plane.
     """
     if bool(role) == bool(workload):
         raise Failure("say either --role viewer, operator or admin, or --for NAMESPACE/SERVICE_ACCOUNT", 2)
-    asked = {"role": role, "for": workload, "namespaces": namespace or [], "ttl": ttl, "name": name}
+    asked = {"role": role, "for": workload, "gateway": gateway, "namespaces": namespace or [], "ttl": ttl, "name": name}
     made = client.Client(server).post(PATH, {key: value for key, value in asked.items() if value})
     if form in (output.Format.YAML, output.Format.JSON):
         output.document(made, form)
@@ -81,7 +83,8 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _good_for(one: dict[str, Any]) -> str:
     if one["for"]:
-        return f"{'joining as' if one['once'] else 'workload'} {one['for']}"
+        what = f"{'joining as' if one['once'] else 'workload'} {one['for']}"
+        return what + (", a gateway" if one["gateway"] else "")
     where = f" in {', '.join(one['namespaces'])}" if one["namespaces"] else ""
     return str(one["role"]) + where + (", by certificate" if one["certificate"] else "")
 

@@ -42,6 +42,7 @@ class _TokenForm(BaseModel):
     namespaces: Annotated[tuple[Namespace, ...], Field(max_length=100)] = ()
     workload: Annotated[str, Field(alias="for", pattern=_WORKLOAD)] = ""
     """`NAMESPACE/SERVICE_ACCOUNT`"""
+    gateway: bool = False
     ttl: str = ""
     csr: Annotated[str, Field(max_length=32 * 1024)] = ""
     """PEM: the role is for who shows a certificate for this key, and there is no text."""
@@ -74,6 +75,8 @@ class TokensApi:
         wanted, ttl = _wanted(form)
         if not _within(caller_of(request), wanted):
             raise problem(403, "a token that is for some namespaces cannot make one for others")
+        if wanted.gateway and caller_of(request).namespaces:
+            raise problem(403, "a gateway gets keys of all namespaces: its token is for an admin of the whole mesh to make")
         if form.csr:
             return await self._certify(form.csr, replace(wanted, id=new_id(), certificate=True), ttl)
         token, text = await self._tokens.create(wanted, fingerprint=self._fingerprint() if wanted.once else "", ttl=ttl)
@@ -112,8 +115,19 @@ def _wanted(form: _TokenForm) -> tuple[Token, float]:
         namespace, _, account = form.workload.partition("/")
         if namespace == CONTROL_NAMESPACE:
             raise problem(400, f"for: {CONTROL_NAMESPACE} is the control plane's own namespace: nobody joins there")
-        token = Token(id="", role=Role.WORKLOAD, name=form.name, namespaces=(namespace,), service_account=account, once=True, created=0.0)
+        token = Token(
+            id="",
+            role=Role.WORKLOAD,
+            name=form.name,
+            namespaces=(namespace,),
+            service_account=account,
+            gateway=form.gateway,
+            once=True,
+            created=0.0,
+        )
         return token, seconds(form.ttl or JOIN_TTL, "ttl", least=1.0, most=LONGEST_JOIN)
+    if form.gateway:
+        raise problem(400, "gateway: goes with for")
     if form.role is None or form.role is Role.WORKLOAD:
         raise problem(400, "role: a workload gets its token by joining; write viewer, operator or admin")
     token = Token(id="", role=form.role, name=form.name, namespaces=tuple(sorted(set(form.namespaces))), created=0.0)
@@ -133,6 +147,7 @@ def token_json(token: Token) -> dict[str, Any]:
         "role": token.role.value,
         "namespaces": [] if token.service_account else list(token.namespaces),
         "for": f"{token.namespaces[0]}/{token.service_account}" if token.service_account else "",
+        "gateway": token.gateway,
         "once": token.once,
         "certificate": token.certificate,
         "created": _time(token.created),

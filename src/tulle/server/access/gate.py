@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tulle.model.identity import Identity
-from tulle.model.proxy import Node
+from tulle.model.proxy import Node, Role
 from tulle.model.service import Registration
-from tulle.server.access.caller import Role
+from tulle.server.access.caller import Role as Access
 from tulle.server.access.tokens import Tokens
 
 REMEMBERED = 10_000
@@ -29,6 +29,8 @@ class Proven:
     """The id of its membership's token."""
     until: float
     """Seconds since 1970."""
+    gateway: bool = False
+    """It may be a gateway."""
 
 
 class Gate:
@@ -60,9 +62,9 @@ class Gate:
         except ValueError as error:
             raise NotAdmittedError(str(error)) from None
         token = await self._tokens.held_by(holder)
-        if token is None or token.role is not Role.WORKLOAD or token.identity(self._trust_domain) != identity:
+        if token is None or token.role is not Access.WORKLOAD or token.identity(self._trust_domain) != identity:
             raise NotAdmittedError(f"{identity.uri()} is no member of the mesh any more: its machine must join anew")
-        return Proven(identity=identity, holder=holder, until=until)
+        return Proven(identity=identity, holder=holder, until=until, gateway=token.gateway)
 
     def forget(self, holder: str) -> None:
         """A membership has ended."""
@@ -74,6 +76,8 @@ class Gate:
         said = f"{node.namespace}/{node.service_account or 'default'}"
         if said != own:
             raise NotAdmittedError(f"{node.id!r} says that it is {said}, and its certificate is for {own}")
+        if node.role is Role.GATEWAY and not proven.gateway:
+            raise NotAdmittedError(f"{node.id!r} says that it is a gateway: the token to join with must be made with --gateway")
         found = self._registered(node.id.partition("~")[2])
         if found and f"{found.namespace}/{found.service_account or 'default'}" != own:
             raise NotAdmittedError(f"the name {node.id!r} is that of an instance of another account than {own}")

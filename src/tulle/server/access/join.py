@@ -6,6 +6,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from tulle.logs import Log
 from tulle.model.identity import Identity
 from tulle.server.access.caller import Role
 from tulle.server.access.door import shown
-from tulle.server.access.tokens import Token, Tokens, new_id
+from tulle.server.access.tokens import Tokens, new_id
 from tulle.server.forms import answer, form_of, problem
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ class JoinApi:
         issued = self._signed(request, form.csr, identity, holder)
         if not await self._tokens.use(token, revision):
             raise self._refused(request, "the token was used already")
-        wanted = Token(
-            id=holder, role=Role.WORKLOAD, name=token.name, namespaces=token.namespaces, service_account=token.service_account, created=0.0
-        )
+        wanted = replace(token, id=holder, once=False)
         _, text = await self._tokens.create(wanted, ttl=self._left(issued))
         _log.info("a workload has joined", identity=identity.uri(), token=token.id, peer=_peer(request))
         return self._told(issued, identity, text)

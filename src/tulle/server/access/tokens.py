@@ -39,6 +39,8 @@ class Token:
     namespaces: tuple[str, ...] = ()
     service_account: str = ""
     """Of a workload: the one that may join, or that has."""
+    gateway: bool = False
+    """The workload may be a gateway, which gets the keys of all Gateways that pick its labels."""
     once: bool = False
     """It lets one workload join, and nothing else."""
     certificate: bool = False
