@@ -334,15 +334,15 @@ def _connection_life(text: str) -> timedelta:
 
 
 def _wan(text: str) -> tuple[tuple[str, str], ...]:
-    """`dc2=http://10.0.0.2:8500,dc3=https://dc3.example.com:8501`"""
+    """`dc2=10.0.0.2:8500,dc3=https://dc3.example.com:8501`: beyond loopback over TLS, where it is not said to be `http://`."""
     found = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, equals, url = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} is not NAME=URL")
         place = url.rstrip("/").removeprefix("http://")
-        found[_datacenter(name)] = place
-        Address.parse(place.removeprefix("https://"))
+        address = Address.parse(place.removeprefix("https://"))
+        found[_datacenter(name)] = place if "://" in url or address.is_loopback else f"https://{place}"
     return tuple(found.items())
 
 

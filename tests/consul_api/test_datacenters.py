@@ -6,12 +6,18 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from support.consul import Consul, running_consul
-from tulle.server.consul.wan import Wan
+from tulle.ca.authority import Authority
+from tulle.ca.front import Front
+from tulle.secure import context_of
+from tulle.server.consul.wan import FileRoots, Wan
+from tulle.server.tls import ApiContext
+from tulle.settings import read_settings
 
 
 class Both(NamedTuple):
@@ -33,6 +39,34 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             of_east |= {"west": f"127.0.0.1:{west.port}", "mirror": f"127.0.0.1:{east.port}"}
             of_west["east"] = f"127.0.0.1:{east.port}"
             yield Both(east, west)
+
+
+def test_another_datacenter_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca", "west.example")
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(authority.bundle())
+    secure = {"tls": ApiContext.of(Front(authority)), "trusted": context_of(authority.bundle())}
+    with running_consul(tmp_path / "west", wan=Wan(own="west"), **secure) as west:
+        west.put("/v1/kv/a", b"there")
+        for credentials, status in ((FileRoots(str(roots)), 200), (FileRoots(""), 500), (FileRoots("/nowhere"), 500)):
+            wan = Wan(own="east", places={"west": west.url}, credentials=credentials)
+            with running_consul(tmp_path / f"east{status}", wan=wan) as east:
+                answer = east.get("/v1/kv/a?raw&dc=west")
+                assert answer.status == status
+                assert answer.text == "there" or "cannot be reached" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("west=10.1.0.1:8500", "https://10.1.0.1:8500"),
+        ("west=http://10.1.0.1:8500", "10.1.0.1:8500"),
+        ("west=https://west.example:8500/", "https://west.example:8500"),
+        ("west=127.0.0.1:8500", "127.0.0.1:8500"),
+    ],
+)
+def test_beyond_loopback_others_are_asked_over_tls(text: str, place: str) -> None:
+    assert read_settings({"TULLE_JOIN_WAN": text}).join_wan == (("west", place),)
 
 
 TOKEN = {"X-Consul-Token": "5e1f0a8e-0b1d-4a2f-9c55-3a53f0c0ffee"}

@@ -12,15 +12,22 @@ import pytest
 from support.consul import Consul, running_consul
 from support.eventually import eventually
 from support.raw_http import Response, read_response
+from tulle.ca.authority import Authority
+from tulle.ca.front import Front
+from tulle.secure import context_of
 from tulle.server import quick
 from tulle.server.quick import Connection, Head, Lane, Question, Room
+from tulle.server.tls import ApiContext
 
 Session = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    with running_consul(tmp_path_factory.mktemp("consul")) as running:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def consul(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    folder = tmp_path_factory.mktemp("consul")
+    authority = Authority(folder / "ca", "cluster.local")
+    secure = {"tls": ApiContext.of(Front(authority)), "trusted": context_of(authority.bundle())} if request.param == "tls" else {}
+    with running_consul(folder, **secure) as running:
         running.put("/v1/agent/service/register", {"Name": "web", "Port": 80, "Check": {"TTL": "1h", "Status": "passing"}})
         running.put("/v1/kv/some/key", b"value")
         yield running
@@ -32,7 +39,7 @@ def head(path: str, *lines: str, method: str = "GET", version: str = "1.1") -> b
 
 def talk(consul: Consul, session: Session) -> None:
     async def main() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", consul.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", consul.port, ssl=consul.trusted)
         try:
             async with asyncio.timeout(20):
                 await session(reader, writer)
@@ -189,7 +196,7 @@ def test_all_who_wait_are_told_of_one_change(tmp_path: Path, monkeypatch: pytest
 def test_the_end_of_the_server_ends_the_waits(tmp_path: Path) -> None:
     async def main() -> Response:
         with running_consul(tmp_path) as consul:
-            reader, writer = await asyncio.open_connection("127.0.0.1", consul.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", consul.port, ssl=consul.trusted)
             writer.write(head("/v1/kv/k?index=999999&wait=5m"))
             await eventually(lambda: consul.registry.waiting.count() == 1)
         async with asyncio.timeout(10):

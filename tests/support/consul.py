@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPSConnection
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +29,7 @@ from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.place import Place
 from tulle.server.consul.wan import NO_WAN, Wan
 from tulle.server.http import application, listen, serve
+from tulle.server.tls import ApiContext
 from tulle.settings import Address
 from tulle.store.documents import Documents
 from tulle.store.journal import Journal
@@ -66,10 +69,19 @@ class Consul:
     loop: asyncio.AbstractEventLoop
     store: Store
     app: ConsulApp
+    trusted: ssl.SSLContext | None = None
+    """Where it speaks TLS: what a client of it trusts."""
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.trusted else 'http'}://127.0.0.1:{self.port}"
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Sends a body of bytes as it is, any other as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if self.trusted:
+            connection: http.client.HTTPConnection = HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.trusted)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         try:
             connection.request(method, path, data, dict(headers or {}))
@@ -109,8 +121,10 @@ def running_consul(
     wan: Wan = NO_WAN,
     authority: Authority | None = None,
     remote: bool = False,
+    tls: ApiContext | None = None,
+    trusted: ssl.SSLContext | None = None,
 ) -> Iterator[Consul]:
-    """Starts it in a thread of its own; its store lies in `folder`."""
+    """Starts it in a thread of its own; its store lies in `folder`. With `tls` it speaks that, and `trusted` is for its clients."""
     listener = listen(Address(host="127.0.0.1", port=0))
     loop = asyncio.new_event_loop()
     stop, started = asyncio.Event(), threading.Event()
@@ -130,7 +144,7 @@ def running_consul(
             await first.wait()
             parts = {"consul": consul_app(registry, place, entries, authority), "more": ChecksApi(registry).routes()}
             app = application(documents, registrations, QuietMesh(), loopback=True, **parts)
-            serving = group.create_task(serve(app, listener))
+            serving = group.create_task(serve(app, listener, tls))
             held.append((registry, registrations, store, parts["consul"]))
             started.set()
             await stop.wait()
@@ -154,7 +168,7 @@ def running_consul(
         if held:
             registry, registrations, store, app = held[0]
             port = listener.getsockname()[1]
-            yield Consul(port=port, registry=registry, registrations=registrations, loop=loop, store=store, app=app)
+            yield Consul(port=port, registry=registry, registrations=registrations, loop=loop, store=store, app=app, trusted=trusted)
     finally:
         if held and thread.is_alive():
             loop.call_soon_threadsafe(stop.set)

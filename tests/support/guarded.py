@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -122,12 +122,12 @@ class Guarded:
             yield client
 
 
-def forged(authority: Authority, workload: str, holder: str = "") -> Pair:
+def forged(authority: Authority, workload: str, holder: str = "", lifetime: timedelta | None = None) -> Pair:
     """What an authority signs for anybody who asks."""
     key = new_key()
     namespace, _, account = workload.partition("/")
     identity = Identity(trust_domain=authority.trust_domain, namespace=namespace, service_account=account)
-    issued: Issued = authority.sign(requested(key), identity, holder=holder)
+    issued: Issued = authority.sign(requested(key), identity, holder=holder, lifetime=lifetime)
     return Pair(chain=issued.chain.decode(), key=dump_key(key).reveal().decode())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,11 +24,16 @@ def node_message(node: Node) -> Any:
 
 
 class Client:
-    def __init__(self, call: Any, *, delta: bool) -> None:
-        self.call = call
+    def __init__(self, open_: Callable[[], Any], *, delta: bool) -> None:
+        self._open, self._delta = open_, delta
+        self.call = open_()
         self._request, self._response = (
             (pb.DeltaDiscoveryRequest, pb.DeltaDiscoveryResponse) if delta else (pb.DiscoveryRequest, pb.DiscoveryResponse)
         )
+
+    def again(self) -> Client:
+        """Another stream on the same connection."""
+        return Client(self._open, delta=self._delta)
 
     async def send(self, **fields: Any) -> None:
         await self.call.write(self._request(**fields).SerializeToString())
@@ -50,8 +55,8 @@ class Client:
 async def xds_client(address: str, *, delta: bool = True, secure: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
     path = next(text for mode, text in TEXT_OF_METHOD.items() if (mode.value == "delta") == delta)
     async with grpc.aio.secure_channel(address, secure) if secure else grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(path)()
+        client = Client(channel.stream_stream(path), delta=delta)
         try:
-            yield Client(call, delta=delta)
+            yield client
         finally:
-            call.cancel()
+            client.call.cancel()

@@ -112,7 +112,8 @@ def _check_admitted(xds: str, workload: str) -> None:
     if not _is_local(xds) and os.environ.get("TULLE_XDS_TLS") != "off":
         raise Failure(
             f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
-            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\nand give it with --join-token-file; a gateway's is made with --gateway, too. "
+            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\n"
+            "and give it with --join-token-file; a gateway's is made with --gateway, too. "
             "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
             2,
         )

@@ -17,3 +17,5 @@ def warnings(of: Settings) -> Iterator[tuple[str, Address]]:
         yield "requests to the API can be read along, with the tokens in them, unless TLS ends in front of it", of.api
     if of.acl != "deny" and not of.api.is_loopback:
         yield "Consul's API lets everybody in who reaches it: --acl deny asks for tokens there, too", of.api
+    if of.dns and not of.dns.is_loopback:
+        yield "names of all services and machines are told to whoever reaches the port for DNS", of.dns

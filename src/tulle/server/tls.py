@@ -83,7 +83,7 @@ class ApiContext(ssl.SSLContext):
 
     _front: Front
     _own: tuple[Path, Path] | None
-    _now: tuple[object, ssl.SSLContext]
+    _now: tuple[tuple[object, ...], ssl.SSLContext]
 
     @classmethod
     def of(cls, front: Front, certificate: str = "", key: str = "") -> ApiContext:
@@ -91,7 +91,8 @@ class ApiContext(ssl.SSLContext):
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context._front = front
         context._own = (Path(certificate), Path(key)) if certificate else None
-        context._now = (context._marks(), context._made())
+        context._now = ((), context._made())
+        context._now = (context._marks(), context._now[1])
         return context
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
@@ -112,7 +113,7 @@ class ApiContext(ssl.SSLContext):
             return (shown,)
         with contextlib.suppress(OSError):
             return (shown, *(path.stat().st_mtime_ns for path in self._own))
-        return self._now[0]  # type: ignore[return-value]
+        return self._now[0]
 
     def _made(self) -> ssl.SSLContext:
         shown = self._front.shown()

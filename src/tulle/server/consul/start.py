@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from functools import lru_cache
 from pathlib import Path
 from random import SystemRandom
 
@@ -12,7 +13,7 @@ from tulle.registry.registry import Registry
 from tulle.registry.rows import PREFIXES
 from tulle.server.consul.defining import Definitions, OwnCatalog
 from tulle.server.consul.place import Place, nothing
-from tulle.server.consul.wan import Wan
+from tulle.server.consul.wan import FileRoots, Wan
 from tulle.settings import Settings
 from tulle.store.journal import Journal
 from tulle.store.port import Store
@@ -38,8 +39,13 @@ def place_of(settings: Settings, definitions: Definitions | None = None) -> Plac
         reload=definitions.reload if definitions else nothing,
         acl=settings.acl,
         remote=not settings.api.is_loopback,
-        wan=Wan(own=settings.datacenter, places=dict(settings.join_wan)),
+        wan=Wan(own=settings.datacenter, places=dict(settings.join_wan), credentials=_roots(settings.ca_file)),
     )
+
+
+@lru_cache
+def _roots(path: str) -> FileRoots:
+    return FileRoots(path)
 
 
 def definitions_of(registry: Registry, settings: Settings) -> Definitions | None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qs
 
+from tulle.credentials import NOBODY, Credentials
 from tulle.http_client import Response, request
 from tulle.registry import durations
 from tulle.registry.transitions import Refused
+from tulle.secure import context_of
 from tulle.server.consul.wire import WAIT_DEFAULT, WAIT_LIMIT, Reply
 
 PATIENCE = 10.0
@@ -32,9 +36,27 @@ class Elsewhere(Refused):
         self.datacenter = datacenter
 
 
+class FileRoots(Credentials):
+    """Others are known by the roots in a PEM file, which is read again when it changes; without one, by what the machine trusts."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._known: tuple[int, SSLContext] | None = None
+
+    def context(self) -> SSLContext | None:
+        """Raises OSError, ValueError for a file that cannot be used."""
+        if not self._path:
+            return None
+        changed = Path(self._path).stat().st_mtime_ns
+        if self._known is None or self._known[0] != changed:
+            self._known = (changed, context_of(Path(self._path).read_bytes()))
+        return self._known[1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wan:
     own: str
+    credentials: Credentials = NOBODY
     places: Mapping[str, str] = field(default_factory=dict)
     """The others by name: `host:port` or `https://host:port` of their control planes."""
 
@@ -74,7 +96,9 @@ class Wan:
     async def _ask(
         self, datacenter: str, method: str, target: str, patience: float, headers: Mapping[str, str], body: bytes = b""
     ) -> Response:
-        return await request(self.places[datacenter], method, target, body=body, timeout=patience, headers=headers)
+        return await request(
+            self.places[datacenter], method, target, body=body, timeout=patience, headers=headers, credentials=self.credentials
+        )
 
 
 NO_WAN = Wan(own="dc1")
