@@ -8,37 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
-from urllib.parse import urlsplit
 
+from tulle import setting_texts as texts
 from tulle.model.mesh import MeshSettings
 from tulle.reach import Reach
+from tulle.setting_texts import Address
+
+__all__ = ["Address", "Settings", "SettingsError", "read_settings"]
 
 PREFIX = "TULLE_"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """A host and a port to listen on or to reach, written `host:port`, `[v6]:port` or `:port`."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, default_host: str = "127.0.0.1") -> Address:
-        """Raises ValueError with what is wrong."""
-        host, colon, port = text.strip().rpartition(":")
-        if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
-            raise ValueError(f"{text!r} is not an address: write host:port, for example 127.0.0.1:8500")
-        return cls(host=host.strip("[]") or default_host, port=int(port))
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+_OF_CERTIFICATE = 0.4
+"""Of a certificate's life: what it has left when it is replaced is a little more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,218 +171,55 @@ class SettingsError(ValueError):
     """One or more settings cannot be used. The message has a line for each."""
 
 
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"{text!r} is not one of {', '.join(allowed)}")
-        return text
-
-    return read
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _store(text: str) -> str:
-    if text and not text.startswith("sqlite:"):
-        raise ValueError(f"{text!r} is not a store: write sqlite:PATH")
-    return text
-
-
-def _redis(text: str) -> str:
-    """Of the text nothing is told: it may hold a password."""
-    if text and not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("it is not a store of counts: write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
-    return text
-
-
-def _name(text: str) -> str:
-    if not text or text != text.strip(". /"):
-        raise ValueError(f"{text!r} is not a name")
-    return text
-
-
-def _dns(text: str) -> Address | None:
-    return None if text.strip().lower() == "off" else Address.parse(text)
-
-
-def _recursors(text: str) -> tuple[Address, ...]:
-    return tuple(_resolver(word.strip()) for word in text.split(",") if word.strip())
-
-
-def _resolver(text: str) -> Address:
-    """Port 53 where none is said."""
-    host = text.strip("[]")
-    return Address(host=host, port=53) if _is_ip(host) else Address.parse(text)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) > 2**31 - 1:
-        raise ValueError(f"{text!r} is not a number from 0 to {2**31 - 1}")
-    return int(text)
-
-
-def _times(text: str) -> tuple[tuple[str, int], ...]:
-    """`web=5,db*=10`"""
-    found = []
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, seconds = word.partition("=")
-        if not name or not equals:
-            raise ValueError(f"{word!r} is not NAME=SECONDS")
-        found.append((name.lower(), _count(seconds)))
-    return tuple(found)
-
-
-def _domain(text: str) -> str:
-    return _name(text.rstrip(".").lower())
-
-
-def _datacenter(text: str) -> str:
-    if not text or not all(c.isascii() and (c.isalnum() or c in "-_") for c in text):
-        raise ValueError(f"{text!r} is not the name of a datacenter: letters, digits, '-' and '_'")
-    return text.lower()
-
-
-def _seconds(text: str) -> float:
-    """`10s`, `5m`, `72h`, `500ms`."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    number = text.rstrip("smh")
-    unit = units.get(text[len(number) :])
-    if unit is None or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) * unit < 1e9:
-        raise ValueError(f"{text!r} is not a duration: write for example 10s, 5m or 72h")
-    return float(number) * unit
-
-
-def _trust_domain(text: str) -> str:
-    """As SPIFFE has it: lower-case letters, digits, '.', '-' and '_'."""
-    if not text or not all(c.isascii() and (c.islower() or c.isdigit() or c in ".-_") for c in text):
-        raise ValueError(f"{text!r} is not a trust domain: lower-case letters, digits, '.', '-' and '_'")
-    return text
-
-
-def _trust_domains(text: str) -> tuple[str, ...]:
-    return tuple(_trust_domain(word.strip()) for word in text.split(",") if word.strip())
-
-
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """`127.0.0.0/8,10.1.2.3`"""
-    return tuple(ip_network(word.strip(), strict=False) for word in text.split(",") if word.strip())
-
-
-def _issuer(text: str) -> str:
-    """OpenID Connect Discovery 1.0, section 3; or a trust domain's own name."""
-    url = urlsplit(text)
-    if url.scheme not in ("https", "spiffe") or not url.hostname or url.query or url.fragment or url.username or not text.isprintable():
-        raise ValueError(f"{text!r} is not an issuer: write an https URL without query, for example https://identity.example")
-    return text.rstrip("/")
-
-
-def _federation(text: str) -> tuple[tuple[str, str], ...]:
-    """`partner.example=/etc/tulle/partner.pem,other.example=...`"""
-    found = []
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        domain, equals, path = word.partition("=")
-        if not equals or not path:
-            raise ValueError(f"{word!r} is not TRUST_DOMAIN=FILE")
-        found.append((_trust_domain(domain), path))
-    return tuple(found)
-
-
-_OF_CERTIFICATE = 0.4
-"""Of a certificate's life: what it has left when it is replaced is a little more."""
-_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=90)
-
-
-def _life(text: str) -> timedelta:
-    """`24h`, `30m`, `168h`."""
-    life = timedelta(seconds=_seconds(text))
-    if not _SHORTEST <= life <= _LONGEST:
-        raise ValueError(f"{text!r} is not a life for certificates: from 1m to 2160h, such as 24h")
-    return life
-
-
-def _connection_life(text: str) -> timedelta:
-    """`12h`, or `off`."""
-    return timedelta() if text == "off" else timedelta(seconds=_seconds(text))
-
-
-def _wan(text: str) -> tuple[tuple[str, str], ...]:
-    """`dc2=10.0.0.2:8500,dc3=https://dc3.example.com:8501`: beyond loopback over TLS, where it is not said to be `http://`."""
-    found = {}
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, url = word.partition("=")
-        if not equals:
-            raise ValueError(f"{word!r} is not NAME=URL")
-        place = url.rstrip("/").removeprefix("http://")
-        address = Address.parse(place.removeprefix("https://"))
-        found[_datacenter(name)] = place if "://" in url or address.is_loopback else f"https://{place}"
-    return tuple(found.items())
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise ValueError(f"{text!r} is neither true nor false")
-    return text.lower() in ("true", "1")
-
-
 _READERS: Mapping[str, Callable[[str], Any]] = {
-    "store": _store,
+    "store": texts.store,
     "state_dir": str,
     "encryption_key_file": str,
     "api": Address.parse,
-    "api_tokens": _one_of("auto", "required", "off"),
-    "api_tls": _one_of("auto", "on", "off"),
+    "api_tokens": texts.one_of("auto", "required", "off"),
+    "api_tls": texts.one_of("auto", "on", "off"),
     "api_cert": str,
     "api_key": str,
-    "api_names": _words,
+    "api_names": texts.words,
     "ca_file": str,
     "xds": Address.parse,
-    "xds_tls": _one_of("auto", "on", "off"),
-    "dns": _dns,
-    "dns_recursors": _recursors,
-    "dns_domain": _domain,
-    "dns_alt_domain": _domain,
-    "dns_node_ttl": _count,
-    "dns_service_ttl": _times,
-    "dns_soa_min_ttl": _count,
-    "dns_node_meta_txt": _flag,
-    "dns_only_passing": _flag,
-    "dns_truncate": _flag,
-    "dns_udp_answer_limit": _count,
-    "dns_a_record_limit": _count,
-    "datacenter": _datacenter,
-    "join_wan": _wan,
-    "node": _name,
-    "enable_script_checks": _flag,
-    "enable_local_script_checks": _flag,
-    "rate_limit_store": _redis,
-    "node_timeout": _seconds,
-    "node_reap": _seconds,
+    "xds_tls": texts.one_of("auto", "on", "off"),
+    "dns": texts.dns,
+    "dns_recursors": texts.recursors,
+    "dns_domain": texts.domain,
+    "dns_alt_domain": texts.domain,
+    "dns_node_ttl": texts.count,
+    "dns_service_ttl": texts.times,
+    "dns_soa_min_ttl": texts.count,
+    "dns_node_meta_txt": texts.flag,
+    "dns_only_passing": texts.flag,
+    "dns_truncate": texts.flag,
+    "dns_udp_answer_limit": texts.count,
+    "dns_a_record_limit": texts.count,
+    "datacenter": texts.datacenter,
+    "join_wan": texts.wan,
+    "node": texts.name,
+    "enable_script_checks": texts.flag,
+    "enable_local_script_checks": texts.flag,
+    "rate_limit_store": texts.redis,
+    "node_timeout": texts.seconds,
+    "node_reap": texts.seconds,
     "config_dir": str,
-    "acl": _one_of("off", "allow", "deny"),
-    "domain": _name,
-    "trust_domain": _trust_domain,
-    "trust_domain_aliases": _trust_domains,
-    "mutual_tls": _one_of("auto", "on", "off"),
-    "federation": _federation,
-    "fetch_allow": _networks,
+    "acl": texts.one_of("off", "allow", "deny"),
+    "domain": texts.name,
+    "trust_domain": texts.trust_domain,
+    "trust_domain_aliases": texts.trust_domains,
+    "mutual_tls": texts.one_of("auto", "on", "off"),
+    "federation": texts.federation,
+    "fetch_allow": texts.networks,
     "ca_dir": str,
-    "certificate_life": _life,
-    "jwt_issuer": _issuer,
-    "connection_life": _connection_life,
-    "root_namespace": _name,
-    "outbound": _one_of("ALLOW_ANY", "REGISTRY_ONLY"),
-    "log_level": _one_of("debug", "info", "warning", "error"),
-    "log_format": _one_of("text", "json"),
+    "certificate_life": texts.life,
+    "jwt_issuer": texts.issuer,
+    "connection_life": texts.connection_life,
+    "root_namespace": texts.name,
+    "outbound": texts.one_of("ALLOW_ANY", "REGISTRY_ONLY"),
+    "log_level": texts.one_of("debug", "info", "warning", "error"),
+    "log_format": texts.one_of("text", "json"),
 }
 
 
