@@ -82,6 +82,7 @@ async def while_up(place: Place, mesh: Path, runtime: Path) -> None:
 
 
 async def the_certificates(place: Place, runtime: Path) -> None:
+    await place.until("/api/v1/certificates", lambda a: all(one["shown"] for one in a["certificates"]))
     code, output = await place.tulle("certs")
     assert code == 0
     assert "warning" not in output

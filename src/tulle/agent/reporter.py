@@ -29,6 +29,8 @@ EVERY = 3.0
 CONFIRM = 10
 """So many reports lie between two looks at whether what was ejected still is."""
 LARGEST_LOG = 4 * 1024 * 1024
+FEW_USES = 50
+"""Of certificates, that are looked at with each report."""
 MOST_CALLS, MOST_CERTIFICATES = 1000, 200
 """So many of each are told."""
 
@@ -55,6 +57,7 @@ class Reporter:
         self._ejections = Ejections()
         self._callers = Counted(self.inbound)
         self._certificates: tuple[Shown, ...] = ()
+        self._uses = 0
         self._read = 0
         self._turn = 0
         self.heard = asyncio.Event()
@@ -126,10 +129,11 @@ class Reporter:
                 self._callers.take(await self.admin.stats(PATTERN), datetime.now(UTC).isoformat(timespec="seconds"))
 
     async def _look_at_certificates(self) -> None:
-        """Seldom: a proxy with many clusters has much to say."""
-        if self.admin and (self._turn % CONFIRM == 0 or not self._certificates):
+        """Seldom where the proxy has much to say: it tells of each use of each."""
+        if self.admin and (self._turn % CONFIRM == 0 or self._uses < FEW_USES):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                self._certificates = shown(await self.admin.certificates())
+                said = await self.admin.certificates()
+                self._certificates, self._uses = shown(said), len(said.get("certificates", ()))
 
     async def _confirm(self) -> None:
         """Instances that went while they were ejected, and a proxy that was started again, leave no line in the log."""

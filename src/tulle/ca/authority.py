@@ -116,6 +116,12 @@ class Authority:
         found = dict.fromkeys(c for g in (self._current, self._next, self._previous) if g for c in g.roots)
         return tuple(_root(certificate, active=certificate in active) for certificate in found)
 
+    @property
+    def ends(self) -> datetime:
+        """When it can sign no more: the first end of its root and of what stands between that and the leaves."""
+        above = x509.load_pem_x509_certificates(self._current.signer.chain) if self._current.signer.chain else []
+        return min(c.not_valid_after_utc for c in (*above, self._current.signer.certificate, *self._current.roots[:1]))
+
     def bundle(self) -> bytes:
         """PEM of all trusted roots."""
         return "".join(root.pem for root in self.roots()).encode()

@@ -17,6 +17,10 @@ LATE = 0.25
 """A certificate that is renewed at half its life, and has less than this of it left, has missed its renewal."""
 SOON = timedelta(days=14)
 """Of one that people renew."""
+AUTHORITY_SOON = timedelta(days=30)
+STALE = timedelta(minutes=3)
+"""So long after a certificate was made its proxy uses it, and has said so."""
+_SHOWN = {True: "yes", False: "no", None: "-"}
 PAUSE = 0.3
 """Seconds between two questions to the control plane."""
 API = "/api/v1/resources/certificates"
@@ -34,8 +38,11 @@ Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait at mos
 
 @certs.callback(invoke_without_command=True)
 def list_(context: typer.Context, output: Output = Format.TABLE, server: client.Server = client.DEFAULT) -> None:
-    """The certificate that each proxy has acknowledged and shows, with a warning where it ends soon; then each Certificate of a public
-    authority, and how it stands with it.
+    """The certificate that each proxy shows, with a warning where it ends soon; then each Certificate of a public authority, and how
+    it stands with it.
+
+    SHOWN is what the proxy itself says: its agent asks it now and then. `no` right after a renewal means that it has not been asked
+    since.
 
     \b
     Examples:
@@ -48,7 +55,8 @@ def list_(context: typer.Context, output: Output = Format.TABLE, server: client.
     if context.invoked_subcommand:
         return
     asking = client.Client(server)
-    found = asking.get("/api/v1/certificates")["certificates"]
+    told = asking.get("/api/v1/certificates")
+    found = told["certificates"]
     if output in (Format.YAML, Format.JSON):
         document(found, output)
         return
@@ -57,13 +65,19 @@ def list_(context: typer.Context, output: Output = Format.TABLE, server: client.
         _served(found, wide=output is Format.WIDE)
     else:
         err("no proxy has a certificate yet: `tulle proxies` lists those that are connected")
+    ends = _at(told["authority"]["notAfter"])
+    if ends - datetime.now(UTC) < AUTHORITY_SOON:
+        err(f"warning: the mesh's authority ends at {told['authority']['notAfter']}, and with it all that it signs: see `tulle ca status`")
     if kept:
         _kept(kept)
 
 
 def _served(found: list[dict[str, Any]], *, wide: bool) -> None:
     now = datetime.now(UTC)
-    table(["PROXY", "CERTIFICATE", "FOR", "SERIAL", "ENDS IN"] + (["FROM", "TO"] if wide else []), [_row(c, now, wide=wide) for c in found])
+    table(
+        ["PROXY", "CERTIFICATE", "FOR", "SERIAL", "SHOWN", "ENDS IN"] + (["FROM", "TO"] if wide else []),
+        [_row(c, now, wide=wide) for c in found],
+    )
     for one in found:
         if why := _warning(one, now):
             err(f"warning: {one['proxy']}: certificate {one['name']} {why}")
@@ -71,7 +85,7 @@ def _served(found: list[dict[str, Any]], *, wide: bool) -> None:
 
 def _row(one: dict[str, Any], now: datetime, *, wide: bool) -> list[str]:
     hosts = ", ".join(name.removeprefix("spiffe://") for name in one["names"])
-    row = [one["proxy"], one["name"], hosts or "-", one["serial"][:16], _left(one["notAfter"], now)]
+    row = [one["proxy"], one["name"], hosts or "-", one["serial"][:16], _SHOWN[one["shown"]], _left(one["notAfter"], now)]
     return [*row, one["notBefore"], one["notAfter"]] if wide else row
 
 
@@ -84,6 +98,8 @@ def _warning(one: dict[str, Any], now: datetime) -> str:
     begin, end = _at(one["notBefore"]), _at(one["notAfter"])
     if now >= end:
         return f"ended at {one['notAfter']}: connections with it are refused"
+    if one["shown"] is False and now - begin > STALE:
+        return "is not the one that the proxy shows: is it still connected?"
     if one["name"] == "default":
         missed = (end - now) / (end - begin) < LATE
         return f"ends at {one['notAfter']} and was not renewed: is the proxy still connected?" if missed else ""

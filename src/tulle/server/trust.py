@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from tulle.compile import Built
 from tulle.compile.edges import Edge, edges
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS
-from tulle.registry.agents import Agents, Callers
+from tulle.registry.agents import Agent, Agents, Callers, Shown
 from tulle.registry.liveness import State
 from tulle.resources.certificates import about, parse
 from tulle.server.fleet import Fleet, Member
@@ -39,6 +39,8 @@ class Served:
     not_after: datetime
     latest: bool
     """It is the one that the proxy is to have."""
+    shown: bool | None = None
+    """The proxy itself says that it uses it, as its agent last looked; None where there is no agent to ask."""
 
 
 class TooEarlyError(Exception):
@@ -66,10 +68,18 @@ class Trust:
         return self._running.authority
 
     def certificates(self) -> Iterator[Served]:
-        """Of all proxies, by proxy and name, as they acknowledged them."""
-        for _, member in sorted(self._running.fleet.members.items()):
-            if held := member.acked.get(SECRET):
-                yield from (served for entry in held.entries(SECRET) if (served := _served(member, entry)))
+        """Of all proxies, by proxy and name: those that they acknowledged, then those that they have from files of their own."""
+        for node_id, member in sorted(self._running.fleet.members.items()):
+            held, agent = member.acked.get(SECRET), self._agent(node_id)
+            sent = [served for entry in held.entries(SECRET) if (served := _served(member, entry))] if held else []
+            told = {one.serial: one for one in agent.report.certificates} if agent else {}
+            yield from (replace(one, shown=f"{one.serial:x}" in told) if told else one for one in sent)
+            known = {one.names for one in sent}
+            # Those of the same names are of an earlier time: the agent looks now and then only.
+            yield from (_of_file(member, one) for serial, one in sorted(told.items()) if one.names not in known)
+
+    def _agent(self, node_id: str) -> Agent | None:
+        return self._running.agents.known.get(node_id.removeprefix("sidecar~"))
 
     @property
     def every(self) -> float:
@@ -82,7 +92,7 @@ class Trust:
     def callers(self) -> Iterator[tuple[str, Callers]]:
         """By proxy, who called its workload, with mutual TLS and without, as its agent last said."""
         for node_id in sorted(self._running.fleet.members):
-            agent = self._running.agents.known.get(node_id.removeprefix("sidecar~"))
+            agent = self._agent(node_id)
             yield from ((node_id, counted) for counted in (agent.report.callers if agent else ()))
 
     def behind(self) -> tuple[str, ...]:
@@ -111,6 +121,21 @@ def _is_ready(member: Member) -> bool:
 def _version(of: Snapshot, name: str) -> str:
     entry = of.get(SECRET, name)
     return entry.version if entry else ""
+
+
+def _of_file(member: Member, told: Shown) -> Served:
+    """Named by nobody but the document that has the path."""
+    return Served(
+        proxy=member.node.id,
+        namespace=member.node.namespace,
+        name="(file)",
+        names=told.names,
+        serial=int(told.serial or "0", 16),
+        not_before=datetime.fromisoformat(told.not_before),
+        not_after=datetime.fromisoformat(told.not_after),
+        latest=True,
+        shown=True,
+    )
 
 
 def _served(member: Member, entry: Entry) -> Served | None:

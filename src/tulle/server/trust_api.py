@@ -42,7 +42,8 @@ class TrustApi:
 
     async def certificates(self, request: Request) -> Response:
         caller = caller_of(request)
-        return answer({"certificates": [_certificate(served) for served in self._trust.certificates() if caller.sees(served.namespace)]})
+        found = [_certificate(served) for served in self._trust.certificates() if caller.sees(served.namespace)]
+        return answer({"certificates": found, "authority": {"notAfter": _time(self._trust.authority.ends)}})
 
     async def authority(self, _: Request) -> Response:
         return answer(self._state())
@@ -116,6 +117,7 @@ def _certificate(of: Served) -> dict[str, Any]:
         "notBefore": _time(of.not_before),
         "notAfter": _time(of.not_after),
         "latest": of.latest,
+        "shown": of.shown,
     }
 
 
