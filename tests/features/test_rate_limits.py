@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from support.backend import backend
 from support.carried import ask, at, carried
 from support.compiled import built, gateway
+from support.meshed import STRICT, meshed, opened, sidecar
 from support.running import free_port
 from support.tokens import Issuer
 from tulle.compile import view
 from tulle.compile.explain import Request, explain_view
+from tulle.model.proxy import Upstream
 
 pytestmark = pytest.mark.envoy
 
@@ -151,3 +154,21 @@ def test_explain_says_what_a_request_counts_against() -> None:
         "RateLimit/limit limits[0]": (True, why),
         "RateLimit/limit limits[1]": (False, "path is \"/b\", it counts only exact '/a'"),
     }
+
+
+def test_callers_are_told_apart_by_the_identity_that_their_certificate_proves(tmp_path: Path) -> None:
+    """By `source.principal`, between real sidecars: a header says nothing."""
+    direct, ports = free_port(), {"ann": free_port(), "ben": free_port()}
+    text = f"{STRICT}---\n{rate_limit('requests: 2, per: month, by: [source.principal]').replace('istio-system', 'default')}"
+
+    async def run() -> dict[str, list[int]]:
+        with backend("app") as app:
+            web = sidecar("web", opened(80, direct, app.port))
+            callers = [sidecar(name, calls=(Upstream(host="web", port=80, bind_port=port),)) for name, port in ports.items()]
+            async with meshed(tmp_path, text, (web, *callers)):
+                return {
+                    name: [(await asyncio.to_thread(ask, port, headers={"host": "web"}))[0] for _ in range(3)]
+                    for name, port in ports.items()
+                }
+
+    assert asyncio.run(run()) == {"ann": [OK, OK, LIMITED], "ben": [OK, OK, LIMITED]}

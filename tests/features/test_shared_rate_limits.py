@@ -18,9 +18,11 @@ from support.backend import backend
 from support.carried import ask, at, snapshot
 from support.compiled import built, gateway
 from support.lone_envoy import lone_envoy
+from support.redis_server import redis
 from support.running import free_port
 from tulle.model.rate_limits import RateLimit
 from tulle.server.rate_limits import RateLimitService
+from tulle.server.redis_counts import RedisCounts
 from tulle.translate.static import static_config
 
 pytestmark = pytest.mark.envoy
@@ -54,18 +56,21 @@ spec: {{scope: global, {more} limits: [{limits}]}}
 
 
 @contextmanager
-def serving(limits: Mapping[str, RateLimit], port: int) -> Iterator[None]:
-    """The service, on an event loop of its own."""
+def serving(limits: Mapping[str, RateLimit], port: int, store: str = "") -> Iterator[None]:
+    """The service, on an event loop of its own. It counts in memory, or in a Redis."""
     ready, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((RateLimitService(lambda: limits).handler(),))
+        elsewhere = RedisCounts(store) if store else None
+        server.add_generic_rpc_handlers((RateLimitService(lambda: limits, elsewhere=elsewhere).handler(),))
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         ready.set()
         await asyncio.to_thread(ended.wait)
         await server.stop(0)
+        if elsewhere:
+            await elsewhere.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
@@ -120,9 +125,28 @@ def test_no_request_too_many_and_none_too_few_under_load(tmp_path: Path) -> None
     """With one request in five minutes given back, as many pass as the burst has."""
     limits = rate_limit("{requests: 300, per: day}", "failureMode: closed,")
     service = free_port()
-    with serving(in_force(limits), service), gateways(tmp_path, limits, service) as ports, ThreadPoolExecutor(8) as callers:
-        found = Counter(callers.map(lambda n: ask(ports[n % 2])[0], range(500)))
-    assert found == {OK: 300, LIMITED: 200}
+    with serving(in_force(limits), service), gateways(tmp_path, limits, service) as ports:
+        assert under_load(ports) == {OK: 300, LIMITED: 200}
+
+
+def test_the_same_where_two_control_planes_count_in_one_database(tmp_path: Path) -> None:
+    """Each proxy asks one of them."""
+    limits, store = rate_limit("{requests: 300, per: day}", "failureMode: closed,"), f"unix://{tmp_path}/sock"
+    services = free_port(), free_port()
+    with ExitStack() as stack:
+        stack.enter_context(redis(tmp_path / "sock"))
+        ports = []
+        for number, service in enumerate(services):
+            folder = tmp_path / f"plane-{number}"
+            folder.mkdir()
+            stack.enter_context(serving(in_force(limits), service, store))
+            ports.append(stack.enter_context(gateways(folder, limits, service))[0])
+        assert under_load((ports[0], ports[1])) == {OK: 300, LIMITED: 200}
+
+
+def under_load(ports: tuple[int, int]) -> Counter[int]:
+    with ThreadPoolExecutor(8) as callers:
+        return Counter(callers.map(lambda n: ask(ports[n % 2])[0], range(500)))
 
 
 def test_when_nobody_can_be_asked_it_is_open_or_closed_as_said(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_places_and_what_the_endpoint_is_told(tmp_path: Path) -> None:
             assert ask(port, path, headers=headers)[0] == 200
             told = far.seen[-1]["headers"]
             assert (told["x-sub"], told["x-role"]) == ("ann", "clerk")
+            assert token in f"{told} {far.seen[-1]}", "the token is for the endpoint, too"
             assert json.loads(base64.urlsafe_b64decode(told["x-payload"] + "=="))["sub"] == "ann"
         assert ask(port, headers=bearer("abc"))[0] == 200, "the usual place is not looked at"
         assert ask(port, headers={"x-sub": "eve"})[0] == 200
@@ -138,9 +139,10 @@ def test_claims_let_in(tmp_path: Path) -> None:
         " {when: [{key: 'request.auth.claims[groups]', values: [staff]}, {key: request.auth.audiences, values: ['sh*']}],"
         " to: [{operation: {paths: [/staff]}}]},"
         " {when: [{key: 'request.auth.claims[scope]', values: [write]}], to: [{operation: {paths: [/write]}}]},"
+        " {when: [{key: 'request.auth.claims[teams]', values: [staff]}], to: [{operation: {paths: [/words]}}]},"
         " {to: [{operation: {paths: [/open]}}]}]}"
     )
-    text = edge(port) + authentication(issued(ISSUER)) + policy(rules)
+    text = edge(port) + authentication(issued(ISSUER, ", spaceDelimitedClaims: [teams]")) + policy(rules)
     calls = {
         "open, nobody": ("/open", {}, 200),
         "any, nobody": ("/any", {}, 403),
@@ -150,6 +152,8 @@ def test_claims_let_in(tmp_path: Path) -> None:
         "staff, elsewhere": ("/staff", {"sub": "bob", "groups": "staff", "aud": "bank"}, 403),
         "one word of several": ("/write", {"scope": "read write"}, 200),
         "a part of a word": ("/write", {"scope": "read writer"}, 403),
+        "a claim of words": ("/words", {"teams": "shop staff"}, 200),
+        "a claim of other words": ("/words", {"teams": "shop staffing"}, 403),
     }
     seen = view(built(text, at("far", 80, 1, id="far")).mesh, gateway())
     with backend("far") as far, carried(text, gateway(), tmp_path, at("far", 80, far.port, id="far")):

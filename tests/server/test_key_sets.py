@@ -82,9 +82,12 @@ def test_one_that_does_not_answer_keeps_no_other_waiting() -> None:
         async with await asyncio.start_server(silent, "127.0.0.1", 0) as mute:
             running = asyncio.get_running_loop().create_task(sets.run())
             with serving({"/keys": (200, ISSUER.key_set.encode())}) as base:
-                sets.want({f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}/": 60.0, f"{base}/keys": 5.0})
+                silence = f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}/"
+                sets.want({silence: 60.0, f"{base}/keys": 5.0})
                 await asyncio.wait_for(changed.wait(), 10)
                 assert sets.found.keys() == {f"{base}/keys"}
+                with pytest.raises(UnusableError, match="no answer: TimeoutError"):
+                    await fetch(silence, 0.05)
             running.cancel()
             held.set()
 

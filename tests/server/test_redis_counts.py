@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -16,6 +14,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from support.certificates import Ca
+from support.redis_server import redis
+from support.running import free_port
 from tulle.model.rate_limits import RateLimit
 from tulle.protos import pb
 from tulle.server.counts import CountsGoneError
@@ -30,23 +31,18 @@ DAY = timedelta(days=1)
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own, on a Unix socket."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("neither redis-server nor valkey-server is installed")
-    folder = tmp_path_factory.mktemp("redis")
-    path = folder / "sock"
-    server = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)], stdout=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < deadline, "redis does not listen"
-            time.sleep(0.02)
+    path = tmp_path_factory.mktemp("redis") / "sock"
+    with redis(path):
         yield f"unix://{path}"
+
+
+async def taken(url: str, name: str, times: int = 1) -> list[bool]:
+    """What one control plane is told of a limit of two a day. Raises CountsGoneError."""
+    counts = RedisCounts(url)
+    try:
+        return [(await counts.take([(limit(name=name), ())]))[0].allowed for _ in range(times)]
     finally:
-        server.terminate()
-        server.wait(10)
+        await counts.close()
 
 
 def limit(requests: int = 2, burst: int = 0, name: str = "default/limit/0") -> RateLimit:
@@ -148,3 +144,49 @@ def test_without_a_database_the_proxy_is_told_so(tmp_path: Path) -> None:
     code, why = asyncio.run(scene())
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "secret" not in why
+
+
+def test_a_database_that_comes_back_is_asked_again(tmp_path: Path) -> None:
+    """By the same client, with connections of before."""
+    path = tmp_path / "sock"
+
+    async def scene() -> list[str]:
+        counts = RedisCounts(f"unix://{path}")
+        said = []
+        try:
+            for _ in range(2):
+                with redis(path):
+                    (first,) = await counts.take([(limit(), ())])
+                    said.append("counted" if first.allowed else "refused")
+                with pytest.raises(CountsGoneError):
+                    await counts.take([(limit(), ())])
+                said.append("gone")
+        finally:
+            await counts.close()
+        return said
+
+    assert asyncio.run(scene()) == ["counted", "gone"] * 2
+
+
+def test_a_database_with_a_password(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with redis(path, "--requirepass", "the-secret"):
+        assert asyncio.run(taken(f"unix://:the-secret@{path}", "default/f/0", 3)) == [True, True, False]
+        for url in (f"unix://{path}", f"unix://:wrong-secret@{path}"):
+            with pytest.raises(CountsGoneError) as caught:
+                asyncio.run(taken(url, "default/f/0"))
+            assert "secret" not in str(caught.value)
+
+
+def test_a_database_over_tls(tmp_path: Path) -> None:
+    ca, port = Ca(), free_port()
+    certificate, key = ca.issue("localhost", "127.0.0.1").write(tmp_path, "redis")
+    listens = ("--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "no")
+    with redis(
+        tmp_path / "sock", *listens, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ca.write(tmp_path)
+    ):
+        trusted = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.pem"
+        assert asyncio.run(taken(trusted, "default/g/0", 3)) == [True, True, False]
+        for url in (f"rediss://localhost:{port}", f"redis://localhost:{port}"):
+            with pytest.raises(CountsGoneError):
+                asyncio.run(taken(url, "default/g/0"))
