@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = timedelta(days=1)
@@ -80,13 +80,17 @@ class Ca:
         self._certificate = builder.sign(self._key, SHA256())
         self.pem = self._certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, *names: str, days: int = 30, key: Key | None = None) -> Pair:
-        """A certificate for names, the first also its subject; `days` may be negative."""
+    def issue(self, *names: str, days: int = 30, key: Key | None = None, revocation: str = "") -> Pair:
+        """A certificate for names, the first also its subject; `days` may be negative. `revocation`: where a list of revoked ones is."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(self._certificate.subject, _name(names[0]), key.public_key(), x509.random_serial_number())
         builder = builder.not_valid_before(now - 100 * DAY).not_valid_after(now + days * DAY)
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(n) for n in names]), critical=False)
+        if revocation:
+            point = x509.DistributionPoint([x509.UniformResourceIdentifier(revocation)], None, None, None)
+            builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         return Pair(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM), _pem(key))
 
     def revokes(self, *pairs: Pair) -> bytes:

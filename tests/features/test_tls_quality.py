@@ -1,0 +1,98 @@
+"""A gateway's TLS as testssl.sh sees it: no finding of medium or higher, with nothing said but mode and certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from support.backend import backend
+from support.carried import at
+from support.certificates import Ca, tls_secret
+from support.compiled import gateway
+from support.led_mesh import led_mesh
+from support.running import free_port
+from support.tls_client import program
+
+pytestmark = [
+    pytest.mark.envoy,
+    pytest.mark.slow,
+    pytest.mark.timeout(110),
+    pytest.mark.skipif(not shutil.which("testssl"), reason="needs Debian's package testssl.sh"),
+]
+
+HOST = "shop.example.com"
+HARMLESS = {"DEBUG", "OK", "INFO", "LOW"}
+CHECKS = ("--protocols", "--std", "--pfs", "--server-preference", "--server-defaults", "--headers", "--vulnerable")
+"""All but what clients of the past would make of it, and the list of every cipher suite."""
+
+OF_RSA = ("--std", "--robot", "--freak", "--logjam", "--drown")
+"""What the kind of key makes a difference for."""
+
+
+def documents(port: int) -> str:
+    """The headers are what the page on TLS says of strict scanners: what an application's pages may do is not for a gateway to know."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: {port}, name: https, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [{HOST}]
+    tls: {{mode: SIMPLE, credentialName: shop}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop}}
+spec:
+  hosts: [{HOST}]
+  gateways: [edge]
+  http:
+  - route: [{{destination: {{host: far}}}}]
+    headers:
+      response:
+        set:
+          strict-transport-security: max-age=31536000; includeSubDomains
+          content-security-policy: default-src 'self'
+          x-content-type-options: nosniff
+---
+"""
+
+
+@pytest.mark.parametrize("kind", ["ECDSA", "RSA"])
+def test_no_finding_of_medium_or_higher(tmp_path: Path, kind: str) -> None:
+    ca = Ca("an authority of the web")
+    pair = ca.issue(
+        HOST, days=89, revocation="http://ca.example.com/list.crl", key=rsa.generate_private_key(65537, 2048) if kind == "RSA" else None
+    )
+    port = free_port()
+
+    async def run() -> list[dict[str, Any]]:
+        (tmp_path / "ca.pem").write_bytes(ca.pem)
+        with backend("far") as far:
+            async with led_mesh(gateway(), documents(port) + tls_secret("shop", pair), at("far", 80, far.port, id="far")) as mesh:
+                assert mesh.rejections == []
+                how = ("--quiet", "--color", "0", "--warnings", "batch", "--ip", "127.0.0.1", "--add-ca", str(tmp_path / "ca.pem"))
+                found = tmp_path / "found.json"
+                checks = CHECKS if kind == "ECDSA" else OF_RSA
+                _, said = await program("testssl", *how, "--jsonfile", str(found), *checks, f"https://{HOST}:{port}/")
+                assert found.exists(), said
+                return list(json.loads(found.read_text()))
+
+    found = asyncio.run(run())
+    ids = {one["id"] for one in found}
+    assert {"TLS1_2", "cert_chain_of_trust", "heartbleed"} <= ids if kind == "ECDSA" else {"FREAK", "ROBOT"} <= ids, "it has looked"
+    wrong = [(one["severity"], one["id"], one["finding"]) for one in found if one["severity"] not in HARMLESS and one["id"] not in ABOUT_IT]
+    assert wrong == []
+
+
+ABOUT_IT = {"engine_problem", "secure_renego", "scanTime"}
+"""What the program says of itself, as its own OpenSSL lacks something."""
