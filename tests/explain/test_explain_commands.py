@@ -157,3 +157,37 @@ def test_the_resources_as_they_are_streamed(folder: Path) -> None:
     assert ("RouteConfiguration", "http_proxy") in names
     assert ("ClusterLoadAssignment", "outbound|80||web.default.svc.cluster.local") in names
     assert all(set(r) == {"type", "name", "version", "resource"} for r in resources)
+
+
+BEYOND = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: not-v2}
+spec: {selector: {matchLabels: {version: v2}}, action: DENY, rules: [{to: [{operation: {paths: [/pay]}}]}]}
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: slow}
+spec:
+  configPatches:
+  - applyTo: HTTP_ROUTE
+    match: {context: SIDECAR_INBOUND}
+    patch: {operation: MERGE, value: {route: {timeout: 3s}}}
+"""
+
+
+def test_what_the_called_sidecars_say_and_what_is_not_counted(folder: Path) -> None:
+    (folder / "beyond.yaml").write_text(BEYOND)
+    asked = ("explain", "-f", "mesh.yaml", "-f", "beyond.yaml", "GET", "http://localhost:8080/pay")
+    lines = [" ".join(line.split()) for line in tulle(folder, *asked).stdout.splitlines()]
+    patched = "not counted EnvoyFilter/slow spec.configPatches[0] (beyond.yaml:11): it changes the route default"
+    first, second = lines.index("arrives at sidecar~web-v1"), lines.index("arrives at sidecar~web-v2")
+    assert lines[first + 1] == "let in: no policy speaks of it"
+    assert lines[first + 2].startswith(patched)
+    assert lines[second + 1] == "refused: AuthorizationPolicy/not-v2 spec.rules[0] (beyond.yaml:4)"
+    assert not any(line.startswith("not counted") for line in lines[second:]), "it was refused before any route was tried"
+    found = json.loads(tulle(folder, *asked, "-o", "json").stdout)["arrivals"]
+    assert [(one["proxies"], one.get("allowed", {}).get("decision")) for one in found] == [
+        (["sidecar~web-v1"], None),
+        (["sidecar~web-v2"], "deny"),
+    ]

@@ -80,7 +80,7 @@ def _offline(filename: list[str], caller: str, question: Mapping[str, Any]) -> M
 
     offline = compiled(filename)
     try:
-        return explain_request(offline.mesh, offline.node(caller, "--from"), question)
+        return explain_request(offline.mesh, offline.node(caller, "--from"), question, offline.nodes())
     except UnusableRequestError as error:
         raise Failure(str(error), 2) from None
 

@@ -30,6 +30,35 @@ def _result(trace: Mapping[str, Any]) -> Iterator[str]:
     yield from _rewritten(trace.get("rewritten", {}))
     for name, value in trace.get("policies", {}).items():
         yield _line(name, _plain(value))
+    yield from _patches(trace)
+    for arrival in trace.get("arrivals", ()):
+        yield from _arrival(arrival)
+
+
+def _arrival(arrival: Mapping[str, Any]) -> Iterator[str]:
+    """What the proxies beside the endpoints say, and by whose word: the rule, with its place."""
+    yield _line("arrives at", ", ".join(arrival["proxies"]))
+    steps = arrival.get("steps", ())
+    if why := arrival.get("unknown"):
+        yield _line("", why)
+    elif why := arrival.get("closed"):
+        yield _line("", f"closed: {why}")
+    elif decision := arrival.get("allowed"):
+        word = {"allow": "let in", "deny": "refused"}.get(decision["decision"], "a service decides")
+        by = decision["by"]
+        source = next((s["source"] for s in steps if s["matched"] and s.get("source") and by.startswith(s["rule"])), "")
+        yield _line("", f"{word}: {by}" + (f" ({source})" if source else ""))
+    elif answer := arrival.get("direct_response"):
+        yield _line("", f"answered {answer['status']} {answer.get('body', '')}".rstrip())
+    else:
+        yield _line("", "let in: no policy speaks of it")
+    yield from _patches(arrival)
+
+
+def _patches(holder: Mapping[str, Any]) -> Iterator[str]:
+    """What users changed in the proxy's own words on the way of the request."""
+    found = (s for s in holder.get("steps", ()) if s["matched"] and s["rule"].startswith("EnvoyFilter/"))
+    return (_line("not counted", f"{s['rule']} ({s.get('source', '')}): {s['why']}") for s in found)
 
 
 def _tls(ended: Mapping[str, Any]) -> Iterator[str]:

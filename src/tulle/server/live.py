@@ -138,7 +138,8 @@ class LiveMesh:
         from tulle.compile.explain.payload import explain_request  # noqa: PLC0415 - slow to load
 
         node = self._node(question.get("from"))
-        return explain_request(self._running.built.mesh, node, question)
+        nodes = (member.node for member in self._running.fleet.members.values())
+        return explain_request(self._running.built.mesh, node, question, nodes)
 
     def can(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         from tulle.compile.explain.can import can_request  # noqa: PLC0415 - slow to load

@@ -7,20 +7,20 @@ from ipaddress import ip_address
 from typing import Any
 
 from tulle.compile import Mesh
+from tulle.compile.explain.beyond import explain_through
 from tulle.compile.explain.entry import UnusableRequestError
 from tulle.compile.explain.request import Request
-from tulle.compile.explain.views import explain
 from tulle.model.identity import Identity
 from tulle.model.proxy import Node
 
 
-def explain_request(mesh: Mesh, node: Node, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of `POST /api/v1/explain` in, the JSON of a Trace out. Raises UnusableRequestError.
+def explain_request(mesh: Mesh, node: Node, payload: Mapping[str, Any], nodes: Iterable[Node] = ()) -> dict[str, Any]:
+    """The body of `POST /api/v1/explain` in, the JSON of a Trace out. `nodes`: the proxies that are known. Raises UnusableRequestError.
 
     `{"method": "GET", "url": "http://...", "headers": [["name", "value"], ...], "connect_to": "127.0.0.1:8080", "sni": "name",
     "alpn": "h2,http/1.1", "source": "10.0.0.1"}`; all but `url` may be absent.
     """
-    return explain(mesh, node, read_payload(payload, mesh.structure.settings.trust_domains[0])).to_dict()
+    return explain_through(mesh, node, nodes, read_payload(payload, mesh.structure.settings.trust_domains[0])).to_dict()
 
 
 def read_payload(payload: Mapping[str, Any], trust_domain: str = "cluster.local") -> Request:

@@ -99,6 +99,23 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What the proxies beside endpoints make of the request. Those that say the same stand together."""
+
+    proxies: tuple[str, ...]
+    allowed: Decision | None = None
+    """None where no policy speaks of it: all may call."""
+    closed: str | None = None
+    """Why the connection is closed."""
+    direct_response: Answer | None = None
+    """What is answered instead of the workload."""
+    unknown: str = ""
+    """Why it cannot be told."""
+    steps: tuple[Step, ...] = ()
+    """As of the first proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The answer to "where does this request go, and why". What does not apply is None or empty, and absent in the JSON."""
 
@@ -119,6 +136,8 @@ class Trace:
     policies: Mapping[str, Any] = FrozenMap()
     allowed: Decision | None = None
     """None where no policy speaks of it: all may call."""
+    arrivals: tuple[Arrival, ...] = ()
+    """At the proxies beside the endpoints, as far as they were asked."""
     steps: tuple[Step, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
