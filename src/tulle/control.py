@@ -68,7 +68,7 @@ from tulle.server.metrics import published
 from tulle.server.migrating import Migration
 from tulle.server.openness import warnings
 from tulle.server.rate_limits import RateLimitService, opened
-from tulle.server.refusals import Refusal, judge
+from tulle.server.refusals import Refusal, Refusals, judge
 from tulle.server.standing import Standing
 from tulle.server.tls import opened as opened_tls
 from tulle.server.trust import Trust
@@ -94,8 +94,6 @@ HISTORY = 4
 BREATH = 3.0
 """A rebuild is followed by a rest of so many times as long as it took, in which changes gather: a lone change never waits for one."""
 LONGEST_BREATH = 0.5
-PENDING_REFUSALS = 64
-"""Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
 
 _log = Log("control")
 
@@ -120,7 +118,7 @@ class Control:
         self._translator = Translator()
         self._changed = asyncio.Event()
         self._earlier: dict[Key, deque[Resource[Any]]] = {}
-        self._refusals: asyncio.Queue[Refusal] = asyncio.Queue(PENDING_REFUSALS)
+        self._refusals = Refusals(self._look_into)
         self._ads: Ads
         self.authority: Authority
         self.deliveries: Deliveries
@@ -178,7 +176,7 @@ class Control:
             self._take_catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
             self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
-            gate = Gate(self.tokens, self.authority.trust_domain, self._registration)
+            gate = Gate(self.tokens, self.authority.trust_domain, lambda: self.inputs.registrations)
             self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()), gate=gate)
             tls = opened_tls(self.settings, self.authority)
             await stack.enter_async_context(self._ads.serving(self._addresses(), tls.proxies))
@@ -210,7 +208,7 @@ class Control:
         if definitions:
             yield definitions.run()
         yield self._keep_built()
-        yield self._look_into_refusals()
+        yield self._refusals.run()
         yield self.deliveries.run(self._changed.set)
         yield self.jwt_keys.run(self._take_own_keys)
         if questions:
@@ -374,9 +372,6 @@ class Control:
         self.fleet.notify()
         _log.debug("proxy disconnected", proxy=node_id)
 
-    def _registration(self, identifier: str) -> Registration | None:
-        return self.inputs.registrations.get(identifier)
-
     async def _expel(self, holder: str) -> None:
         """A membership has ended: its proxies are sent away, and nobody sends to its instances any more."""
         for node_id in self._ads.expel(holder):
@@ -392,18 +387,7 @@ class Control:
             return
         member.refused[rejection.type_url] = rejection.message.strip()
         self.fleet.notify()
-        try:
-            self._refusals.put_nowait(Refusal(node=member.node, rejected=rejection, taken=member.taken.get(rejection.type_url, 0)))
-        except asyncio.QueueFull:
-            _log.warning("too many refusals at once: this one is not looked into", proxy=node_id)
-
-    async def _look_into_refusals(self) -> None:
-        while True:
-            refusal = await self._refusals.get()
-            try:
-                await self._look_into(refusal)
-            except Exception:  # noqa: BLE001 - the pump: the next refusal may be clearer
-                _log.exception("a refusal could not be looked into", proxy=refusal.node.id)
+        self._refusals.put(Refusal(node=member.node, rejected=rejection, taken=member.taken.get(rejection.type_url, 0)))
 
     async def _look_into(self, refusal: Refusal) -> None:
         good = {key: versions[-1] for key, versions in self._earlier.items() if versions}

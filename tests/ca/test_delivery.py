@@ -64,6 +64,12 @@ def test_a_proxy_without_a_name_that_could_be_one_is_turned_away(tmp_path: Path)
         given(tmp_path, Clock()).layers(node("a", "web/../admin"))
 
 
+def test_no_proxy_is_given_the_control_planes_own_identity(tmp_path: Path) -> None:
+    of = given(tmp_path, Clock())
+    with pytest.raises(ValueError, match="control plane's own namespace"):
+        of.layers(Node(id="sidecar~a", role=Role.SIDECAR, namespace="tulle-system", service_account="control"))
+
+
 def test_they_are_renewed_at_about_half_their_life_and_not_all_at_once(tmp_path: Path) -> None:
     clock = Clock()
     of, hours = given(tmp_path, clock), 24

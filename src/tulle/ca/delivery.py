@@ -15,7 +15,7 @@ from tulle.ca.authority import Authority, Issued
 from tulle.ca.federation import Federation
 from tulle.ca.files import AuthorityError
 from tulle.logs import Log
-from tulle.model.identity import Identity
+from tulle.model.identity import CONTROL_NAMESPACE, Identity
 from tulle.model.proxy import Layer, Node
 from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, Certificate, Hidden
 from tulle.model.tls import Authority as Trusted
@@ -68,6 +68,8 @@ class Deliveries:
 
         While the authority cannot sign, proxies keep what they have.
         """
+        if node.namespace == CONTROL_NAMESPACE:
+            raise ValueError(f"{CONTROL_NAMESPACE} is the control plane's own namespace: no proxy is of it")
         identity = Identity(
             trust_domain=self.authority.trust_domain, namespace=node.namespace, service_account=node.service_account or "default"
         )

@@ -5,6 +5,7 @@ The search tries suspects against Envoy itself, in its validation mode, never on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tulle.compile import Built, build, view
 from tulle.discovery.blame import suspects
 from tulle.discovery.events import Rejected
+from tulle.logs import Log
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.resource import Key, Origin, Resource
@@ -19,6 +21,9 @@ from tulle.server.culprits import culprits
 from tulle.translate.static import static_config
 from tulle.translate.translator import Translator
 
+PENDING = 64
+"""Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
+_log = Log("control")
 Documents = Mapping[Key, Resource[Any]]
 Validate = Callable[[Mapping[str, Any]], Awaitable[str | None]]
 """Has the data plane look at a static configuration: its error text, or None."""
@@ -32,6 +37,28 @@ class Refusal:
     rejected: Rejected
     taken: int
     """The store's revision up to which this proxy had acknowledged everything of that kind."""
+
+
+class Refusals:
+    """Those that wait to be looked into, one after the other."""
+
+    def __init__(self, look_into: Callable[[Refusal], Awaitable[None]]) -> None:
+        self._look_into = look_into
+        self._waiting: asyncio.Queue[Refusal] = asyncio.Queue(PENDING)
+
+    def put(self, refusal: Refusal) -> None:
+        try:
+            self._waiting.put_nowait(refusal)
+        except asyncio.QueueFull:
+            _log.warning("too many refusals at once: this one is not looked into", proxy=refusal.node.id)
+
+    async def run(self) -> None:
+        while True:
+            refusal = await self._waiting.get()
+            try:
+                await self._look_into(refusal)
+            except Exception:  # noqa: BLE001 - the pump: the next refusal may be clearer
+                _log.exception("a refusal could not be looked into", proxy=refusal.node.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tulle.model.identity import Identity
@@ -34,10 +34,10 @@ class Proven:
 
 
 class Gate:
-    """`registered` finds the registration of an instance by its id."""
+    """`registered`: the instances that there are, by id."""
 
     def __init__(
-        self, tokens: Tokens, trust_domain: str, registered: Callable[[str], Registration | None], now: Callable[[], float] = time.time
+        self, tokens: Tokens, trust_domain: str, registered: Callable[[], Mapping[str, Registration]], now: Callable[[], float] = time.time
     ) -> None:
         self._tokens, self._trust_domain, self._registered, self._now = tokens, trust_domain, registered, now
         self._known: dict[bytes, Proven] = {}
@@ -78,6 +78,6 @@ class Gate:
             raise NotAdmittedError(f"{node.id!r} says that it is {said}, and its certificate is for {own}")
         if node.role is Role.GATEWAY and not proven.gateway:
             raise NotAdmittedError(f"{node.id!r} says that it is a gateway: the token to join with must be made with --gateway")
-        found = self._registered(node.id.partition("~")[2])
+        found = self._registered().get(node.id.partition("~")[2])
         if found and f"{found.namespace}/{found.service_account or 'default'}" != own:
             raise NotAdmittedError(f"the name {node.id!r} is that of an instance of another account than {own}")
