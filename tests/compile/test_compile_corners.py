@@ -207,3 +207,16 @@ spec:
         "spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple",
         "spec.subsets[0].trafficPolicy.loadBalancer.simple",
     ]
+
+
+@pytest.mark.parametrize(("kind", "match"), [("tcp", "{port: 80}"), ("tls", "{sniHosts: [a.example]}")])
+def test_connections_that_are_sent_nowhere_are_told(kind: str, match: str) -> None:
+    text = f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: nowhere}}
+spec: {{hosts: [a.example], {kind}: [{{match: [{match}], route: [{{destination: {{host: nowhere}}}}]}}]}}
+"""
+    (said,) = warnings(built(text), "VirtualService/nowhere")
+    assert f"spec.{kind}[0].route[0].destination: host nowhere.default.svc.cluster.local is not known" in said
+    assert said.endswith("its connections are closed")

@@ -256,7 +256,8 @@ def test_passthrough_balances_what_is_called_by_name() -> None:
     assert "PASSTHROUGH" in warnings(result, "DestinationRule/a")[0]
 
 
-def test_passthrough_to_names_outside_dials_what_the_caller_named() -> None:
+def test_passthrough_to_a_name_outside_looks_that_name_up() -> None:
+    """And not whatever host the request bears, which a rule may have sent there."""
     entry = """
 ---
 apiVersion: networking.istio.io/v1
@@ -265,7 +266,7 @@ metadata: {name: out}
 spec: {hosts: [a.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
 """
     text = rule("trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}", host="a.com") + entry
-    assert cluster(view(built(text).mesh, sidecar()), "a.com:80").resolution is Resolution.DYNAMIC_DNS
+    assert cluster(view(built(text).mesh, sidecar()), "a.com:80").resolution is Resolution.DNS
 
 
 def test_where_nothing_is_said_of_a_port_the_endpoint_is_spoken_to_as_the_caller_spoke() -> None:

@@ -49,6 +49,11 @@ class Backend:
         """The ports that proxies serve over TCP."""
         return tuple(p for p in self.service.ports if p.protocol is not Protocol.UDP)
 
+    def dials(self, number: int) -> int:
+        """The port on which the host that is asked for is dialled itself; 0 where the service has endpoints of its own."""
+        port = self.service.port(number) if self.resolution is Resolution.DYNAMIC_DNS else None
+        return _target(port) if port else 0
+
     def served(self, *, udp: bool) -> tuple[Port, ...]:
         """The ports that proxies serve over one of the two."""
         return tuple(p for p in self.service.ports if p.protocol is Protocol.UDP) if udp else self.ports
@@ -212,7 +217,9 @@ def _dialled(service: Service, answers: ByPort) -> tuple[Resolution, ByPort]:
         addresses = tuple(a for a in service.addresses if names.is_address(a))
         if addresses:
             return Resolution.STATIC, {p.key: tuple(Endpoint(address=a, port=_target(p)) for a in addresses) for p in service.ports}
-        return _dialled(replace(service, resolution=Resolution.DYNAMIC_DNS if names.is_wildcard(service.host) else Resolution.DNS), {})
+        return _dialled(replace(service, resolution=Resolution.DYNAMIC_DNS), {})
+    if service.resolution is Resolution.DYNAMIC_DNS and not names.is_wildcard(service.host):
+        return _dialled(replace(service, resolution=Resolution.DNS), {})
     if service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not names.is_wildcard(service.host):
         by_name = {p.key: (Endpoint(address=service.host, port=_target(p)),) for p in service.ports}
         return service.resolution, {n: answers.get(n) or fallback for n, fallback in by_name.items()}

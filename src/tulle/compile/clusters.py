@@ -109,7 +109,7 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
     for port, subset in _variants(backend, tuning):
         policy = tuning.traffic_policy(port.number, subset) if tuning else DEFAULT
         policy = policy if edge else _suited(policy, port)
-        resolution, endpoints = _found(backend, policy, port, tuning, subset)
+        resolution, endpoints = _found(backend, port, tuning, subset)
         rules = in_force(policy, backend.service)
         forced, automatic = _mutual(backend, tuning, port, subset)
         http = port.protocol.is_http or port.protocol is Protocol.AUTO or policy.tunnel is not None
@@ -157,12 +157,10 @@ def _suited(policy: TrafficPolicy, port: Port) -> TrafficPolicy:
     return replace(policy, connection_pool=replace(policy.connection_pool, use_client_protocol=True))
 
 
-def _found(
-    backend: Backend, policy: TrafficPolicy, port: Port, tuning: Tuning | None, subset: str
-) -> tuple[Resolution, tuple[Endpoint, ...] | None]:
+def _found(backend: Backend, port: Port, tuning: Tuning | None, subset: str) -> tuple[Resolution, tuple[Endpoint, ...] | None]:
     if backend.inline is None:
         return Resolution.STATIC, None
-    if backend.resolution is Resolution.DYNAMIC_DNS or policy.load_balancer.algorithm is Algorithm.PASSTHROUGH:
+    if backend.resolution is Resolution.DYNAMIC_DNS:
         return Resolution.DYNAMIC_DNS, None
     chosen = _picked(backend.inline.get(port.key, ()), tuning, subset)
     one_name = backend.resolution is Resolution.DNS_ROUND_ROBIN and len(chosen) == 1

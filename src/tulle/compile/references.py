@@ -10,24 +10,27 @@ from tulle.compile.catalog import Backend
 from tulle.compile.findings import Found
 from tulle.compile.routes import target
 from tulle.compile.scope import Scope
-from tulle.compile.steering import Condition, Steering
+from tulle.compile.steering import Condition, Steering, TcpRule, TlsRule
+from tulle.compile.tcp import strays
 from tulle.model.resource import Resource, Source
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.gateway import Gateway
 
 _CLOSED = "its connections are closed"
+_STRAYS = "a wildcard leads to the host that is asked for, which may be none of its own here"
 Rivals = Iterable[tuple[str, int, tuple[Steering, ...]]]
 """A host, its place among those of a VirtualService, and all that name it, from the oldest."""
 
 
 def destination_problems(scope: Scope, steering: Steering) -> Iterator[Found]:
     """Destinations that lead nowhere, as seen from the VirtualService's own namespace."""
-    for place, destination, namespace, effect in _destinations(steering):
+    for place, destination, namespace, effect, rule in _destinations(steering):
         backend = scope.backends.get(names.resolve(destination.host, namespace, scope.domain))
         some_port = backend.ports[0].number if backend and backend.ports else 0
-        why = target(scope, destination, namespace, some_port).why
-        if why and effect is _CLOSED and _serves_udp(scope, backend, destination, namespace):
+        found = target(scope, destination, namespace, some_port)
+        if found.why and effect is _CLOSED and _serves_udp(scope, backend, destination, namespace):
             continue
+        why = found.why or (_STRAYS if rule and strays(rule, found) else "")
         if why:
             yield place, f"{why}: {effect}"
 
@@ -38,20 +41,22 @@ def _serves_udp(scope: Scope, backend: Backend | None, destination: Destination,
     return bool(ports) and not target(scope, destination, namespace, ports[0].number, udp=True).why
 
 
-def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str, str]]:
+def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str, str, TcpRule | TlsRule | None]]:
+    """Each with what becomes of what is sent there, and the rule where it is one for whole connections."""
     refused = "its requests are answered with 503"
     for rule in steering.http:
         spec = rule.spec
         for i, shared in enumerate(spec.route):
-            yield rule.at(f"route[{i}].destination"), shared.destination, rule.namespace, refused
+            yield rule.at(f"route[{i}].destination"), shared.destination, rule.namespace, refused, None
         for i, copied in enumerate(spec.mirrors):
-            yield rule.at(f"mirrors[{i}].destination"), copied.destination, rule.namespace, "nothing is mirrored there"
+            yield rule.at(f"mirrors[{i}].destination"), copied.destination, rule.namespace, "nothing is mirrored there", None
         if spec.mirror is not None:
-            yield rule.at("mirror"), spec.mirror, rule.namespace, "nothing is mirrored there"
-    for tcp in steering.tcp:
-        for i, part in enumerate(tcp.spec.route):
-            where = steering.resource.at(f"{tcp.source.field}.route[{i}].destination")
-            yield where, part.destination, steering.namespace, _CLOSED
+            yield rule.at("mirror"), spec.mirror, rule.namespace, "nothing is mirrored there", None
+    connections: tuple[TcpRule | TlsRule, ...] = (*steering.tcp, *steering.tls)
+    for whole in connections:
+        for i, part in enumerate(whole.spec.route):
+            where = steering.resource.at(f"{whole.source.field}.route[{i}].destination")
+            yield where, part.destination, steering.namespace, _CLOSED, whole
 
 
 def claim_problems(steering: Steering) -> Iterator[Found]:

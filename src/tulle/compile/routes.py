@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tulle.compile import actions, match, names, subnets
 from tulle.compile.catalog import Backend
 from tulle.compile.scope import Scope
 from tulle.compile.steering import Condition, HttpRule, Parts, Steering
 from tulle.model.identity import selects
-from tulle.model.routing import Action, Forward, HeaderOps, Mirror, Route, RouteMatch, Skipped, WeightedCluster
+from tulle.model.routing import (
+    Action,
+    Compare,
+    Forward,
+    HeaderMatch,
+    HeaderOps,
+    Mirror,
+    Route,
+    RouteMatch,
+    Skipped,
+    StringMatch,
+    WeightedCluster,
+)
 from tulle.model.traffic import HashPolicy
 from tulle.resources.networking.common import Destination
 from tulle.resources.networking.http_actions import Headers
@@ -41,6 +54,8 @@ class Target:
     cluster: str = ""
     """Empty where there is none."""
     hash: HashPolicy | None = None
+    dial: int = 0
+    """Where the host that is asked for is dialled itself: its port."""
     why: str = ""
     """What is wrong with it."""
 
@@ -67,13 +82,17 @@ def _target(scope: Scope, backend: Backend, destination: Destination, port: int,
     if subset and (tuning is None or subset not in tuning.subsets):
         return Target(why=f'host {host} has no subset "{subset}" in a DestinationRule')
     policy = tuning.traffic_policy(number, subset) if tuning else None
-    return Target(cluster=names.cluster_name(host, number, subset, udp=udp), hash=policy.load_balancer.hash if policy else None)
+    return Target(
+        cluster=names.cluster_name(host, number, subset, udp=udp),
+        hash=policy.load_balancer.hash if policy else None,
+        dial=backend.dials(number),
+    )
 
 
 def default_route(place: Place, backend: Backend) -> Route:
     """What happens to requests for a service of which no rule speaks."""
     only = _target(place.scope, backend, Destination.model_construct(host=backend.key.host), place.port)
-    clusters = (WeightedCluster(cluster=only.cluster),) if only.cluster else ()
+    clusters = (WeightedCluster(cluster=only.cluster, dial=only.dial),) if only.cluster else ()
     hashes = (only.hash,) if only.hash else ()
     return Route(
         name="default",
@@ -152,10 +171,11 @@ def _route(rule: HttpRule, condition: Condition, place: Place) -> Route:
     names_ = (spec.name, condition.spec.name if condition.spec else None)
     single = spec.route[0] if len(_weighted(spec.route)) == 1 and not (spec.redirect or spec.direct_response) else None
     request, response = _operations(spec.headers, _weighted(spec.route)[0].headers if single else None)
+    action = _action(rule, place)
     return Route(
         name=".".join(name for name in names_ if name),
-        match=match.route_match(condition.spec) if condition.spec else RouteMatch(),
-        action=_action(rule, place),
+        match=_within_reach(match.route_match(condition.spec) if condition.spec else RouteMatch(), action, place),
+        action=action,
         request_headers=request,
         response_headers=response,
         fault=actions.fault(spec.fault),
@@ -164,6 +184,22 @@ def _route(rule: HttpRule, condition: Condition, place: Place) -> Route:
         source=condition.source,
         via=rule.via,
     )
+
+
+def _within_reach(wanted: RouteMatch, action: Action, place: Place) -> RouteMatch:
+    """A destination that is a wildcard stands for the host that is asked for, so only hosts of which it speaks may be asked for there.
+
+    At gateways, whose callers are strangers, on no other port either.
+    """
+    if not isinstance(action, Forward) or action.host_rewrite is not None:
+        return wanted
+    port = r"\d+" if names.MESH in place.gateways else "{dial}"
+    reach = {(names.parse_cluster_name(c.cluster)[2], port.format(dial=c.dial)) for c in action.clusters if c.dial}
+    inside = tuple(
+        HeaderMatch(name=":authority", match=StringMatch(compare=Compare.REGEX, value=f"(?i)[^:]+{re.escape(host[1:])}(:{port})?"))
+        for host, port in sorted(reach)
+    )
+    return replace(wanted, headers=(*wanted.headers, *inside)) if inside else wanted
 
 
 def _operations(*headers: Headers | None) -> tuple[HeaderOps, HeaderOps]:
@@ -221,7 +257,7 @@ def _host_rewrite(rule: HttpRule, chosen: tuple[HttpDestination, ...]) -> str | 
 def _share(destination: HttpDestination, found: Target, *, alone: bool) -> WeightedCluster:
     cluster = found.cluster or BLACK_HOLE
     if alone:
-        return WeightedCluster(cluster=cluster)
+        return WeightedCluster(cluster=cluster, dial=found.dial)
     request, response = _operations(destination.headers)
     return WeightedCluster(
         cluster=cluster,
@@ -229,6 +265,7 @@ def _share(destination: HttpDestination, found: Target, *, alone: bool) -> Weigh
         request_headers=request,
         response_headers=response,
         host_rewrite=actions.host_rewrite(destination.headers.request) if destination.headers else None,
+        dial=found.dial,
     )
 
 

@@ -9,7 +9,7 @@ from tulle.compile import names
 from tulle.compile.catalog import Backend
 from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.policies import DEFAULT
-from tulle.compile.routes import BLACK_HOLE, Place, proxy_condition_mismatch, subnet_mismatch, target, tcp_mismatch
+from tulle.compile.routes import BLACK_HOLE, Place, Target, proxy_condition_mismatch, subnet_mismatch, target, tcp_mismatch
 from tulle.compile.steering import Steering, TcpRule, TlsRule
 from tulle.compile.subnets import Asked, cells
 from tulle.model.proxy import FilterChain, TcpConnections
@@ -100,11 +100,24 @@ def _shares(rule: TcpRule | TlsRule, place: Place) -> tuple[WeightedCluster, ...
     destinations = rule.spec.route
     chosen = destinations if len(destinations) == 1 else tuple(d for d in destinations if d.weight)
     namespace = rule.source.key.namespace
-    targets = (target(place.scope, d.destination, namespace, place.port, udp=place.udp).cluster or BLACK_HOLE for d in chosen)
-    found = [dialled(cluster, rule.client, place.scope) for cluster in targets]
+    targets = [_within_reach(rule, target(place.scope, d.destination, namespace, place.port, udp=place.udp)) for d in chosen]
+    found = [WeightedCluster(cluster=dialled(t.cluster or BLACK_HOLE, rule.client, place.scope), dial=t.dial) for t in targets]
     if len(found) == 1:
-        return (WeightedCluster(cluster=found[0]),)
-    return tuple(WeightedCluster(cluster=c, weight=d.weight or 0) for c, d in zip(found, chosen, strict=True)) or NOWHERE
+        return tuple(found)
+    return tuple(replace(share, weight=d.weight or 0) for share, d in zip(found, chosen, strict=True)) or NOWHERE
+
+
+def _within_reach(rule: TcpRule | TlsRule, found: Target) -> Target:
+    return Target() if strays(rule, found) else found
+
+
+def strays(rule: TcpRule | TlsRule, found: Target) -> bool:
+    """Whether a wildcard, which leads to the very host that is asked for, would lead to one of which it does not speak."""
+    if not found.dial:
+        return False
+    host = names.parse_cluster_name(found.cluster)[2]
+    asked = [name for match in rule.spec.match for name in match.sni_hosts] if isinstance(rule, TlsRule) else []
+    return not asked or not all(names.covers(host, name.lower()) for name in asked)
 
 
 def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConnections:

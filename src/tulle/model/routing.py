@@ -101,6 +101,8 @@ class WeightedCluster:
     response_headers: HeaderOps = NO_OPS
     host_rewrite: str | None = None
     """Used when the route itself rewrites no host."""
+    dial: int = 0
+    """Where the endpoint is the very host that is asked for, by name: its port. 0 elsewhere."""
 
 
 INVALID_BACKEND = "InvalidBackend"

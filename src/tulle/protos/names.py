@@ -70,6 +70,8 @@ NAMES = {
     "RouteConfiguration": "envoy.config.route.v3.RouteConfiguration",
     "Router": "envoy.extensions.filters.http.router.v3.Router",
     "SPIFFECertValidatorConfig": "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+    "SetFilterState": "envoy.extensions.filters.http.set_filter_state.v3.Config",
+    "SniDynamicForwardProxy": "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig",
     "Secret": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "SkipFilter": "envoy.extensions.filters.common.matcher.action.v3.SkipFilter",
     "SourcePortInput": "envoy.extensions.matching.common_inputs.network.v3.SourcePortInput",

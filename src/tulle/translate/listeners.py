@@ -10,13 +10,14 @@ from tulle.model.access import Access, Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, logins, screens, tls, udp
+from tulle.translate import access, dns, logins, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
 from tulle.translate.values import ADS, YES, ZERO, Fields, cidr, duration, number
 
 HCM = "envoy.filters.network.http_connection_manager"
+SNI_PROXY = "envoy.filters.network.sni_dynamic_forward_proxy"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
 ORIGINAL_SOURCE = "envoy.filters.listener.original_src"
@@ -115,7 +116,14 @@ def _filters(serve: HttpConnections | TcpConnections, within: Listener) -> list[
         return [{"name": HCM, "typed_config": any_(connection_manager(serve, within))}]
     if not _taking(serve.clusters):
         return []
-    return [*access.network_filters(serve.access), {"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}]
+    return [*access.network_filters(serve.access), *_by_name(serve), {"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}]
+
+
+def _by_name(serve: TcpConnections) -> list[Fields]:
+    """Looks up the name that TLS asks for, where that is the endpoint."""
+    port = next((to.dial for to in serve.clusters if to.dial), 0)
+    config = pb.SniDynamicForwardProxy(dns_cache_config=dns.CACHE, port_value=port)
+    return [{"name": SNI_PROXY, "typed_config": any_(config)}] if port else []
 
 
 def connection_manager(serve: HttpConnections, within: Listener) -> Any:
