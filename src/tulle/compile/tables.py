@@ -60,7 +60,7 @@ def _each(last: _Each[K, V, T], items: Mapping[K, V], make: Callable[[K, V], T],
     known, before = last.items, last.made
     keys: Iterable[K] = items
     if last.world == world:
-        keys = (key for key in changed(known, items) if key not in known or known[key] != items[key])
+        keys = (key for key in changed(known, items) if key not in known or not _alike(known[key], items[key]))
     again = {key: _settled(before.get(key, _ABSENT), make(key, items[key])) for key in keys}
     if not same_keys(known, items):
         made: Mapping[K, T] = {key: again[key] if key in again else before[key] for key in items}
@@ -71,7 +71,12 @@ def _each(last: _Each[K, V, T], items: Mapping[K, V], make: Callable[[K, V], T],
 
 def _settled(before: Any, after: T) -> T:
     """What was made before, if it is equal."""
-    return cast("T", before) if before == after else after
+    return cast("T", before) if _alike(before, after) else after
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether two things are equal, and in the same order where they are dictionaries."""
+    return one == other and (not isinstance(one, dict) or not isinstance(other, dict) or list(one) == list(other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
