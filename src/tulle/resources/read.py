@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from tulle.resources.paths import locate, nearest_line
 from tulle.resources.pending import pending
 from tulle.resources.scalars import NO_TEXTS, TextMap, text_that
 from tulle.resources.spec import Spec, problems_of, shown
-from tulle.resources.yaml import Document, load
+from tulle.resources.yaml import MAX_FAULTS, Document, load
 
 M = TypeVar("M", bound=Spec)
 
@@ -183,7 +184,7 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
     broken, idle = found_in(kind.name, metadata.annotations) if metadata else ((), ())
     mesh = mesh_config.found_in(kind.name, metadata.name, spec) if metadata else mesh_config.NOTHING
     wrong.extend(written.says(field, message) for field, message in (*broken, *mesh_config.placed(mesh.problems)))
-    findings.violations.extend(wrong)
+    findings.violations.extend(_told(wrong))
     if not wrong and metadata is not None and spec is not None:
         found = findings.meshes if kind is MESH_FILE else findings.resources
         found.append(_resource(written, kind, metadata, spec, "" if kind.cluster else namespace))
@@ -192,6 +193,13 @@ def _judge(findings: _Findings, written: _Written, namespace: str) -> None:
         places = pending(kind.name, written.value.get("spec") or {})
         findings.warnings.extend(written.says(locate(written.value, ("spec", *place)), message) for place, message in places)
         findings.warnings.extend(written.says(field, message) for field, message in (*idle, *mesh_config.placed(mesh.idle)))
+
+
+def _told(wrong: list[Violation]) -> list[Violation]:
+    """Nobody reads thousands, but they would take long to tell."""
+    if len(wrong) <= MAX_FAULTS:
+        return wrong
+    return [*wrong[:MAX_FAULTS], replace(wrong[MAX_FAULTS], field="", message="more is wrong in this document, which is not told")]
 
 
 def _top_level(written: _Written, kind: Kind) -> Iterator[Violation]:
@@ -213,7 +221,7 @@ def _validated(
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        wrong.extend(written.says(locate(written.value, (*at, *place)), message) for place, message in problems_of(error))
+        wrong.extend(written.says(locate(written.value, (*at, *place)), message) for place, message in islice(problems_of(error), MAX_FAULTS + 1))
         return None
 
 

@@ -36,6 +36,10 @@ MAX_CHARACTERS = 8 * 1024 * 1024
 MAX_VALUES = 500_000
 """In one document, those that aliases repeat included."""
 MAX_DEPTH = 100
+MAX_DOCUMENTS = 100_000
+"""In one file."""
+MAX_FAULTS = 100
+"""Of one document that are told one by one."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")
@@ -89,7 +93,10 @@ def load(text: str) -> Iterator[Document]:
     if len(text) > MAX_CHARACTERS:
         yield _failed(1, f"the file is larger than {MAX_CHARACTERS // 1024 // 1024} MiB")
         return
-    for chunk, offset in _chunks(text.removeprefix("\ufeff")):
+    for number, (chunk, offset) in enumerate(_chunks(text.removeprefix("\ufeff"))):
+        if number >= MAX_DOCUMENTS:
+            yield _failed(offset + 1, f"the file has more than {MAX_DOCUMENTS} documents; nothing is read from here on")
+            return
         yield from _load_chunk(chunk, offset)
 
 
@@ -300,7 +307,10 @@ class _Reader:
         return resolve(text)
 
     def _fault(self, event: Event, path: str, message: str) -> None:
-        self._faults.append(Fault(line=self._line(event), message=message, field=path))
+        if len(self._faults) <= MAX_FAULTS:
+            more = len(self._faults) == MAX_FAULTS
+            said = "more is wrong from here on, which is not told" if more else message
+            self._faults.append(Fault(line=self._line(event), message=said, field="" if more else path))
 
 
 def resolve(text: str) -> Any:
