@@ -42,7 +42,10 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         facts = "".join(f" {name}={_shown(value)}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname.lower()} {_name(record)}: {_one_line(record.getMessage())}{facts}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        # Indented, so that no line of it can look like another record.
+        return "\n".join((line, *(f"    {_one_line(part)}" for part in self.formatException(record.exc_info).split("\n"))))
 
 
 class Json(logging.Formatter):

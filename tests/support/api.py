@@ -29,6 +29,7 @@ from tulle.server.access.tokens import Tokens
 from tulle.server.http import application, listen, serve
 from tulle.server.identity_api import IdentityApi
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
+from tulle.server.quick import PATIENCE
 from tulle.server.well_known import WellKnown
 from tulle.settings import Address
 from tulle.store.documents import Documents
@@ -131,8 +132,12 @@ def running_api(
     authority: Authority | None = None,
     jwt_keys: JwtKeys | None = None,
     now: Callable[[], float] = time.time,
+    patience: float = PATIENCE,
 ) -> Iterator[Api]:
-    """Starts the API in a thread of its own; its store lies in `folder`. `guarded`: it asks for tokens, and `first` is an admin's."""
+    """Starts the API in a thread of its own; its store lies in `folder`. `guarded`: it asks for tokens, and `first` is an admin's.
+
+    `patience`: seconds for the head of a request.
+    """
     listener = listen(Address(host="127.0.0.1", port=0))
     mesh = QuietMesh()
     loop = asyncio.new_event_loop()
@@ -156,7 +161,7 @@ def running_api(
                 tokens=tokens if guarded else None,
             )
             started.set()
-            serving = group.create_task(serve(app, listener))
+            serving = group.create_task(serve(app, listener, patience=patience))
             await stop.wait()
             serving.cancel()
 

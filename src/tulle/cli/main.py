@@ -154,7 +154,9 @@ def main() -> None:
     try:
         Lazy()(prog_name="tulle")
     except Failure as failure:
-        sys.stderr.write(f"tulle: {failure}\n")
+        from tulle.cli.output import err
+
+        err(f"tulle: {failure}")
         sys.exit(failure.exit_code)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -22,17 +23,29 @@ class Format(StrEnum):
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 
+_MISLEADING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What terminals take for commands, and what makes text look like another; line feeds and tabs are neither."""
+
+
+def harmless(text: str) -> str:
+    """As text may come from anywhere (an answer that a check shows, a name that somebody registered), what would mislead is written out.
+
+    JSON stays the same JSON.
+    """
+    return _MISLEADING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def out(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(harmless(text) + "\n")
 
 
 def err(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(harmless(text) + "\n")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as their widest cell, two spaces apart; the last one is not padded."""
-    lines = [[str(cell) for cell in row] for row in (headers, *rows)]
+    """Columns as wide as their widest cell, two spaces apart; the last one is not padded. A row is a line, whatever its cells hold."""
+    lines = [[harmless(str(cell)).replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in (headers, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     for line in lines:
         out("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -45,7 +58,8 @@ def document(value: Any, form: Format) -> None:
         return
     from tulle.resources.yaml import write
 
-    sys.stdout.write(write(value))
+    text = write(value)
+    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
 
 
 def violation(item: Mapping[str, Any]) -> str:
@@ -72,6 +86,7 @@ _COLOURS = {"+": "32", "-": "31", "@": "36"}
 
 def coloured_diff(text: str) -> str:
     """Coloured on a terminal only, and not where NO_COLOR is set."""
+    text = harmless(text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return "".join(_colour(line) for line in text.splitlines(keepends=True))

@@ -221,7 +221,9 @@ def _validated(
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        wrong.extend(written.says(locate(written.value, (*at, *place)), message) for place, message in islice(problems_of(error), MAX_FAULTS + 1))
+        wrong.extend(
+            written.says(locate(written.value, (*at, *place)), message) for place, message in islice(problems_of(error), MAX_FAULTS + 1)
+        )
         return None
 
 

@@ -6,6 +6,7 @@ rebinding), and requests that would change something on behalf of another site, 
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from tulle.server.quick import Head, Question, Understand
 REQUESTS = Counter("tulle_http_requests", "Requests to the HTTP API.", ("method", "code"))
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE, "POST", "PUT", "DELETE", "PATCH")
+_AUTHORITY = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]*)?")
 _log = Log("http")
 
 
@@ -71,10 +73,8 @@ class Guard:
 
 def is_loopback(authority: str) -> bool:
     """Whether `host[:port]` names this machine whatever a DNS server says."""
-    try:
-        name = urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return False
+    found = _AUTHORITY.fullmatch(authority)
+    name = (found["address"] or found["name"]).lower() if found else ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

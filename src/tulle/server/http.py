@@ -32,7 +32,7 @@ from tulle.server.documents_api import DocumentsApi
 from tulle.server.guard import REQUESTS, Guard
 from tulle.server.live_api import LiveApi
 from tulle.server.ports import Live
-from tulle.server.quick import Connection, Lane
+from tulle.server.quick import PATIENCE, Connection, Lane
 from tulle.server.registry_api import RegistryApi, There
 from tulle.settings import Address
 from tulle.store.documents import Documents
@@ -139,9 +139,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Guard, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-    """Serves until it is cancelled; then requests under way have GRACE seconds to end. In plain text where there is no `tls`."""
-    lane = Lane(b"/v1/", app.question, lambda status: REQUESTS.labels("GET", status).inc())
+async def serve(app: Guard, listener: socket.socket, tls: ssl.SSLContext | None = None, *, patience: float = PATIENCE) -> None:
+    """Serves until it is cancelled; then requests under way have GRACE seconds to end. In plain text where there is no `tls`.
+
+    `patience`: seconds for the head of a request.
+    """
+    lane = Lane(b"/v1/", app.question, lambda status: REQUESTS.labels("GET", status).inc(), patience)
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", partial(Connection, lane)),

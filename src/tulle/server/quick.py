@@ -30,6 +30,12 @@ LARGEST_HEAD = 64 * 1024
 """Bytes of any head; a longer one is refused."""
 TOGETHER = 128
 """So many who wait are told in one go, before everybody else has a turn."""
+PATIENCE = 60.0
+"""Seconds that a head may take to arrive, however slowly its bytes come, and that a new connection may be silent."""
+LINGER = 1.0
+"""Seconds for those who were answered before they had said everything."""
+BODIES = 5
+"""So many times as long may the body after it take."""
 _END = b"\r\n\r\n"
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -84,9 +90,10 @@ Understand = Callable[[Head], Question | None]
 class Lane:
     """What all connections share. `understand` says what a head asks; None sends it the long way."""
 
-    def __init__(self, prefix: bytes, understand: Understand, told: Callable[[int], None]) -> None:
-        """`prefix`: of the paths that may go this way. `told` hears the status of each answer."""
+    def __init__(self, prefix: bytes, understand: Understand, told: Callable[[int], None], patience: float = PATIENCE) -> None:
+        """`prefix`: of the paths that may go this way. `told` hears the status of each answer. `patience`: seconds for a head to arrive."""
         self.told = told
+        self.patience = patience
         self._begin = b"GET " + prefix
         self._understand = understand
         self._rooms: dict[bytes, Room] = {}
@@ -199,10 +206,12 @@ class Connection(HttpToolsProtocol):
         self._early = b""
         self._head = 0
         self._arriving = False
+        self._patience: asyncio.TimerHandle | None = None
         self._peer: Peer | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._be_patient(self._lane.patience)
         if self.scheme == "https":
             self._peer = peer_of(transport)
 
@@ -222,9 +231,33 @@ class Connection(HttpToolsProtocol):
         ended = cycle is None or cycle.response_complete
         return ended and not (self._arriving or self.pipeline or self.flow.write_paused or self.transport.is_closing())
 
+    # === those who send slowly
+
+    def _be_patient(self, seconds: float) -> None:
+        self._be_content()
+        self._patience = self.loop.call_later(seconds, self._lose_patience)
+
+    def _be_content(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self._arriving:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_LINES[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
     # === the short way
 
     def _ask(self, room: Room) -> None:
+        self._be_content()
         if room.question.has_news():
             self._say(room.question)
             return
@@ -268,28 +301,40 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._arriving, self._head = True, 1
+        self._be_patient(self._lane.patience)
         super().on_message_begin()
         if self._peer:
             self.scope["state"][PEER] = self._peer
 
     def on_headers_complete(self) -> None:
         self._head = 0
+        self._be_patient(self._lane.patience * BODIES)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._arriving = False
+        self._be_content()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.response_complete and cycle.more_body and not self.transport.is_closing():
+            # Who is refused before the end of its request is not listened to for long; closed at once it might not hear the answer.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.loop.call_later(LINGER, self.transport.close)
+
     def _limit_head(self, received: int) -> None:
-        if self._head and not self.transport.is_closing():
+        if self._head:
             self._head += received
             if self._head > LARGEST_HEAD:
-                self.transport.write(_LINES[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-                self.transport.close()
+                self._refuse(431)
 
     # === the end
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._be_content()
         self._leave()
         super().connection_lost(exc)
 
