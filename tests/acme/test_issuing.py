@@ -115,9 +115,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop(folder: Path, *, binding: bool = False, **environment: str) -> AsyncIterator[Shop]:
+async def shop(folder: Path, *, binding: bool = False, life: int = 90 * 86400) -> AsyncIterator[Shop]:
     place = Place(folder=folder)
-    with pebble(folder, http=free_port(), tls=free_port(), binding=binding, **environment) as authority:
+    with pebble(folder, http=free_port(), tls=free_port(), binding=binding, life=life) as authority:
         async with running(place, "up"):
             await place.until("/api/v1/proxies", is_connected)
             yield Shop(place=place, authority=authority)
@@ -186,11 +186,11 @@ def test_a_certificate_is_issued_and_renewed_under_load_without_a_lost_request(t
         return b"".join(path.read_bytes() for path in tmp_path.glob(pattern))
 
     async def what_is_deleted_comes_back(mesh: Shop) -> None:
-        before = (await mesh.shown()).serial_number
+        before, orders = (await mesh.shown()).serial_number, ordered(mesh.authority)
         await mesh.tulle("secret", "delete", "shop")
-        await mesh.until("Issuing", "True")
-        await mesh.tulle("certs", "wait", "shop")
-        assert (await mesh.shown()).serial_number != before
+        await mesh.place.until("/api/v1/resources/secrets/default/shop", bool)
+        await mesh.until("Programmed", "True")
+        assert ((await mesh.shown()).serial_number, ordered(mesh.authority)) == (before, orders), "the authority is not asked for it"
         await mesh.tulle("delete", "certificate", "shop")
         assert json.loads(await mesh.tulle("secret", "show", "shop", "-o", "json"))["entries"] == ["tls.crt", "tls.key"]
 
@@ -198,18 +198,22 @@ def test_a_certificate_is_issued_and_renewed_under_load_without_a_lost_request(t
 
 
 def test_tls_alpn_01_opens_a_port_that_waits_for_its_first_certificate(tmp_path: Path) -> None:
-    """With an RSA key that stays the same, and an entry of the user's own in the Secret."""
+    """With an RSA key that stays the same, and a life so short that it is renewed by itself."""
 
     async def run() -> None:
-        async with shop(tmp_path) as mesh:
+        async with shop(tmp_path, life=12) as mesh:
             wish = ", challenge: TLS-ALPN-01, privateKey: {algorithm: RSA, rotationPolicy: Never}"
             await mesh.apply(secure(mesh.authority.tls), certificate(mesh.authority, wish))
             await mesh.tulle("certs", "wait", "shop")
             first = await mesh.shown()
             assert isinstance(first.public_key(), rsa.RSAPublicKey)
-            await mesh.tulle("certs", "renew", "shop", "--wait")
+            before = (await mesh.item())["status"]["serialNumber"]
+            await mesh.place.until(WHERE, lambda item: item["status"]["serialNumber"] != before and programmed(item), 30)
             again = await mesh.shown()
             assert (again.serial_number != first.serial_number, again.public_key()) == (True, first.public_key())
+
+    def programmed(item: dict[str, Any]) -> bool:
+        return any((c["type"], c["status"]) == ("Programmed", "True") for c in item["status"]["conditions"])
 
     asyncio.run(run())
 

@@ -55,8 +55,8 @@ class Pebble:
 
 
 @contextmanager
-def pebble(folder: Path, *, http: int, tls: int, binding: bool = False, **environment: str) -> Iterator[Pebble]:
-    """Runs until the block ends. Asks at once, and turns down a nonce now and then, as it always does."""
+def pebble(folder: Path, *, http: int, tls: int, binding: bool = False, life: int = 90 * 86400, **environment: str) -> Iterator[Pebble]:
+    """Runs until the block ends; certificates hold for `life` seconds. Turns down a nonce now and then, as it always does."""
     ca = Ca("the authority's own")
     certificate, key = ca.issue("localhost", "127.0.0.1").write(folder, "pebble")
     (folder / "pebble-ca.pem").write_bytes(ca.pem)
@@ -68,6 +68,7 @@ def pebble(folder: Path, *, http: int, tls: int, binding: bool = False, **enviro
         "privateKey": key,
         "httpPort": http,
         "tlsPort": tls,
+        "certificateValidityPeriod": life,
     }
     if binding:
         config |= {"externalAccountBindingRequired": True, "externalAccountMACKeys": {KEY_ID: MAC}}

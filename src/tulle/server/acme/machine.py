@@ -37,8 +37,9 @@ class Doing(Enum):
     ORDER = "order"
     ANSWER = "answer"
     LOOK = "look"
-    """Ask the authority how far it is; a certificate that is there is taken."""
-    FINALIZE = "finalize"
+    """Ask the authority how far it is. What it is ready for is done, and a certificate that is there is taken."""
+    RESTORE = "restore"
+    """Put the certificate that there is into the Secret again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +77,24 @@ def renewal(issued: Issued, renew_before: timedelta | None) -> datetime:
     return issued.not_before + life * (LIFE_KEPT - SPREAD * issued.luck)
 
 
-def is_needed(progress: Progress, wanted: Wanted, held: str, now: datetime) -> bool:
-    """Whether another certificate is. `held`: the fingerprint of the one in the Secret; empty where there is none."""
+def is_needed(progress: Progress, wanted: Wanted, now: datetime) -> bool:
+    """Whether another certificate is."""
     issued = progress.issued
-    if progress.forced or issued is None or issued.asked != wanted.asked or issued.fingerprint != held:
+    if progress.forced or issued is None or issued.asked != wanted.asked:
         return True
     return now >= renewal(issued, wanted.renew_before)
 
 
 def decide(progress: Progress, wanted: Wanted, held: str, now: datetime) -> Action:
-    """The next step. What was begun for something else than is wanted now must be given up first (`restarted`)."""
-    if progress.stage is Stage.IDLE and not is_needed(progress, wanted, held, now):
-        return Action(doing=Doing.REST, until=renewal(progress.issued, wanted.renew_before) if progress.issued else None)
+    """The next step. What was begun for something else than is wanted now must be given up first (`restarted`).
+
+    `held`: the fingerprint of the certificate in the Secret; empty where there is none.
+    """
+    last = progress.issued
+    if last and held != last.fingerprint and last.asked == wanted.asked and now < last.not_after:
+        return Action(doing=Doing.RESTORE)
+    if progress.stage is Stage.IDLE and not is_needed(progress, wanted, now):
+        return Action(doing=Doing.REST, until=renewal(last, wanted.renew_before) if last else None)
     if progress.due and progress.due > now:
         return Action(doing=Doing.REST, until=progress.due)
     return Action(doing=_NEXT[progress.stage])

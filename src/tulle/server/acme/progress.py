@@ -49,6 +49,9 @@ class Issued:
     not_after: datetime
     luck: float
     """From 0 to 1, drawn when it came: spreads renewals out."""
+    chain: str
+    """As PEM; likewise its key. With these a Secret that was lost is made again, without asking the authority."""
+    key: Hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +93,14 @@ def dump(progress: Progress) -> bytes:
     said |= {"stage": progress.stage.value, "key": progress.key.reveal().decode(), "tasks": tasks}
     if issued:
         plain = {name: getattr(issued, name) for name in _OF_ISSUED}
-        said["issued"] = plain | {"notBefore": _time(issued.not_before), "notAfter": _time(issued.not_after)}
+        dates = {"notBefore": _time(issued.not_before), "notAfter": _time(issued.not_after)}
+        said["issued"] = plain | dates | {"key": issued.key.reveal().decode()}
     return json.dumps(said, separators=(",", ":")).encode()
 
 
 _PLAIN = ("asked", "way", "order", "finalize", "looks", "failures", "error", "forced", "terms")
 _TIMES = ("since", "due", "failed")
-_OF_ISSUED = ("asked", "fingerprint", "serial", "issuer", "luck")
+_OF_ISSUED = ("asked", "fingerprint", "serial", "issuer", "luck", "chain")
 
 
 def load(data: bytes) -> Progress:
@@ -116,7 +120,8 @@ def load(data: bytes) -> Progress:
 
 def _read_issued(said: Mapping[str, Any]) -> Issued:
     plain: dict[str, Any] = {name: said[name] for name in _OF_ISSUED}
-    return Issued(**plain, not_before=datetime.fromisoformat(said["notBefore"]), not_after=datetime.fromisoformat(said["notAfter"]))
+    dates: dict[str, Any] = {"not_before": datetime.fromisoformat(said["notBefore"]), "not_after": datetime.fromisoformat(said["notAfter"])}
+    return Issued(**plain, **dates, key=Hidden(said["key"].encode()))
 
 
 def _task(task: Task) -> dict[str, str]:

@@ -66,7 +66,7 @@ def _issuing(of: Picture) -> Condition:
         return Condition(type="Issuing", status=False, reason="Blocked", message=of.blocked)
     if progress.error:
         return Condition(type="Issuing", status=False, reason="Failed", message=f"{progress.error}{_next(of)}")
-    if machine.is_needed(progress, of.wanted, of.held, of.now):
+    if machine.is_needed(progress, of.wanted, of.now):
         return Condition(type="Issuing", status=True, reason="Ordering", message="the authority is being asked")
     return Condition(type="Issuing", status=False, reason="Idle", message=f"renewal from {_time(_renewal(of))}")
 

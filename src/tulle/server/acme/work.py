@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -142,7 +142,7 @@ class Work:
             await self._keep(machine.restarted(self.progress))
         self.held = await self._fingerprint()
         action = machine.decide(self.progress, wanted_, self.held, now)
-        self.blocked = self._obstacle() if action.doing is Doing.ORDER else ""
+        self.blocked = self._obstacle(action.doing)
         if self.blocked:
             return now + AGAIN
         if action.doing is Doing.REST:
@@ -151,7 +151,7 @@ class Work:
         return self._means.now()
 
     async def _do(self, doing: Doing) -> None:
-        steps = {Doing.ORDER: self._order, Doing.ANSWER: self._answer, Doing.LOOK: self._look}
+        steps = {Doing.ORDER: self._order, Doing.ANSWER: self._answer, Doing.LOOK: self._look, Doing.RESTORE: self._restore}
         wanted_ = self.wanted
         try:
             await steps[doing]()
@@ -170,10 +170,12 @@ class Work:
             self.progress = before
             raise
 
-    def _obstacle(self) -> str:
-        """Why the authority need not be asked yet."""
-        if self.rival:
+    def _obstacle(self, doing: Doing) -> str:
+        """Why a step is not to be taken yet; empty where it is."""
+        if self.rival and doing in (Doing.ORDER, Doing.RESTORE):
             return f"Certificate {self.rival.namespace}/{self.rival.name}, which is older, has the Secret {self.secret.name} already"
+        if doing is not Doing.ORDER:
+            return ""
         spec = self.document.spec
         lacking = [host for host in spec.names if not self._means.gateways.able(spec.challenge, host)]
         return f"no connected gateway can answer for {', '.join(lacking)}: {_ADVICE[spec.challenge]}" if lacking else ""
@@ -230,8 +232,7 @@ class Work:
     async def _take(self, chain: bytes) -> None:
         """First into the Secret: until this is noted, the order can be looked at again."""
         found = material.given(chain, self.progress.key, self.document.spec.names)
-        there = await self._held()
-        await self._put({**_others(there), CHAIN[0]: chain, KEY[0]: self.progress.key.reveal()})
+        await self._put(chain, self.progress.key)
         new = Issued(
             asked=self.progress.asked,
             fingerprint=found.fingerprint,
@@ -240,9 +241,16 @@ class Work:
             not_before=found.not_before,
             not_after=found.not_after,
             luck=self._means.luck(),
+            chain=chain.decode(),
+            key=self.progress.key,
         )
         await self._keep(machine.issued(self.progress, new))
         _log.info("a certificate was issued", certificate=str(self.document.key), until=str(found.not_after), issuer=found.issuer)
+
+    async def _restore(self) -> None:
+        if last := self.progress.issued:
+            _log.info("the Secret is as it was again", certificate=str(self.document.key), secret=self.secret.name)
+            await self._put(last.chain.encode(), last.key)
 
     # === the Secret
 
@@ -258,8 +266,9 @@ class Work:
         except ValueError:
             return ""
 
-    async def _put(self, entries: Mapping[str, bytes]) -> None:
-        key = self.secret
+    async def _put(self, chain: bytes, private: Hidden) -> None:
+        """What else stands in it stays."""
+        key, entries = self.secret, {**_others(await self._held()), CHAIN[0]: chain, KEY[0]: private.reveal()}
         document = {
             "apiVersion": "v1",
             "kind": "Secret",
