@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import httptools
 
-from tulle.credentials import NOBODY, Credentials
+from tulle.credentials import NOBODY, Connection, Credentials
 from tulle.secure import check_peer
 from tulle.settings import Address
 
@@ -77,27 +79,57 @@ async def request(
     """Sends a request to `host:port`, `https://host:port`, or the Unix socket at an absolute path, and waits for the whole answer.
 
     `timeout` is in seconds, `most` in bytes of the answer. Header values are taken as they are. `credentials` are for control
-    planes. With `may_ask` no connection is made to an address that it turns down, whatever name leads there.
+    planes; where they keep connections, a request on one that was lost is made again, so that it must not matter how often it is made.
+    With `may_ask` no connection is made to an address that it turns down, whatever name leads there.
 
     Raises OSError when there is no answer (TimeoutError is one), PermissionError where no address of the host may be asked, and
     ConnectionError when it is no HTTP.
     """
+    kept, context = credentials.kept, credentials.context() if to.startswith(SECURE) else None
+    said = _head(to, method, path, len(body), {**credentials.headers(), **(headers or {})}, keep=kept is not None) + body
     async with asyncio.timeout(timeout):
-        reader, writer = await _open(to, may_ask, credentials)
-        try:
-            _check(writer, to)
-            writer.write(_head(to, method, path, len(body), {**credentials.headers(), **(headers or {})}) + body)
-            await writer.drain()
-            return await _read(reader, most)
-        finally:
-            writer.transport.abort()
+        if kept is None:
+            return await _exchange(await _open(to, may_ask, context), said, most, _close)
+        if known := kept.take(to, context):
+            with contextlib.suppress(ConnectionError):  # the other side may have closed it meanwhile
+                return await _exchange(known, said, most, partial(kept.put, to, context))
+        return await _exchange(await _open(to, may_ask, context), said, most, partial(kept.put, to, context))
 
 
-async def _open(to: str, may_ask: Judge | None, credentials: Credentials) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def _close(connection: Connection) -> None:
+    connection[1].transport.abort()
+
+
+async def _exchange(connection: Connection, said: bytes, most: int, keep: Callable[[Connection], None]) -> Response:
+    reader, writer = connection
+    try:
+        writer.write(said)
+        await writer.drain()
+        answer = await _read(reader, most)
+    except BaseException:
+        writer.transport.abort()
+        raise
+    (_close if answer.headers.get("connection") == "close" else keep)(connection)
+    return answer
+
+
+async def _open(to: str, may_ask: Judge | None, context: ssl.SSLContext | None) -> Connection:
+    """Raises ssl.SSLCertVerificationError where another answers than was called."""
+    connection = await _connected(to, may_ask, context)
+    try:
+        if tls := connection[1].get_extra_info("ssl_object"):
+            check_peer(tls, Address.parse(to.removeprefix(SECURE)).host)
+    except ssl.SSLCertVerificationError:
+        connection[1].transport.abort()
+        raise
+    return connection
+
+
+async def _connected(to: str, may_ask: Judge | None, context: ssl.SSLContext | None) -> Connection:
     if to.startswith("/"):
         return await asyncio.open_unix_connection(to)
     address = Address.parse(to.removeprefix(SECURE))
-    tls = (credentials.context() or ssl.create_default_context()) if to.startswith(SECURE) else None
+    tls = (context or ssl.create_default_context()) if to.startswith(SECURE) else None
     if may_ask is None:
         return await asyncio.open_connection(address.host, address.port, ssl=tls)
     failed: OSError = PermissionError(f"no address of {address.host} may be asked")
@@ -109,22 +141,16 @@ async def _open(to: str, may_ask: Judge | None, credentials: Credentials) -> tup
     raise failed
 
 
-def _check(writer: asyncio.StreamWriter, to: str) -> None:
-    """Raises ssl.SSLCertVerificationError where another answers than was called."""
-    if tls := writer.get_extra_info("ssl_object"):
-        check_peer(tls, Address.parse(to.removeprefix(SECURE)).host)
-
-
 async def _addresses(of: Address) -> list[IPv4Address | IPv6Address]:
     """Of a host, each once, in the order in which they are to be tried."""
     found = await asyncio.get_running_loop().getaddrinfo(of.host, of.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(where[0]) for *_, where in found))
 
 
-def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
+def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, str], *, keep: bool = False) -> bytes:
     secure = SECURE if to.startswith(SECURE) else ""
     host = "localhost" if to.startswith("/") else to.removeprefix(secure).removesuffix(_DEFAULT_PORTS[secure])
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", f"Content-Length: {length}"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Connection: {'keep-alive' if keep else 'close'}", f"Content-Length: {length}"]
     if length and "content-type" not in headers:
         lines.append("Content-Type: application/json")
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -108,4 +108,6 @@ def explained(error: OSError, server: str) -> str:
     if isinstance(error, ConnectionResetError | BrokenPipeError) or "closed connection without response" in str(error):
         hint = "" if server.startswith("https:") else "; beyond loopback a control plane speaks https://"
         return f"{server} closed the connection{hint}"
+    if isinstance(error, TimeoutError):
+        return f"{server} took too long to answer"
     return error.strerror or str(error) or type(error).__name__

@@ -87,7 +87,7 @@ def member_files(folder: Path) -> MemberFiles:
     key = issued.key.reveal().decode() if issued.key else ""
     (folder / "c.json").write_text(certificate_file(issued.chain.decode(), key))
     (folder / "r.json").write_text(roots_file(authority.bundle().decode(), control_plane("cluster.local").uri()))
-    return MemberFiles(certificate=str(folder / "c.json"), roots=str(folder / "r.json"))
+    return MemberFiles(certificate=str(folder / "c.json"), roots=str(folder / "r.json"), life=3600.0)
 
 
 @pytest.mark.envoy

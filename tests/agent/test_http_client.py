@@ -15,6 +15,7 @@ from tulle.agent.admin import _connections
 from tulle.agent.elsewhere import Elsewhere, until_accepting
 from tulle.agent.farewell import end, first
 from tulle.agent.registry_client import Registrar
+from tulle.credentials import Credentials, Kept
 from tulle.http_client import Response, request
 from tulle.model.service import Health, RegisteredPort, Registration
 from tulle.registry.form import parse
@@ -61,6 +62,46 @@ def ask(answer: Handler, *words: str, path: Path | None = None, **more: Any) -> 
             return await request(address, *words, **more)
 
     return asyncio.run(run())
+
+
+class Keeping(Credentials):
+    def __init__(self) -> None:
+        self.kept = Kept()
+
+
+def test_a_connection_is_kept_until_the_other_side_closes_it() -> None:
+    """Then the request is made again on another; nobody notices."""
+
+    async def run() -> None:
+        opened: list[asyncio.Task[Any] | None] = []
+        leave = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            opened.append(asyncio.current_task())
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while not leave.is_set():
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    if leave.is_set():
+                        break
+                    assert b"Connection: keep-alive" in head
+                    writer.write(ok(str(len(opened)).encode()))
+            leave.clear()
+            await gone(writer)
+
+        keeping = Keeping()
+        running = await asyncio.start_server(serve, "127.0.0.1", 0)
+        to = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
+        async with running:
+            assert {(await request(to, "GET", "/", credentials=keeping)).text() for _ in range(5)} == {"1"}
+            leave.set()
+            assert (await request(to, "GET", "/", credentials=keeping)).text() == "2"
+            both = await asyncio.gather(*(request(to, "GET", "/", credentials=keeping) for _ in range(2)))
+            assert len(opened) == 3
+            assert {answer.status for answer in both} == {200}
+            keeping.kept.close()
+        await asyncio.gather(*(task for task in opened if task))
+
+    asyncio.run(run())
 
 
 def test_a_request_and_its_answer() -> None:

@@ -97,6 +97,7 @@ def test_a_token_for_a_namespace_ends_there(api: Api) -> None:
         ("POST", "/api/v1/apply", applied(OWN + "---\n" + FOREIGN)),
         ("POST", "/api/v1/apply", {**applied(virtual_service("more")), "namespace": "bank"}),
         ("POST", "/api/v1/apply", applied(BAD)),
+        ("POST", "/api/v1/apply", {**applied(OWN), "expect": {"VirtualService/bank/reviews": 1}}),
         ("POST", "/api/v1/diff", applied(FOREIGN)),
         ("POST", "/api/v1/delete", applied(FOREIGN)),
         ("POST", "/api/v1/delete", {"resources": [{"kind": "vs", "namespace": "bank", "name": "reviews"}]}),

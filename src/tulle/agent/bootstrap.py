@@ -86,6 +86,8 @@ class MemberFiles:
 
     certificate: str
     roots: str
+    life: float
+    """Of the certificate, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,7 @@ def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
     options: dict[str, Any] = {"explicit_http_config": http2}
     if settings.member:
         # A stream that ends with its certificate is opened again on a connection that was made with a newer one.
-        options["common_http_protocol_options"] = {"max_connection_duration": _seconds(LONGEST_CONNECTION)}
+        options["common_http_protocol_options"] = {"max_connection_duration": _seconds(min(LONGEST_CONNECTION, settings.member.life / 4))}
     endpoint = {"lb_endpoints": [{"endpoint": {"address": _address(xds)}}]}
     return {
         "name": XDS_CLUSTER,

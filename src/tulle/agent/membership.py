@@ -31,7 +31,7 @@ from tulle.agent.supervise import Policy
 from tulle.ca.authority import held
 from tulle.ca.joining import requested, vouched
 from tulle.ca.keys import dump_key, load_key, new_key
-from tulle.credentials import Credentials
+from tulle.credentials import Credentials, Kept
 from tulle.http_client import SECURE, request
 from tulle.model.identity import control_plane
 from tulle.model.tls import Hidden
@@ -125,8 +125,11 @@ class Membership(Credentials):
     @property
     def files(self) -> MemberFiles | None:
         """What proxies show and believe where they get their configuration over TLS; None where they do not."""
-        named = (str(self._path.with_suffix(kind)) for kind in (CERTIFICATE, ROOTS))
-        return MemberFiles(certificate=next(named), roots=next(named)) if self.papers and self.papers.xds_tls else None
+        of = self.papers
+        if of is None or not of.xds_tls:
+            return None
+        certificate, roots = (str(self._path.with_suffix(kind)) for kind in (CERTIFICATE, ROOTS))
+        return MemberFiles(certificate=certificate, roots=roots, life=of.until - of.since)
 
     @property
     def holds(self) -> str:
@@ -182,7 +185,18 @@ class Membership(Credentials):
             raise JoinError(f"what answers is no control plane of Tulle (status {answer.status})") from None
 
     async def run(self) -> None:
-        """Renews the certificate at half its life, until it is cancelled. Until a renewal succeeds, what there is goes on being used."""
+        """Renews the certificate at half its life, until it is cancelled. Until a renewal succeeds, what there is goes on being used.
+
+        Meanwhile connections to the API are kept open.
+        """
+        self.kept = Kept()
+        try:
+            await self._renew_in_time()
+        finally:
+            self.kept.close()
+            self.kept = None
+
+    async def _renew_in_time(self) -> None:
         back_off, failures = Policy(first_delay=1.0, max_delay=60.0), 0
         while self.papers:
             wait = self.papers.renew_at - self._now()

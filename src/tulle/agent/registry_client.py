@@ -16,6 +16,7 @@ from tulle.credentials import NOBODY, Credentials
 from tulle.http_client import Response, request
 from tulle.model.service import Registration
 from tulle.registry.form import dump
+from tulle.secure import explained
 
 REFUSED_AGAIN = 30.0
 """Seconds until a registration that the control plane refused is tried again as it is."""
@@ -78,8 +79,9 @@ class Registrar:
             return REFUSED_AGAIN
         except OSError as error:
             if not self._failures:
-                why = str(error) or "it took too long"
-                self.report(f"cannot register at the control plane {self.api}: {why}; trying again until it is there")
+                self.report(
+                    f"cannot register at the control plane {self.api}: {explained(error, self.api)}; trying again until it is there"
+                )
             self._failures += 1
             return self._back_off.delay(self._failures - 1, self.dice.random())
         if self._failures:

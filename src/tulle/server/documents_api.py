@@ -63,6 +63,7 @@ class DocumentsApi:
         form = await form_of(request, ApplyForm)
         wait = seconds(form.wait or "0", "wait")
         await _check(caller_of(request), form.read(), form.namespace)
+        caller_of(request).check(key.namespace for key in form.expected())
         try:
             report = await self._documents.apply(
                 form.read(), namespace=form.namespace, dry_run=form.dry_run, force=form.force, expected=form.expected()
@@ -70,7 +71,7 @@ class DocumentsApi:
         except ConflictError as error:
             raise problem(409, f"{error}: somebody changed it since; get it again and decide again") from None
         report = replace(report, warnings=(*report.warnings, *await self._aged(report)))
-        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
+        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait, caller_of(request))
 
     async def _aged(self, report: Report) -> tuple[Violation, ...]:
         """Of the Secrets that were just applied."""
@@ -92,14 +93,14 @@ class DocumentsApi:
         if not form.dry_run:
             for result in report.results:
                 self._transitions.forget(result.key)
-        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait)
+        return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait, caller_of(request))
 
     async def diff(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
         await _check(caller_of(request), form.read(), form.namespace)
         differences, report = await self._documents.diff(form.read(), namespace=form.namespace)
         shown = [{"kind": d.key.kind, "namespace": d.key.namespace, "name": d.key.name, "diff": d.text} for d in differences]
-        return await self._reported(report, {"differences": shown}, 0.0)
+        return await self._reported(report, {"differences": shown}, 0.0, caller_of(request))
 
     async def validate(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)
@@ -155,12 +156,13 @@ class DocumentsApi:
         told = self._transitions.dated(document.key, created, told, self._live.changed())
         return status | told | ({"origin": str(origin)} if origin else {})
 
-    async def _reported(self, report: Report, more: dict[str, Any], wait: float) -> Response:
+    async def _reported(self, report: Report, more: dict[str, Any], wait: float, caller: Caller) -> Response:
         body = report_json(report) | more
         if wait:
             progress = await self._live.wait_acknowledged(report.revision, wait)
             body["warnings"] += violations_json(self._compiled_warnings(report))
-            refusals = [*progress.refusals, *await self._refusals(report)]
+            # What proxies say of other documents names whoever they are.
+            refusals = [*(() if caller.namespaces else progress.refusals), *await self._refusals(report)]
             counted = {"proxies": progress.proxies, "acknowledged": progress.acknowledged}
             body["acknowledged"] = {"complete": progress.complete and not refusals, **counted, "refusals": refusals}
         if report.violations:
