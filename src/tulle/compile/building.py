@@ -188,5 +188,5 @@ def _changed_entries(old: Entries, new: Entries) -> dict[str, Workload | None]:
     changes: dict[str, Workload | None] = {str(key): None for key in old.keys() - new.keys()}
     for key in tables.changed(old, new):
         entry = new[key]
-        changes[str(key)] = services.workload_of_entry(str(key), key.name, key.namespace, entry.spec, entry.labels)
+        changes[str(key)] = services.workload_of_entry(str(key), key.name, key.namespace, entry.spec, entry.labels, entry.at("spec"))
     return changes

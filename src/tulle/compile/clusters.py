@@ -123,7 +123,7 @@ def _clusters(backend: Backend, tuning: Tuning | None, edge: bool, caller: Stand
             localities=grouped(endpoints, rules, caller) if endpoints else (),
             http=http,
             http2=port.protocol.is_http2 or policy.connection_pool.upgrade_to_http2,
-            sources=tuple(_sources(backend, tuning, subset)),
+            sources=tuple(_sources(backend, tuning, subset, endpoints or ())),
         )
 
 
@@ -179,11 +179,12 @@ def _balanced(policy: TrafficPolicy, rules: LocalityRules | None) -> TrafficPoli
     return replace(policy, load_balancer=replace(balancer, algorithm=algorithm, locality=rules))
 
 
-def _sources(backend: Backend, tuning: Tuning | None, subset: str) -> Iterable[Source]:
+def _sources(backend: Backend, tuning: Tuning | None, subset: str, endpoints: Iterable[Endpoint]) -> Iterable[Source]:
     if backend.service.source:
         yield backend.service.source
     if tuning:
         yield tuning.source(subset)
+    yield from dict.fromkeys(endpoint.source for endpoint in endpoints if endpoint.source)
 
 
 def _groups(
@@ -199,7 +200,7 @@ def _groups(
             name=names.cluster_name(backend.key.host, port.number, subset, udp=port.protocol is Protocol.UDP),
             endpoints=tuple(e for group in localities for e in group.endpoints) or picked,
             localities=localities,
-            sources=tuple(_sources(backend, tuning, subset)),
+            sources=tuple(_sources(backend, tuning, subset, picked)),
         )
 
 

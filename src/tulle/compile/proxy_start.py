@@ -31,6 +31,11 @@ def proxy_start(resources: Iterable[Resource[object]], root_namespace: str, name
     return ProxyStart(concurrency=concurrency, environment=FrozenMap(environment))
 
 
+def is_meant(resource: Resource[ProxyConfig], root_namespace: str, namespace: str, labels: Labels) -> bool:
+    """Whether a document is for a proxy of a namespace with these labels."""
+    return _rank(resource.key, resource.spec, root_namespace, namespace, labels) > 0
+
+
 def overruled(config: Resource[ProxyConfig], others: Iterable[Resource[ProxyConfig]]) -> Iterator[tuple[Source, str]]:
     """What an older document for the very same proxies says already."""
     spec = config.spec

@@ -9,7 +9,7 @@ from tulle.compile import names, protocols
 from tulle.compile.workloads import SERVICE, Workload
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Locality
-from tulle.model.resource import Resource
+from tulle.model.resource import Resource, Source
 from tulle.model.service import Endpoint, Port, Protocol, RegisteredPort, Registration, Resolution, Service, port_key
 from tulle.resources.core import KubernetesPort, KubernetesService, ServiceType, Transport
 from tulle.resources.networking.service_entry import Location, ServiceEntry, ServicePort
@@ -65,7 +65,9 @@ def workload_of_registration(id_: str, registration: Registration) -> Workload:
     )
 
 
-def workload_of_entry(id_: str, name: str, namespace: str, spec: WorkloadEntry, extra: Mapping[str, str] = NO_LABELS) -> Workload:
+def workload_of_entry(
+    id_: str, name: str, namespace: str, spec: WorkloadEntry, extra: Mapping[str, str] = NO_LABELS, source: Source | None = None
+) -> Workload:
     """From a WorkloadEntry, or from an endpoint of a ServiceEntry, which has the same form."""
     labels = FrozenMap({**extra, **spec.labels})
     endpoint = Endpoint(
@@ -77,6 +79,7 @@ def workload_of_entry(id_: str, name: str, namespace: str, spec: WorkloadEntry, 
         workload=name,
         network=spec.network or "",
         mtls=bool(spec.service_account) or labels.get(TLS_MODE) == "istio",
+        source=source,
     )
     return Workload(id=id_, namespace=namespace, labels=labels, endpoint=endpoint, named=FrozenMap(spec.ports))
 

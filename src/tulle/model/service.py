@@ -141,6 +141,8 @@ class Endpoint:
     """Those of an instance of Consul's catalog."""
     mtls: bool = False
     """A sidecar takes connections here that takes the mesh's mutual TLS."""
+    source: Source | None = None
+    """The document that it is, where it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

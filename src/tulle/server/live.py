@@ -21,6 +21,7 @@ from tulle.model.service import Health, Service, port_number
 from tulle.protos import from_dict, to_dict
 from tulle.resources.gatewayapi import Gateway
 from tulle.resources.networking.envoy_messages import MESSAGES
+from tulle.server.apart import apart
 from tulle.server.fleet import Fleet
 from tulle.server.gateway_status import addresses, callers_hidden, gateway_programmed, set_programmed, with_listeners
 from tulle.server.ports import EndpointInfo, Progress, ProxyInfo, ServiceInfo
@@ -86,7 +87,7 @@ class LiveMesh:
             return self._of_certificate(key, compiled)
         # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
         failed = tuple(c for c in compiled.conditions if (c.type, c.status, c.reason) != ("Accepted", True, "Accepted"))
-        programmed = self._running.fleet.programmed(key)
+        programmed = self._programmed(key)
         details: Mapping[str, Any] = compiled.details
         if key.kind == GATEWAY:
             programmed = gateway_programmed(programmed, compiled.condition("Accepted"))
@@ -101,6 +102,13 @@ class LiveMesh:
         kept, secret = self._running.certificates.status(key), self._running.certificates.secret(key)
         programmed = self._running.fleet.programmed(secret or key)
         return replace(kept, conditions=(programmed, *kept.conditions), warnings=(*compiled.warnings, *kept.warnings))
+
+    def _programmed(self, key: Key) -> Condition:
+        found, inputs = self._running.fleet.programmed(key), self._running.inputs
+        resource = inputs.resources.get(key)
+        if found.reason != "NoProxy" or resource is None:
+            return found
+        return apart(found, resource, [member.node for member in self._running.fleet.members.values()], inputs.settings.root_namespace)
 
     def changed(self) -> datetime:
         return self._running.fleet.changed
