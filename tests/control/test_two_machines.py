@@ -31,6 +31,7 @@ def test_two_machines_speak_to_each_other(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert "only as members of the mesh" in found["unjoined"]
     assert found["applied"] == 0
+    assert (found["token"]["sub"], found["token"]["aud"]) == ("spiffe://cluster.local/ns/default/sa/web", ["bank"])
     assert found["caller"] == ["spiffe://cluster.local/ns/default/sa/client"]
     # Neither port says anything to who speaks no TLS, but at most an alert (RFC 8446, section 6).
     assert all(len(said) <= 14 and said[:2] in ("", "15") for said in found["plain"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -135,7 +136,9 @@ async def scenario(folder: Path, there: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     async with plane.running("control", "control plane serves", "control") as first:
         found["unjoined"] = (await far.tulle("run", "--service", "web", "--", "true"))[0]
-        said = ("--service", "web", "--service-account", "web", "--port", "80", "--address", THERE)
+        jwt = folder / "far" / "jwt"
+        said = ("--service", "web", "--service-account", "web", "--port", "80", "--address", THERE, "--jwt-audience", "bank")
+        said += ("--jwt-file", str(jwt))
         web = far.running("web", "is in the mesh", "run", *said, "--join-token-file", await joining(admin, far, "web"), "--", *ECHO)
         said = ("--service", "client", "--service-account", "client", "--port", "81", "--upstream", f"web:80={UPSTREAM}")
         given = await joining(admin, own, "client")
@@ -144,6 +147,7 @@ async def scenario(folder: Path, there: list[str]) -> dict[str, Any]:
             (folder / "own" / "policies.yaml").write_text(POLICIES)
             found["applied"] = (await admin.tulle("apply", "--wait", "-f", "policies.yaml"))[1]
             answer = await Client().send(UPSTREAM, "GET", "/headers", [("host", "any")])
+            found["token"] = claims(jwt.read_text())
             found["caller"] = re.findall(r"URI=([^\"\\;]+)", answer.body.decode())
             found["plain"] = [await plain(far, XDS), await plain(far, API)]
             async with load(UPSTREAM, ("/",), connections=1) as pulling:
@@ -162,6 +166,12 @@ async def scenario(folder: Path, there: list[str]) -> dict[str, Any]:
                     found["ended"] = await the_end_of(admin, far)
     found["requests"] = pulling.requests
     return found
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says, whoever signed it."""
+    said: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return said
 
 
 async def done(machine: Machine, *arguments: str) -> bool:
