@@ -223,7 +223,7 @@ def test_a_stream_ends_with_the_certificate_that_it_was_opened_with(mesh: Guarde
             await client.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
             await client.receive()
             code, why = await asyncio.wait_for(client.ending(), 20)
-            assert (code, "has ended" in why) == (grpc.StatusCode.UNAUTHENTICATED, True)
+            assert (code, "ends with its certificate" in why) == (grpc.StatusCode.UNAUTHENTICATED, True)
             again = client.again()
             await again.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
             code, why = await again.ending()

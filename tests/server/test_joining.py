@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from support.api import Api, running_api
+from support.eventually import eventually
 from tulle.agent.membership import JoinError, Membership
 from tulle.ca.authority import Authority
 from tulle.ca.joining import requested, vouched
@@ -169,6 +170,75 @@ def test_an_agent_joins_once_and_goes_on_after_a_restart(mesh: Mesh) -> None:
         assert "PRIVATE" not in repr(again.papers)
         with pytest.raises(JoinError, match="used"):
             await mesh.member(name="elsewhere.json").enter(token)
+
+    asyncio.run(run())
+
+
+def test_an_agent_that_starts_again_needs_no_token(mesh: Mesh) -> None:
+    async def run() -> None:
+        with pytest.raises(JoinError, match="has ended"):
+            await mesh.member().enter("")
+        first = mesh.member()
+        await first.enter(mesh.token())
+        again = mesh.member()
+        await again.enter("")
+        assert again.papers == first.papers
+        mesh.now += timedelta(hours=25)
+        with pytest.raises(JoinError, match="has ended: join anew with --join-token-file"):
+            await mesh.member().enter("")
+
+    asyncio.run(run())
+
+
+def test_another_token_is_used_where_the_membership_was_ended(mesh: Mesh) -> None:
+    async def run() -> None:
+        first = mesh.member()
+        await first.enter(mesh.token())
+        assert first.papers
+        assert mesh.ask("DELETE", f"/api/v1/tokens/{first.papers.token.split('.')[1]}", token=mesh.api.first)[0] == 200
+        again = mesh.member()
+        await again.enter(mesh.token())
+        assert again.papers
+        assert again.papers.token != first.papers.token
+        assert mesh.ask("GET", "/api/v1/version", token=again.papers.token)[0] == 200
+
+    asyncio.run(run())
+
+
+def test_what_proxies_read_lies_beside_the_papers(mesh: Mesh) -> None:
+    async def run() -> None:
+        member = mesh.member()
+        await member.enter(mesh.token())
+        assert member.papers
+        folder = mesh.folder / "agent"
+        assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(
+            ("member.json", "member.certificate.json", "member.roots.json"), 0o600
+        )
+        before = (folder / "member.certificate.json").stat().st_ino
+        await member.renew()
+        # Another file under the same name: proxies see it appear as a whole.
+        assert (folder / "member.certificate.json").stat().st_ino != before
+        shown = json.loads((folder / "member.certificate.json").read_text())["resources"][0]["tls_certificate"]
+        assert shown["private_key"]["inline_string"] == member.papers.key
+        assert member.files is None  # as the control plane of this test does not speak TLS to proxies
+
+    asyncio.run(run())
+
+
+def test_an_agent_whose_authority_has_changed_is_told_and_renews(mesh: Mesh) -> None:
+    async def run() -> None:
+        member = mesh.member()
+        await member.enter(mesh.token())
+        assert member.papers
+        assert member.holds == mesh.authority().held()
+        before = member.papers
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(member.run())
+            member.outdated()
+            await eventually(lambda: member.papers is not before)
+            running.cancel()
+        assert member.holds == mesh.authority().held()
+        assert member.kept is None
 
     asyncio.run(run())
 

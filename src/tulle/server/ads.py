@@ -44,6 +44,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+STREAM_ENDS = "the stream ends with its certificate; the next is open to a newer one"
 NONE_SECURE: Mapping[str, grpc.ServerCredentials] = {}
 log = Log("ads")
 
@@ -261,7 +262,7 @@ class _Session:
 
     def _bound(self, until: float) -> asyncio.TimerHandle:
         """The stream ends with the certificate; by then the proxy has another, and comes again."""
-        end = (grpc.StatusCode.UNAUTHENTICATED, "the certificate has ended")
+        end = (grpc.StatusCode.UNAUTHENTICATED, STREAM_ENDS)
         return asyncio.get_running_loop().call_later(max(0.0, until - time.time()), self.end, *end)
 
     @property
