@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.carried import at, carried
-from support.compiled import built, instance, listener, sidecar, tcp
+from support.compiled import built, instance, listener, sidecar, table, tcp
 from support.dns_server import dns_server, query
 from support.running import free_port
 from tulle.compile import Built, view
@@ -122,3 +122,25 @@ def said(made: Built, name: str = "r") -> tuple[str, str]:
 def test_parents_must_be_there(kind: str, parent: str, accepted: str) -> None:
     made = built(SERVICE + route(kind, parent, "{name: tcp, port: 1}"), *_other())
     assert said(made) == (accepted, "True ResolvedRefs")
+
+
+OUTSIDE = """apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside}
+spec: {hosts: [one.example, two.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS, location: MESH_EXTERNAL}
+---
+"""
+
+
+def test_a_service_entry_as_parent() -> None:
+    """A route is for callers of all its hosts, and says so once."""
+    routed = route("HTTPRoute", "name: outside", "{name: tcp, port: 1}").replace(
+        'group: "", kind: Service', "group: networking.istio.io, kind: ServiceEntry"
+    )
+    made = built(SERVICE + OUTSIDE + routed, *_other())
+    hosts = {h.name: h for h in table(view(made.mesh, sidecar())).virtual_hosts}
+    assert [hosts[f"{name}.example:80"].routes[-1].name for name in ("one", "two")] == ["r.0", "r.0"]
+    assert said(made) == ("True Accepted", "True ResolvedRefs")
+    assert len(next(s for k, s in made.statuses.items() if k.name == "r").details["parents"]) == 1  # type: ignore[arg-type]
+    lost = built(SERVICE + routed, *_other())
+    assert said(lost) == ("False NoMatchingParent", "True ResolvedRefs")

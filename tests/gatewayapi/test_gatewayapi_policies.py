@@ -165,3 +165,54 @@ def test_datagrams_are_not_encrypted(text: str) -> None:
     edge_ = edge(80).replace("protocol: HTTP", "protocol: UDP").replace("HTTPRoute", "UDPRoute")
     found = view(built(edge_ + text, instance("far", number=80, protocol=Protocol.UDP)).mesh, gateway())
     assert [c.tls for c in found.clusters if "far" in c.name] == [None]
+
+
+OUTSIDE = """apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: outside, namespace: {namespace}}}
+spec:
+  hosts: [far.example]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  location: MESH_EXTERNAL
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
+---
+"""
+
+
+def for_entry(name: str) -> str:
+    return policy(FROM_MAP).replace('group: "", kind: Service, name: far', f"group: networking.istio.io, kind: ServiceEntry, name: {name}")
+
+
+@pytest.mark.envoy
+def test_gateways_speak_tls_to_hosts_of_a_service_entry(tmp_path: Path) -> None:
+    port = free_port()
+    to = "backendRefs: [{group: networking.istio.io, kind: Hostname, name: far.example, port: 80}]"
+    routed = edge(port).replace("backendRefs: [{name: far, port: 80}]", to)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            far = await stack.enter_async_context(TlsServer(tmp_path, FAR).serving())
+            text = routed + OUTSIDE.format(namespace="default", port=far) + for_entry("outside") + config_map("trusted", CA)
+            mesh = await stack.enter_async_context(led_mesh(gateway(), text))
+            status, _, body = await asyncio.to_thread(ask, port)
+            assert (status, json.loads(body)["sni"], mesh.rejections) == (200, "far.example", [])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "said"),
+    [
+        ("outside", "default", []),
+        ("nope", "default", ["targetRefs[0]: ServiceEntry default/nope does not exist (TargetNotFound)"]),
+        ("outside", "team", ["targetRefs[0]: ServiceEntry default/outside does not exist (TargetNotFound)"]),
+    ],
+)
+def test_service_entries_of_the_policys_own_namespace(name: str, namespace: str, said: list[str]) -> None:
+    """Nobody decides whom others believe."""
+    to = "backendRefs: [{group: networking.istio.io, kind: Hostname, name: far.example, port: 80}]"
+    text = edge(8080).replace("backendRefs: [{name: far, port: 80}]", to)
+    result = built(text + OUTSIDE.format(namespace=namespace, port=1) + for_entry(name) + config_map("trusted", CA))
+    assert bool(cluster(view(result.mesh, gateway()), "far.example:80").tls) is (not said)
+    assert [found.partition(": spec.")[2] for found in warnings(result, "BackendTLSPolicy/p")] == said

@@ -25,7 +25,7 @@ def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Mem
     """
     spoken = _spoken(scope, backend, made, memo, *which)
     ruled = _limited(scope, backend, _by_rules(scope, backend, spoken, memo, *which), memo, *which)
-    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()) if scope.id.role is Role.GATEWAY else ()
+    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key, ()) if scope.id.role is Role.GATEWAY else ()
     if not claims:
         return ruled
     found = clients_of(scope)
@@ -44,7 +44,7 @@ def clients_of(scope: Scope) -> tuple[Client, ...]:
 
 def endpoints_for(scope: Scope, backend: Backend, groups: tuple[EndpointGroup, ...], memo: Memo) -> tuple[EndpointGroup, ...]:
     """The endpoints of a service's clusters, those of such Gateways included."""
-    claims, found = scope.structure.rules.gateway_api.tls_claims.get(backend.key.host, ()), clients_of(scope)
+    claims, found = scope.structure.rules.gateway_api.tls_claims.get(backend.key, ()), clients_of(scope)
     if not claims or not found:
         return groups
     claimed = frozenset(names.cluster_name(backend.key.host, p.number) for p in backend.ports if backend_tls.for_port(claims, p))
@@ -74,7 +74,7 @@ def _as_called(cluster: Cluster) -> Cluster:
 
 def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Memo, *which: Hashable) -> tuple[Cluster, ...]:
     """With the budget for retries that an XBackendTrafficPolicy sets."""
-    policy = scope.structure.rules.gateway_api.budgets.get(backend.key.host)
+    policy = scope.structure.rules.gateway_api.budgets.get(backend.key)
     if policy is None:
         return made
     name = ("limited", scope.id, backend.key, *which)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tulle.compile import names
 from tulle.compile.gatewayapi.documents import Documents, Route
 from tulle.compile.gatewayapi.listeners import Section, Sections, refusal
+from tulle.compile.gatewayapi.references import hosts_meant
 from tulle.compile.gatewayapi.rules import unsupported
 from tulle.model.resource import Key, Resource, Source
 from tulle.resources.gatewayapi import GrpcRoute, HttpRoute, TlsRoute
@@ -15,7 +16,6 @@ from tulle.resources.gatewayapi.types import GROUP, ParentReference
 
 GATEWAY = f"Gateway.{GROUP}"
 """The kind of this API's Gateways in keys."""
-MESH_GROUPS = ("", "core")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +60,8 @@ def attachments(route: Resource[Route], parents: Parents) -> Iterator[Attachment
         namespace = parent.namespace or route.key.namespace
         if parent.group == GROUP and parent.kind in ("Gateway", "ListenerSet"):
             yield _to_gateway(blank, namespace, parents)
-        elif parent.group in MESH_GROUPS and parent.kind == "Service":
-            yield _to_service(blank, namespace, parents.domain)
         else:
-            kind = f"{parent.kind}.{parent.group}" if parent.group else parent.kind
-            yield replace(
-                blank, reason="NoMatchingParent", message=f"routes are attached to Gateways, ListenerSets and Services, not to {kind}"
-            )
+            yield from _to_hosts(blank, namespace, parents)
 
 
 def _to_gateway(blank: Attachment, namespace: str, parents: Parents) -> Attachment:
@@ -129,14 +124,18 @@ def told_apart(section: Section, found: Iterable[Attachment]) -> dict[str, tuple
     return {host: tuple(group) for host, group in by_host.items()}
 
 
-def _to_service(blank: Attachment, namespace: str, domain: str) -> Attachment:
+def _to_hosts(blank: Attachment, namespace: str, parents: Parents) -> Iterator[Attachment]:
     """A route of the service's own namespace is for all callers; another one for the callers of its own."""
-    route = blank.route
-    return replace(
-        blank,
-        service=names.resolve(blank.parent.name, namespace, domain),
-        audience="" if namespace == route.key.namespace else route.key.namespace,
-    )
+    parent, home = blank.parent, blank.route.key.namespace
+    meant = hosts_meant(parent.group, parent.kind, parent.name, namespace, parents.documents, parents.domain)
+    if meant is None:
+        kind = f"{parent.kind}.{parent.group}" if parent.group else parent.kind
+        why = f"routes are attached to Gateways, ListenerSets, Services and ServiceEntries, not to {kind}"
+        yield replace(blank, reason="NoMatchingParent", message=why)
+    elif not meant:
+        yield replace(blank, reason="NoMatchingParent", message=f"{parent.kind} {namespace}/{parent.name} does not exist")
+    for host in meant or ():
+        yield replace(blank, service=host, audience="" if namespace == home else home)
 
 
 def one_kind_per_host(found: Mapping[Key, tuple[Attachment, ...]]) -> Mapping[Key, tuple[Attachment, ...]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tulle.compile import names
+from tulle.compile.catalog import ServiceKey
 from tulle.compile.credentials import Keyring, config_map
 from tulle.compile.gatewayapi.documents import Documents
 from tulle.compile.gatewayapi.listeners import FINE, Verdict
+from tulle.compile.gatewayapi.references import hosts_meant
 from tulle.model.proxy import Cluster
 from tulle.model.resource import Resource, Source
 from tulle.model.service import Port, Resolution
@@ -29,23 +30,22 @@ class Claim:
     """The older policy that speaks for the very same thing, so that this one does not."""
 
 
-Claims = Mapping[str, tuple[Claim, ...]]
-"""By the full name of the service, those for single ports first, then from the oldest."""
+Claims = Mapping[ServiceKey, tuple[Claim, ...]]
+"""By the service, those for single ports first, then from the oldest. Policies speak for services of their own namespace."""
 
 
 def claims(documents: Documents, domain: str) -> Claims:
-    found: dict[str, list[Claim]] = {}
-    owners: dict[tuple[str, str | None], str] = {}
+    found: dict[ServiceKey, list[Claim]] = {}
+    owners: dict[tuple[ServiceKey, str | None], str] = {}
     for policy in documents.tls_policies:
         for index, target in enumerate(policy.spec.target_refs):
-            if (target.group, target.kind) not in (("", "Service"), ("core", "Service")):
-                continue
-            host = names.resolve(target.name, policy.key.namespace, domain)
             who = f"BackendTLSPolicy {policy.key.namespace}/{policy.key.name}"
-            rival = owners.setdefault((host, target.section_name), who)
             source = policy.at(f"spec.targetRefs[{index}]")
-            found.setdefault(host, []).append(Claim(policy=policy, target=target, source=source, rival="" if rival == who else rival))
-    return {host: tuple(sorted(group, key=lambda c: c.target.section_name is None)) for host, group in found.items()}
+            for host in hosts_meant(target.group, target.kind, target.name, policy.key.namespace, documents, domain) or ():
+                key = ServiceKey(host, policy.key.namespace)
+                rival = owners.setdefault((key, target.section_name), who)
+                found.setdefault(key, []).append(Claim(policy=policy, target=target, source=source, rival="" if rival == who else rival))
+    return {key: tuple(sorted(group, key=lambda c: c.target.section_name is None)) for key, group in found.items()}
 
 
 def for_port(found: tuple[Claim, ...], port: Port | None) -> Claim | None:

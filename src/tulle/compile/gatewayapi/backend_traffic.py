@@ -6,30 +6,31 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tulle.compile import names
+from tulle.compile.catalog import ServiceKey
 from tulle.compile.gatewayapi.documents import Documents
+from tulle.compile.gatewayapi.references import hosts_meant
 from tulle.model.proxy import Cluster
 from tulle.model.resource import Resource
 from tulle.model.traffic import RetryBudget
 from tulle.resources.gatewayapi import BackendTrafficPolicy
 from tulle.resources.gatewayapi.policies import RetryRate
 
-Budgets = Mapping[str, Resource[BackendTrafficPolicy]]
-"""By the full name of the service, the oldest policy for it."""
+Budgets = Mapping[ServiceKey, Resource[BackendTrafficPolicy]]
+"""By the service, the oldest policy for it. Policies speak for services of their own namespace."""
 
 
-def services(policy: Resource[BackendTrafficPolicy], domain: str) -> Iterator[tuple[str, str]]:
+def services(policy: Resource[BackendTrafficPolicy], documents: Documents, domain: str) -> Iterator[tuple[str, str]]:
     """Full names of the services that a policy is for, each with its place in the document."""
     for index, target in enumerate(policy.spec.target_refs):
-        if (target.group, target.kind) in (("", "Service"), ("core", "Service")):
-            yield names.resolve(target.name, policy.key.namespace, domain), f"spec.targetRefs[{index}]"
+        for host in hosts_meant(target.group, target.kind, target.name, policy.key.namespace, documents, domain) or ():
+            yield host, f"spec.targetRefs[{index}]"
 
 
 def budgets(documents: Documents, domain: str) -> Budgets:
-    found: dict[str, Resource[BackendTrafficPolicy]] = {}
+    found: dict[ServiceKey, Resource[BackendTrafficPolicy]] = {}
     for policy in documents.traffic_policies:
-        for host, _ in services(policy, domain):
-            found.setdefault(host, policy)
+        for host, _ in services(policy, documents, domain):
+            found.setdefault(ServiceKey(host, policy.key.namespace), policy)
     return found
 
 

@@ -76,7 +76,8 @@ def dialled(cluster: str, client: str, scope: Scope) -> str:
     if not client or not cluster.startswith("outbound|") or "/udp|" in cluster:
         return cluster
     port, _, host = names.parse_cluster_name(cluster)
-    backend, claims = scope.backends.get(host), scope.structure.rules.gateway_api.tls_claims.get(host, ())
+    backend = scope.backends.get(host)
+    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key, ()) if backend else ()
     found = backend and for_port(claims, next((p for p in backend.ports if p.number == port), None))
     return names.client_cluster(cluster, client) if found else cluster
 

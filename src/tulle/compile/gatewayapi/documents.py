@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from tulle.compile import tables
@@ -27,6 +27,7 @@ from tulle.resources.gatewayapi import (
     UdpRoute,
 )
 from tulle.resources.gatewayapi.types import GROUP, LabelSelector, SelectorOperator
+from tulle.resources.networking.service_entry import ServiceEntry
 
 CONTROLLER = "tulle.dev/gateway-controller"
 _CONTROLLERS = frozenset({CONTROLLER, "istio.io/gateway-controller"})
@@ -58,6 +59,8 @@ class Documents:
     namespaces: Mapping[str, Labels]
     tls_policies: tuple[Resource[BackendTlsPolicy], ...] = ()
     traffic_policies: tuple[Resource[BackendTrafficPolicy], ...] = ()
+    entries: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of ServiceEntries, which policies and routes may name."""
 
     def is_ours(self, class_name: str) -> bool:
         """Whether Gateways of a class are for us to serve. A document says more than a name."""
@@ -87,12 +90,13 @@ def is_controller(name: str) -> bool:
 def collect(kinds: Kinds, memo: Memo) -> Documents:
     """The same object as before, if no document of the Gateway API changed."""
     routes = tables.union(memo, "gateway api routes", *(cast("Mapping[Key, Resource[Route]]", kinds.of(kind)) for kind in ROUTES))
-    beside = memo.get(("gateway api beside",), tuple(kinds.of(kind) for kind in _BESIDE), object)
+    entries = tables.each(memo, "hosts of entries", kinds.of(ServiceEntry), lambda _, entry: entry.spec.hosts)
+    beside = memo.get(("gateway api beside",), (*(kinds.of(kind) for kind in _BESIDE), entries), object)
     made_from = (beside, tables.ordered(memo, "routes", routes, seniority))
-    return memo.get(("gateway api documents",), made_from, lambda: _collected(kinds, *made_from))
+    return memo.get(("gateway api documents",), made_from, lambda: _collected(kinds, *made_from, entries))
 
 
-def _collected(kinds: Kinds, beside: object, routes: Mapping[Key, Resource[Route]]) -> Documents:
+def _collected(kinds: Kinds, beside: object, routes: Mapping[Key, Resource[Route]], entries: Mapping[Key, tuple[str, ...]]) -> Documents:
     return Documents(
         beside=beside,
         classes={r.key.name: r for r in _of(kinds, GatewayClass)},
@@ -103,6 +107,7 @@ def _collected(kinds: Kinds, beside: object, routes: Mapping[Key, Resource[Route
         namespaces={r.key.name: FrozenMap({**r.labels, _NAMESPACE_NAME: r.key.name}) for r in _of(kinds, Namespace)},
         tls_policies=_of(kinds, BackendTlsPolicy),
         traffic_policies=_of(kinds, BackendTrafficPolicy),
+        entries=entries,
     )
 
 

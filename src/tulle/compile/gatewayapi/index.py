@@ -79,10 +79,15 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
         by_gateway={id_: made for known in served.values() for s in known.all for id_, made in _bound(maker, s, known, by_section)},
         by_service=_by_service(maker, found, memo),
         calls=_calls(found, maker, memo),
-        tls_claims=memo.get(("gateway api tls claims",), (*documents.tls_policies, domain), partial(claims, documents, domain)),
+        tls_claims=_claims(documents, domain, memo),
         clients=shown,
         budgets=budgets(documents, domain),
     )
+
+
+def _claims(documents: Documents, domain: str, memo: Memo) -> Claims:
+    made_from = (*documents.tls_policies, documents.entries, domain)
+    return memo.get(("gateway api tls claims",), made_from, partial(claims, documents, domain))
 
 
 def _served(documents: Documents, memo: Memo) -> dict[Key, Sections]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from tulle.compile.catalog import ServiceKey
 from tulle.compile.findings import Found, warnings
 from tulle.compile.gatewayapi.backend_tls import Claim, judged, refused
 from tulle.compile.gatewayapi.backend_traffic import services
@@ -11,6 +12,7 @@ from tulle.compile.gatewayapi.documents import CONTROLLER
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.gatewayapi.listener_statuses import keyring
 from tulle.compile.gatewayapi.listeners import FINE, Verdict
+from tulle.compile.gatewayapi.references import hosts_meant
 from tulle.compile.gatewayapi.words import as_json, verdict
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
@@ -20,15 +22,24 @@ from tulle.resources.gatewayapi.types import GROUP
 
 
 def of_tls_policy(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy]) -> Status:
-    own = [(host, claim) for host, group in index.tls_claims.items() for claim in group if claim.policy.key == policy.key]
+    own = [(key.host, claim) for key, group in index.tls_claims.items() for claim in group if claim.policy.key == policy.key]
     credentials = keyring(scope)
     resolved, lost = judged(policy, credentials), refused(policy, credentials)
     place = policy.at("spec.validation")
     problems: list[Found] = [(place, found[1]) for found in dict.fromkeys((lost, resolved)) if found[0]]
     problems += ((c.source, f"{c.rival} is older and speaks for it (Conflicted)") for _, c in own if c.rival)
     problems += ((c.source, f"service {host} is not known (TargetNotFound)") for host, c in own if host not in scope.backends)
+    problems += _lacking(scope, index, policy)
     accepted = lost if lost[0] else _accepted(own, scope)
     return _said(index, {host for host, _ in own}, problems, accepted, resolved)
+
+
+def _lacking(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy] | Resource[BackendTrafficPolicy]) -> Iterator[Found]:
+    """Targets that stand for no host, as their document is not there."""
+    namespace = policy.key.namespace
+    for i, target in enumerate(policy.spec.target_refs):
+        if hosts_meant(target.group, target.kind, target.name, namespace, index.documents, scope.domain) == ():
+            yield policy.at(f"spec.targetRefs[{i}]"), f"{target.kind} {namespace}/{target.name} does not exist (TargetNotFound)"
 
 
 def _accepted(own: list[tuple[str, Claim]], scope: Scope) -> Verdict:
@@ -41,12 +52,13 @@ def _accepted(own: list[tuple[str, Claim]], scope: Scope) -> Verdict:
 
 
 def of_traffic_policy(scope: Scope, index: Index, policy: Resource[BackendTrafficPolicy]) -> Status:
-    own = tuple(services(policy, scope.domain))
-    rivals = {host: r for host, _ in own if (r := index.budgets.get(host, policy)) is not policy}
+    own = tuple(services(policy, index.documents, scope.domain))
+    rivals = {host: r for host, _ in own if (r := index.budgets.get(ServiceKey(host, policy.key.namespace), policy)) is not policy}
     problems: list[Found] = [
         (policy.at(field), f"{_name(rivals[host])} is older and speaks for it (Conflicted)") for host, field in own if host in rivals
     ]
     problems += ((policy.at(field), f"service {host} is not known (TargetNotFound)") for host, field in own if host not in scope.backends)
+    problems += _lacking(scope, index, policy)
     accepted = FINE
     if own and len(rivals) == len(own):
         accepted = ("Conflicted", f"{_name(next(iter(rivals.values())))} is older")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tulle.compile import names
 from tulle.compile.gatewayapi.documents import Documents, Route, reference
-from tulle.model.resource import Resource, Source
+from tulle.model.resource import Key, Resource, Source
 from tulle.resources.gatewayapi.connection_routes import ConnectionRoute
 from tulle.resources.gatewayapi.types import BackendReference
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from tulle.compile.scope import Scope
 
 ISTIO = "networking.istio.io"
+
+
+SERVICES = (("", "Service"), ("core", "Service"))
+
+
+def hosts_meant(group: str, kind: str, name: str, namespace: str, documents: Documents, domain: str) -> tuple[str, ...] | None:
+    """The full names of what a policy or a route says that it is for: a Service or a ServiceEntry; None for things of other kinds."""
+    if (group, kind) in SERVICES:
+        return (names.resolve(name, namespace, domain),)
+    if (group, kind) == (ISTIO, "ServiceEntry"):
+        found = documents.entries.get(Key(kind="ServiceEntry", namespace=namespace, name=name), ())
+        return tuple(names.resolve(host, namespace, domain) for host in found)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +49,7 @@ def resolve(spec: BackendReference, route: Resource[Route], field: str, document
     if kind == (ISTIO, "Hostname"):
         why = "" if spec.port else "a Hostname needs a port"
         return Ref(source=source, host="" if why else spec.name, port=spec.port or 0, reason="InvalidKind" if why else "", message=why)
-    if kind not in (("", "Service"), ("core", "Service")):
+    if kind not in SERVICES:
         shown = f"{spec.kind}.{spec.group}" if spec.group else spec.kind
         return Ref(source=source, reason="InvalidKind", message=f"requests are sent to Services, not to {shown} {spec.name}")
     if not documents.permits(reference(route), ("", "Service", namespace), spec.name):

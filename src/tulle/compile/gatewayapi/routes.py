@@ -84,8 +84,10 @@ def _with_session(route: Route, rule: Rule, at: _At) -> Iterable[Route]:
 
 def _of_backends(rule: Rule, at: _At) -> SessionPersistence | None:
     """What XBackendTrafficPolicies say of sessions, where they say the same of all backends."""
-    policies = at.place.scope.structure.rules.gateway_api.budgets
-    said = [p.spec.session_persistence if (p := policies.get(share.ref.host)) else None for share in rule.shares if share.weight]
+    scope = at.place.scope
+    policies = scope.structure.rules.gateway_api.budgets
+    backends = [scope.backends.get(share.ref.host) for share in rule.shares if share.weight]
+    said = [p.spec.session_persistence if b and (p := policies.get(b.key)) else None for b in backends]
     return said[0] if said and all(one == said[0] for one in said) else None
 
 

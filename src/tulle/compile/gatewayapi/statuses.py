@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -20,7 +20,7 @@ from tulle.compile.gatewayapi.words import as_json, verdict
 from tulle.compile.memo import Memo
 from tulle.compile.scope import Scope
 from tulle.model.frozen import FrozenMap
-from tulle.model.resource import Condition, Key, Resource, Status
+from tulle.model.resource import Condition, Key, Resource, Source, Status
 from tulle.resources import mesh_config
 from tulle.resources.core import Namespace
 from tulle.resources.core_config_map import ROOTS, ConfigMap
@@ -227,12 +227,22 @@ def _route_status(
         if broken
         else None
     )
-    parents = [_parent(a, invalid, resolved, partly) for a in found]
+    parents = [_parent(a, invalid, resolved, partly) for a in _by_reference(found)]
     return Status(
         conditions=(_route_accepted(found, invalid), verdict("ResolvedRefs", resolved, "ResolvedRefs")),
         warnings=warnings(problems or _unbound(route, found)),
         details=FrozenMap({"parents": parents}),
     )
+
+
+def _by_reference(found: tuple[Attachment, ...]) -> Iterable[Attachment]:
+    """One for each of the route's references: of those to the hosts of a ServiceEntry one that is accepted speaks for all."""
+    said: dict[Source, Attachment] = {}
+    for attachment in found:
+        known = said.get(attachment.source)
+        if known is None or (attachment.accepted and not known.accepted):
+            said[attachment.source] = attachment
+    return said.values()
 
 
 def _unbound(route: Resource[Route], found: tuple[Attachment, ...]) -> Iterator[Found]:

@@ -99,7 +99,8 @@ class Maker:
         scope = place.scope
         claims = scope.structure.rules.gateway_api.tls_claims if client else {}
         policies = scope.structure.rules.gateway_api.budgets
-        leads = tuple((scope.backends.get(host), scope.tuning(host), claims.get(host), policies.get(host)) for host in _targets(ordered))
+        known = [(b, scope.tuning(host)) for host in _targets(ordered) for b in (scope.backends.get(host),)]
+        leads = tuple((b, tuning, b and claims.get(b.key), b and policies.get(b.key)) for b, tuning in known)
         made_from = (ordered, leads, tls, client)
         return self._memo.get((*name, scope.id, place.port), made_from, lambda: routes(ordered, place, tls=tls, client=client))
 

@@ -23,8 +23,13 @@ def _no_address(value: Any) -> bool:
     return isinstance(value, Mapping) and not value.get("value") and not _other_address(value)
 
 
+_ISTIO = "networking.istio.io"
+_TARGETS = (("", "Service"), ("core", "Service"), (_ISTIO, "ServiceEntry"))
+_WHOM = "not in force: policies are for Services and ServiceEntries"
+
+
 def _no_service(value: Any) -> bool:
-    return isinstance(value, Mapping) and (value.get("group"), value.get("kind")) not in (("", "Service"), ("core", "Service"))
+    return isinstance(value, Mapping) and (value.get("group"), value.get("kind")) not in _TARGETS
 
 
 def _endless(session: Any) -> bool:
@@ -65,11 +70,11 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
     "HTTPRoute": _SESSIONS,
     "GRPCRoute": _SESSIONS,
     "BackendTLSPolicy": (
-        ("targetRefs[]", "not in force: policies are for Services", _no_service),
+        ("targetRefs[]", _WHOM, _no_service),
         ("options", "not in force: no options are known", bool),
     ),
     "XBackendTrafficPolicy": (
-        ("targetRefs[]", "not in force: policies are for Services", _no_service),
+        ("targetRefs[]", _WHOM, _no_service),
         ("sessionPersistence.idleTimeout", _NO_IDLE, _set),
         ("sessionPersistence", _ENDLESS, _endless),
     ),
