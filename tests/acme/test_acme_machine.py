@@ -121,7 +121,7 @@ def test_a_failure_keeps_what_was_issued_and_forgets_the_order() -> None:
 
 
 def test_answers_are_kept_no_longer_than_they_are_needed() -> None:
-    assert [p.tasks for p in (ORDERED, ANSWERED, FINALIZED, machine.issued(FINALIZED, ISSUED))] == [(TASK,), (TASK,), (), ()]
+    assert [p.tasks for p in (ORDERED, ANSWERED, FINALIZED, machine.issued(FINALIZED, WANTED, ISSUED, NOW))] == [(TASK,), (TASK,), (), ()]
 
 
 def test_looks_come_slower_unless_the_authority_says_when() -> None:
@@ -146,8 +146,17 @@ def test_an_order_comes_to_an_end() -> None:
 
 
 def test_success_forgets_all_but_the_certificate() -> None:
-    done = machine.issued(machine.forced(replace(FINALIZED, failures=3, error="x")), replace(ISSUED, fingerprint="f2"))
+    done = machine.issued(machine.forced(replace(FINALIZED, failures=3, error="x")), WANTED, replace(ISSUED, fingerprint="f2"), NOW)
     assert done == Progress(issued=replace(ISSUED, fingerprint="f2"))
+
+
+def test_a_certificate_that_comes_too_late_is_not_asked_for_again_and_again() -> None:
+    later = NOW + 31 * DAY
+    done = machine.issued(FINALIZED, WANTED, ISSUED, later)
+    assert machine.decide(done, WANTED, "f1", later) == Action(doing=Doing.REST, until=later + machine.AFTER_LATE)
+    assert "clock" in done.error
+    assert machine.decide(done, WANTED, "f1", later + 2 * HOUR).doing is Doing.ORDER
+    assert machine.decide(done, replace(WANTED, renew_before=DAY), "f1", later) == Action(doing=Doing.REST, until=NOW + 59 * DAY)
 
 
 times = st.datetimes(timezones=st.just(UTC))

@@ -227,6 +227,32 @@ def test_tls_alpn_01_is_answered_before_there_is_any_certificate() -> None:
     asyncio.run(run())
 
 
+def test_gateways_of_the_gateway_api_answer_alike() -> None:
+    http, tls = free_port(), free_port()
+    documents = f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  gatewayClassName: tulle
+  addresses: [{{value: 127.0.0.1}}]
+  listeners:
+  - {{name: web, port: {http}, protocol: HTTP, hostname: shop.example.com}}
+  - {{name: tls, port: {tls}, protocol: HTTPS, hostname: "*.example.com", tls: {{certificateRefs: [{{name: shop}}]}}}}
+"""
+
+    async def run() -> None:
+        async with led_mesh(gateway(), documents) as mesh:
+            for kind in ChallengeType:
+                assert answers(mesh.built.mesh, gateway(), kind, "shop.example.com")
+            await mesh.change(documents, http_01("shop.example.com"), tls_alpn_01("www.example.com"))
+            assert (await asyncio.to_thread(ask, http, PATH, headers=HOST))[2] == b"tok-1.of-shop.example.com"
+            assert (await asyncio.to_thread(shown_by, tls, "www.example.com")).subject == x509.Name([])
+            assert mesh.rejections == []
+
+    asyncio.run(run())
+
+
 def test_a_key_that_answers_is_not_shown() -> None:
     challenge = tls_alpn_01("shop.example.com")
     assert "PRIVATE" not in repr(replace(challenge, answer="x"))

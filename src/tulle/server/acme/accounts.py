@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from tulle.ca.keys import dump_key, load_key, new_key
 from tulle.model.resource import Key
 from tulle.model.tls import Hidden
-from tulle.resources.core_secret import Secret
 from tulle.resources.security.certificate import Issuer
 from tulle.server.acme import directory, jws, orders
 from tulle.server.acme.directory import AcmeError
+from tulle.server.acme.kept import secret_at
 from tulle.server.acme.orders import Account, Binding
 from tulle.store.documents import Documents
 from tulle.store.port import Store
@@ -61,9 +61,8 @@ class StoredAccounts:
         if said is None:
             return None
         ref = said.key_secret_ref
-        document = await self._documents.get(Key(kind="Secret", namespace=namespace, name=ref.name))
-        spec = document.resource.spec if document and document.resource else None
-        value = spec.entries.get(ref.key) if isinstance(spec, Secret) else None
+        there = await secret_at(self._documents, Key(kind="Secret", namespace=namespace, name=ref.name))
+        value = there.entries.get(ref.key) if there else None
         if value is None:
             raise AcmeError(f"issuer.externalAccountBinding: there is no entry {ref.key} in a Secret {ref.name} in namespace {namespace}")
         try:

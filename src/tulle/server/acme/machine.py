@@ -31,6 +31,10 @@ LONGEST_WAIT = 30 * _DAY
 """However long an authority asks to be left alone."""
 
 
+AFTER_LATE = timedelta(hours=1)
+_LATE = "the certificate that came is to be renewed already: is the clock of this machine right?"
+
+
 class Doing(Enum):
     REST = "rest"
     """Nothing, until `until`, or until something changes."""
@@ -161,8 +165,12 @@ def is_too_late(progress: Progress, now: datetime) -> bool:
     return progress.since is not None and now - progress.since > PATIENCE
 
 
-def issued(progress: Progress, what: Issued) -> Progress:
-    return Progress(issued=what, terms=progress.terms)
+def issued(progress: Progress, wanted: Wanted, what: Issued, now: datetime) -> Progress:
+    """It is there. One that ought to be renewed already when it comes is no reason to ask again and again."""
+    done = Progress(issued=what, terms=progress.terms)
+    if now < renewal(what, wanted.renew_before):
+        return done
+    return replace(done, way=wanted.way, error=_LATE, failed=now, due=now + AFTER_LATE)
 
 
 def failed(progress: Progress, wanted: Wanted, error: str, retry_after: timedelta | None, now: datetime, luck: float) -> Progress:

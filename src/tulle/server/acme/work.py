@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -15,21 +14,19 @@ from tulle.logs import Log
 from tulle.model.challenges import Challenge, ChallengeType
 from tulle.model.resource import Key, Resource
 from tulle.model.tls import Hidden
-from tulle.resources.core_secret import CHAIN, KEY, TLS_TYPE, Secret
+from tulle.resources.core_secret import Secret
 from tulle.resources.security import Certificate
 from tulle.resources.security.certificate import Issuer, RotationPolicy
 from tulle.server.acme import machine, material, orders
 from tulle.server.acme.directory import AcmeError
+from tulle.server.acme.kept import fingerprint, put, secret_at
 from tulle.server.acme.machine import Doing, Wanted
 from tulle.server.acme.material import UnfitError
 from tulle.server.acme.orders import Account
 from tulle.server.acme.progress import Issued, Progress
-from tulle.store.document import File
 from tulle.store.documents import Documents
 from tulle.store.port import StoreError
 
-MADE_FOR = "tulle.dev/certificate"
-"""The annotation of a Secret that names the Certificate whose it is."""
 AGAIN = timedelta(seconds=5)
 """Until it is looked again whether what stands in the way is gone, if nothing tells of it before."""
 LATER = timedelta(minutes=10)
@@ -140,7 +137,7 @@ class Work:
         now, wanted_ = self._means.now(), self.wanted
         if machine.is_stale(self.progress, wanted_):
             await self._keep(machine.restarted(self.progress))
-        self.held = await self._fingerprint()
+        self.held = fingerprint(await self._held())
         action = machine.decide(self.progress, wanted_, self.held, now)
         self.blocked = self._obstacle(action.doing)
         if self.blocked:
@@ -179,6 +176,12 @@ class Work:
         spec = self.document.spec
         lacking = [host for host in spec.names if not self._means.gateways.able(spec.challenge, host)]
         return f"no connected gateway can answer for {', '.join(lacking)}: {_ADVICE[spec.challenge]}" if lacking else ""
+
+    async def _held(self) -> Secret | None:
+        return await secret_at(self._means.documents, self.secret)
+
+    async def _put(self, chain: bytes, private: Hidden) -> None:
+        await put(self._means.documents, self.secret, self.document.key.name, chain, private)
 
     # === steps
 
@@ -244,41 +247,13 @@ class Work:
             chain=chain.decode(),
             key=self.progress.key,
         )
-        await self._keep(machine.issued(self.progress, new))
+        await self._keep(machine.issued(self.progress, self.wanted, new, self._means.now()))
         _log.info("a certificate was issued", certificate=str(self.document.key), until=str(found.not_after), issuer=found.issuer)
 
     async def _restore(self) -> None:
         if last := self.progress.issued:
             _log.info("the Secret is as it was again", certificate=str(self.document.key), secret=self.secret.name)
             await self._put(last.chain.encode(), last.key)
-
-    # === the Secret
-
-    async def _held(self) -> Secret | None:
-        document = await self._means.documents.get(self.secret)
-        spec = document.resource.spec if document and document.resource else None
-        return spec if isinstance(spec, Secret) else None
-
-    async def _fingerprint(self) -> str:
-        there = await self._held()
-        try:
-            return material.about(there.chain.reveal()).fingerprint if there and there.chain and there.key else ""
-        except ValueError:
-            return ""
-
-    async def _put(self, chain: bytes, private: Hidden) -> None:
-        """What else stands in it stays."""
-        key, entries = self.secret, {**_others(await self._held()), CHAIN[0]: chain, KEY[0]: private.reveal()}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": key.name, "namespace": key.namespace, "annotations": {MADE_FOR: self.document.key.name}},
-            "type": TLS_TYPE,
-            "data": {name: base64.b64encode(value).decode() for name, value in entries.items()},
-        }
-        report = await self._means.documents.apply([File(path=f"certificate/{self.document.key.name}", text=json.dumps(document))])
-        if report.violations:
-            raise UnfitError(f"the Secret {key.name} cannot be written: {report.violations[0].message}")
 
 
 _ADVICE = {
@@ -307,9 +282,3 @@ def wanted(spec: Certificate) -> Wanted:
 
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:32]
-
-
-def _others(there: Secret | None) -> dict[str, bytes]:
-    """What else stands in the Secret: an authority for the certificates of callers, say."""
-    own = {*CHAIN, *KEY}
-    return {name: value.reveal() for name, value in there.entries.items() if name not in own} if there else {}
