@@ -16,13 +16,15 @@ from tulle.resources.security import Certificate
 from tulle.server.acme.accounts import StoredAccounts
 from tulle.server.acme.progress import Progress, dump, load
 from tulle.server.acme.told import Picture, status
-from tulle.server.acme.work import Gateways, Means, Work, secret_of
+from tulle.server.acme.work import AGAIN, Gateways, Means, Work, secret_of
 from tulle.store.document import Update
 from tulle.store.documents import Documents
-from tulle.store.port import Store
+from tulle.store.port import Store, StoreError
 
 PREFIX = "acme/certificates/"
 KIND = "Certificate"
+AT_ONCE = 8
+"""So many Certificates are worked on at a time."""
 _log = Log("certificates")
 
 
@@ -41,7 +43,15 @@ class Keeper:
     ) -> None:
         self._store, self._published, self._now = store, published, now
         accounts = StoredAccounts(store, documents)
-        self._means = Means(documents=documents, gateways=gateways, accounts=accounts, now=now, luck=luck, keep=self._keep)
+        self._means = Means(
+            documents=documents,
+            gateways=gateways,
+            accounts=accounts,
+            now=now,
+            luck=luck,
+            keep=self._keep,
+            room=asyncio.Semaphore(AT_ONCE),
+        )
         self._wanted: Mapping[Key, Resource[Certificate]] = {}
         """From the oldest."""
         self._work: dict[Key, Work] = {}
@@ -64,11 +74,15 @@ class Keeper:
 
     async def run(self) -> None:
         """Until it is cancelled. To be begun once `take` was told of the documents."""
-        await self._sweep()
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
-                await self._follow(group)
+                try:
+                    await self._follow(group)
+                except StoreError as error:
+                    _log.warning("the store cannot be used; tried again soon", error=str(error))
+                    await asyncio.sleep(AGAIN.total_seconds())
+                    continue
                 await self._changed.wait()
 
     async def renew(self, key: Key) -> bool:
@@ -102,7 +116,9 @@ class Keeper:
         """Begins the work that is new, ends the work whose document is gone, and tells the rest what changed."""
         found = self._wanted
         for key in [key for key in self._work if key not in found]:
-            await self._end(key)
+            del self._work[key]
+            self._tasks.pop(key).cancel()
+        await self._sweep()
         owners: dict[Key, Key] = {}
         for key, document in found.items():
             owner = owners.setdefault(secret_of(document), key)
@@ -114,14 +130,8 @@ class Keeper:
                 self._tasks[key] = group.create_task(work.run())
         self._publish()
 
-    async def _end(self, key: Key) -> None:
-        """The Secret stays: gateways may be using it."""
-        del self._work[key]
-        self._tasks.pop(key).cancel()
-        await self._store.delete(_path(key))
-
     async def _sweep(self) -> None:
-        """Forgets Certificates that were deleted while nobody looked."""
+        """Forgets Certificates that were deleted, if need be while nobody looked. Their Secrets stay: gateways may be using them."""
         for entry in (await self._store.range(PREFIX)).entries:
             if _key_at(entry.key) not in self._wanted:
                 await self._store.delete(entry.key)

@@ -31,6 +31,8 @@ AGAIN = timedelta(seconds=5)
 """Until it is looked again whether what stands in the way is gone, if nothing tells of it before."""
 LATER = timedelta(minutes=10)
 """The same after a defect."""
+LONGEST_REST = 3600.0
+"""Seconds."""
 SHOWN = 30.0
 """Seconds in which gateways must have taken an answer."""
 _log = Log("certificates")
@@ -70,6 +72,8 @@ class Means:
     """From 0 to 1."""
     keep: Callable[[Key, Progress], Awaitable[None]]
     """Puts it into the store. Raises StoreError."""
+    room: asyncio.Semaphore
+    """So much goes on at once."""
 
 
 class Work:
@@ -124,8 +128,8 @@ class Work:
             await self._rest(until)
 
     async def _rest(self, until: datetime | None) -> None:
-        """Until a moment, or until something changes."""
-        seconds = None if until is None else max((until - self._means.now()).total_seconds(), 0.0)
+        """Until a moment, or until something changes. Machines sleep and clocks are set, so it never takes too long."""
+        seconds = None if until is None else min(max((until - self._means.now()).total_seconds(), 0.0), LONGEST_REST)
         try:
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()
@@ -151,7 +155,8 @@ class Work:
         steps = {Doing.ORDER: self._order, Doing.ANSWER: self._answer, Doing.LOOK: self._look, Doing.RESTORE: self._restore}
         wanted_ = self.wanted
         try:
-            await steps[doing]()
+            async with self._means.room:
+                await steps[doing]()
         except (AcmeError, UnfitError, OSError) as error:
             self._means.accounts.forget()
             later = error.retry_after if isinstance(error, AcmeError) else None
@@ -189,12 +194,12 @@ class Work:
         return await self._means.accounts.of(self.document.spec.issuer, self.document.key.namespace)
 
     async def _order(self) -> None:
-        spec, by = self.document.spec, await self._account()
-        key = await self._key()
+        spec, asked = self.document.spec, self.wanted
+        by, key = await self._account(), await self._key()
         made = await orders.begin(by, spec.names, spec.challenge, self._means.now())
         after = machine.ordered(
             replace(self.progress, key=key),
-            self.wanted,
+            asked,
             order=made.url,
             finalize=made.finalize,
             tasks=made.tasks,
