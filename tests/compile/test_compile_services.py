@@ -241,3 +241,35 @@ def test_instances_that_are_registered_by_name_are_looked_up() -> None:
     found = cluster(view(built("", one).mesh, sidecar()), "a:80")
     assert found.resolution is Resolution.DNS
     assert [e.address for e in found.endpoints or ()] == ["host.example"]
+
+
+OF_ONE_HOST = """apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec: {{hosts: [api.example], {spec}}}
+---
+"""
+OLDER = OF_ONE_HOST.format(name="first", spec="resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]", []),
+        ("resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]", []),
+        ("resolution: DNS, ports: [{number: 443, name: raw, protocol: TCP}]", ["ports[0]"]),
+        ("resolution: DYNAMIC_DNS, location: MESH_INTERNAL, ports: [{number: 80, name: a, protocol: HTTP}]", ["resolution", "location"]),
+        (
+            "resolution: DNS, exportTo: [.], subjectAltNames: [a.example], addresses: [10.0.0.1], ports: [{number: 80, name: a}]",
+            ["exportTo", "addresses", "subjectAltNames"],
+        ),
+    ],
+)
+def test_what_an_older_document_says_of_a_host_otherwise_is_told(spec: str, said: list[str]) -> None:
+    """Its ports stand beside those of the older one."""
+    result = built(OLDER + OF_ONE_HOST.format(name="second", spec=spec))
+    why = ": not in force: ServiceEntry default/first (rules.yaml:4) speaks for host api.example"
+    found = [w.partition(": spec.")[2] for w in warnings(result, "ServiceEntry/second")]
+    assert found == [field + why for field in said]
+    assert warnings(result, "ServiceEntry/first") == []
+    assert any(c.name == "outbound|80||api.example" for c in view(result.mesh, sidecar()).clusters) is ("number: 80" in spec)

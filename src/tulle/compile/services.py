@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tulle.compile import names, protocols
+from tulle.compile.findings import Found
 from tulle.compile.workloads import SERVICE, Workload
 from tulle.model.frozen import FrozenMap
 from tulle.model.identity import NO_LABELS, Locality
@@ -177,3 +178,33 @@ def of_entry(resource: Resource[ServiceEntry], domain: str) -> tuple[Definition,
         )
         for host in spec.hosts
     )
+
+
+_SPOKEN = (
+    ("resolution", "resolution"),
+    ("location", "external"),
+    ("exportTo", "export_to"),
+    ("addresses", "addresses"),
+    ("subjectAltNames", "subject_alt_names"),
+)
+"""Fields of a ServiceEntry that are one for all of a host, as they are called in documents and in services."""
+
+
+def overruled(resource: Resource[ServiceEntry], domain: str, spoken: Iterable[Service]) -> Iterator[Found]:
+    """What an older document for the same host says otherwise. Other ports, and endpoints, stand beside its own.
+
+    `spoken`: the services as all documents together make them.
+    """
+    own = {definition.service.host: definition.service for definition in of_entry(resource, domain)}
+    for first in spoken:
+        source, mine = first.source, own[first.host]
+        if source is None or source.key == resource.key:
+            continue
+        why = f"not in force: {source.key.kind} {source.key.namespace}/{source.key.name} ({source.origin}) speaks for host {first.host}"
+        for field_, attribute in _SPOKEN:
+            said = getattr(mine, attribute) if attribute != "export_to" else resource.spec.export_to
+            if said not in (getattr(first, attribute), ()):
+                yield resource.at(f"spec.{field_}"), why
+        for index, port in enumerate(mine.ports):
+            if first.port(port.key) != port:
+                yield resource.at(f"spec.ports[{index}]"), why

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import cast
 
-from tulle.compile import egress, http3, names, protocols, proxy_start, served, tables, tls
+from tulle.compile import egress, http3, names, protocols, proxy_start, served, services, tables, tls
 from tulle.compile import security_statuses as security
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
@@ -335,10 +336,13 @@ def _of_entry(structure: Structure, resource: Resource[object], spec: ServiceEnt
     known = {h: structure.backends.get(ServiceKey(names.resolve(h, home, domain), home)) for h in spec.hosts}
     given = tuple((host, backend.service.allocated) for host, backend in known.items() if backend and backend.service.allocated)
 
-    def make() -> Status:
-        return replace(_FINE, details=FrozenMap({"addresses": [{"host": host, "value": address} for host, address in given]}))
+    spoken = tuple(backend.service for backend in known.values() if backend)
 
-    return memo.get(("status", resource.key), given, make) if given else _FINE
+    def make() -> Status:
+        details = FrozenMap({"addresses": [{"host": host, "value": address} for host, address in given]} if given else {})
+        return replace(_warned(services.overruled(cast("Resource[ServiceEntry]", resource), domain, spoken)), details=details)
+
+    return memo.get(("status", resource.key), (resource, spoken), make)
 
 
 def _of_service(resource: Resource[object]) -> Status:
