@@ -64,7 +64,7 @@ def test_a_grpc_port_of_the_workload_is_never_tried_twice() -> None:
     assert cluster(found, "inbound|9080||").http2
 
 
-@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.REDIS, Protocol.HTTPS, Protocol.AUTO])
+@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.REDIS, Protocol.HTTPS])
 def test_other_ports_of_the_workload_pass_bytes(protocol: Protocol) -> None:
     found = inbound(protocol)
     assert [c.cluster for c in tcp(listener(found, "127.0.0.1_30000")).clusters] == ["inbound|9080||"]

@@ -55,7 +55,7 @@ async def done(port: int, caller: str, pair: Pair) -> bool:
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.TCP])
+@pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.TCP, Protocol.AUTO])
 def test_explain_and_a_sidecar_agree(tmp_path: Path, protocol: Protocol) -> None:
     async def run() -> None:
         port = free_port()

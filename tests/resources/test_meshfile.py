@@ -108,7 +108,7 @@ workloads:
 8: spec.workloads[2].ports[0].target: required where the workload has no command
 9: spec.workloads[3].command: cannot be cut into words: No closing quotation
 9: spec.workloads[3].env.A: must be text, not 1.5
-9: spec.workloads[3].ports[0].protocol: must be one of http, http2, grpc, tcp, udp, not 'smtp'
+9: spec.workloads[3].ports[0].protocol: must be one of http, http2, grpc, tcp, udp, auto, not 'smtp'
 9: spec.workloads[3].ports[0].target: must be between 1 and 65535, not 0
 9: spec.workloads[3].locality: must be "region", "region/zone" or "region/zone/subzone", not 'a/b/c/d'
 ====

@@ -11,7 +11,14 @@ from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
 from tulle.settings import Address
 
-PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP, "udp": Protocol.UDP}
+PROTOCOLS = {
+    "http": Protocol.HTTP,
+    "http2": Protocol.HTTP2,
+    "grpc": Protocol.GRPC,
+    "tcp": Protocol.TCP,
+    "udp": Protocol.UDP,
+    "auto": Protocol.AUTO,
+}
 
 
 def machine(given: str, api: str) -> str:
@@ -21,7 +28,7 @@ def machine(given: str, api: str) -> str:
 
 
 def protocol(text: str) -> Protocol:
-    """`http`, `http2`, `grpc`, `tcp` or `udp`."""
+    """`http`, `http2`, `grpc`, `tcp`, `udp`, or `auto` to look at the first bytes."""
     if text.lower() not in PROTOCOLS:
         raise ValueError(f"{text!r} is not a protocol: write one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[text.lower()]

@@ -20,7 +20,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="PORT[:APP]", help="What callers dial, and the application's own port; default: PORT tells it a free one."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="What the ports speak: http, http2, grpc, tcp or udp.")] = "http",
+    protocol: Annotated[str, typer.Option(help="What the ports speak: http, http2, grpc, tcp, udp, or auto: proxies look.")] = "http",
     version: Annotated[str, typer.Option(help="Version label, for subsets.")] = "",
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="More labels.")] = None,
     service_account: Annotated[str, typer.Option(help="Whose name the workload acts in.")] = "default",

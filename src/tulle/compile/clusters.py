@@ -138,7 +138,7 @@ def _mutual(backend: Backend, tuning: Tuning | None, port: Port, subset: str) ->
     http2 = port.protocol.is_http2 or (tuning is not None and tuning.traffic_policy(port.number, subset).connection_pool.upgrade_to_http2)
     named = (rule.subject_alt_names if rule else ()) or backend.identities
     sni = (rule.sni if rule else "") or names.sni_name(backend.key.host, port.number, subset)
-    made = tls.mesh_client(named, backend.trust_domains, sni, http2=http2)
+    made = tls.mesh_client(named, backend.trust_domains, sni, http=port.protocol.is_http, http2=http2)
     return (made, None) if wanted else (None, made)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from tulle.compile import actions, names, protocols, tls
+from tulle.compile import actions, names, protocols, sniffing, tls
 from tulle.compile.credentials import Keyring
 from tulle.compile.guards import NO_GUARDS, Guards, Policy
 from tulle.compile.peers import Posture, Ruled
@@ -25,9 +25,6 @@ from tulle.model.tokens import Tokens
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
 from tulle.resources.networking.sidecar import Ingress, Sidecar
 from tulle.resources.security.peer_authentication import MtlsMode
-
-PATIENCE = timedelta(seconds=1)
-"""So long a caller may be silent before it counts as one that waits for the workload to speak first, in plain text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +67,9 @@ def inbound(
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
-    guarded = [replace(_served(port, node, sidecar, posture), access=_access(port, asked.guards, policies)) for port in chosen]
-    served = [replace(of, asked=asked, screen=screen(asked.screened, requests=of.port.protocol.is_http)) for of in guarded]
+    served = [_served(port, node, sidecar, posture) for port in chosen]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
-    return tuple(map(_listener, served)), tuple(map(_cluster, in_order))
+    return tuple(_listener(of, asked, policies) for of in served), tuple(map(_cluster, in_order))
 
 
 def _access(port: InboundPort, guards: Guards, policies: tuple[Policy, ...]) -> Access:
@@ -89,8 +85,8 @@ def _more_ports(node: Node, sidecar: Resource[Sidecar] | None) -> Iterator[Inbou
     for item in sidecar.spec.ingress if sidecar else ():
         bind = item.bind or node.ip
         if item.port.number not in known and not bind.startswith("unix:"):
-            protocol = protocols.named(item.port.protocol or "") or Protocol.TCP
             number = item.port.number
+            protocol = protocols.of_port(number, item.port.name or "", item.port.protocol or "")
             yield InboundPort(service_port=number, listen=number, target=number, protocol=protocol, listen_address=bind)
 
 
@@ -156,19 +152,28 @@ def cluster_name(port: InboundPort) -> str:
     return f"inbound|{port.service_port}{'/udp' if port.protocol is Protocol.UDP else ''}||"
 
 
-def _listener(of: Served) -> Listener:
+def _guarded(of: Served, asked: Asked, policies: tuple[Policy, ...], spoken: Protocol) -> Served:
+    """With what is asked of callers who speak so."""
+    port = replace(of.port, protocol=spoken)
+    access = _access(port, asked.guards, policies)
+    return replace(of, port=port, asked=asked, access=access, screen=screen(asked.screened, requests=spoken.is_http))
+
+
+def _listener(of: Served, asked: Asked, policies: tuple[Policy, ...]) -> Listener:
     port = of.port
     udp = port.protocol is Protocol.UDP
-    slow_start = of.ruled.mode is MtlsMode.PERMISSIVE and not (port.protocol.is_http or udp)
+    spoken = (Protocol.HTTP, Protocol.TCP) if port.protocol is Protocol.AUTO else (port.protocol,)
+    chains = [tuple(_chains(_guarded(of, asked, policies, protocol))) for protocol in spoken]
+    waits = of.ruled.mode is MtlsMode.PERMISSIVE or (of.ruled.mode is MtlsMode.DISABLE and len(chains) > 1)
     return Listener(
         name=names.listener_name(port.listen_address, port.listen, udp=udp),
         address=port.listen_address,
         port=port.listen,
         direction=Direction.INBOUND,
-        chains=tuple(_chains(of)),
+        chains=tuple(sniffing.told_apart(*chains)) if len(chains) > 1 else chains[0],
         sources=tuple(source for source in (of.source, of.ruled.source) if source),
         udp=udp,
-        patience=PATIENCE if slow_start else None,
+        patience=sniffing.PATIENCE if waits and not (port.protocol.is_http or udp) else None,
     )
 
 
@@ -226,14 +231,15 @@ def _table(port: InboundPort, source: Source | None) -> RouteTable:
 def _cluster(of: Served) -> Cluster:
     http2 = of.port.protocol.is_http2
     pool = of.pool
-    if of.port.protocol.is_http and not http2 and not pool.upgrade_to_http2:
+    http = of.port.protocol.is_http or of.port.protocol is Protocol.AUTO
+    if http and not http2 and not pool.upgrade_to_http2:
         # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`.
         pool = replace(pool, use_client_protocol=True)
     return Cluster(
         name=cluster_name(of.port),
         policy=DEFAULT if pool == DEFAULT.connection_pool else TrafficPolicy(connection_pool=pool),
         endpoints=(of.endpoint,),
-        http=of.port.protocol.is_http,
+        http=http,
         http2=http2,
         sources=(of.source,) if of.source else (),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tulle.compile import actions, match, names, subnets
 from tulle.compile.catalog import Backend
 from tulle.compile.scope import Scope
+from tulle.compile.sniffing import is_told
 from tulle.compile.steering import Condition, HttpRule, Parts, Steering
 from tulle.model.identity import selects
 from tulle.model.routing import (
@@ -56,6 +57,8 @@ class Target:
     hash: HashPolicy | None = None
     dial: int = 0
     """Where the host that is asked for is dialled itself: its port."""
+    told: bool = False
+    """See WeightedCluster."""
     why: str = ""
     """What is wrong with it."""
 
@@ -86,13 +89,14 @@ def _target(scope: Scope, backend: Backend, destination: Destination, port: int,
         cluster=names.cluster_name(host, number, subset, udp=udp),
         hash=policy.load_balancer.hash if policy else None,
         dial=backend.dials(number),
+        told=is_told(backend, tuning, number, subset),
     )
 
 
 def default_route(place: Place, backend: Backend) -> Route:
     """What happens to requests for a service of which no rule speaks."""
     only = _target(place.scope, backend, Destination.model_construct(host=backend.key.host), place.port)
-    clusters = (WeightedCluster(cluster=only.cluster, dial=only.dial),) if only.cluster else ()
+    clusters = (WeightedCluster(cluster=only.cluster, dial=only.dial, told=only.told),) if only.cluster else ()
     hashes = (only.hash,) if only.hash else ()
     return Route(
         name="default",
@@ -257,11 +261,12 @@ def _host_rewrite(rule: HttpRule, chosen: tuple[HttpDestination, ...]) -> str | 
 def _share(destination: HttpDestination, found: Target, *, alone: bool) -> WeightedCluster:
     cluster = found.cluster or BLACK_HOLE
     if alone:
-        return WeightedCluster(cluster=cluster, dial=found.dial)
+        return WeightedCluster(cluster=cluster, dial=found.dial, told=found.told)
     request, response = _operations(destination.headers)
     return WeightedCluster(
         cluster=cluster,
         weight=destination.weight or 0,
+        told=found.told,
         request_headers=request,
         response_headers=response,
         host_rewrite=actions.host_rewrite(destination.headers.request) if destination.headers else None,

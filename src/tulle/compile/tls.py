@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tulle.compile.credentials import Keyring, files, root_file
 from tulle.model.proxy import FilterChain
-from tulle.model.tls import MESH_CERTIFICATE, MESH_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
+from tulle.model.tls import MESH_CERTIFICATE, MESH_PROTOCOL, MESH_REQUESTS, MESH_ROOTS, DownstreamTls, TlsVersion, Trust, UpstreamTls
 from tulle.resources.networking.tls import CIPHER_SUITES, CURVES, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode
 from tulle.resources.networking.tls import TlsVersion as Version
 
@@ -15,9 +15,11 @@ HTTP = ("h2", "http/1.1")
 """What is offered by ALPN where HTTP is spoken (BEHAVIOURS 16)."""
 PASSING = frozenset({ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH})
 ENDING = frozenset({ServerTlsMode.SIMPLE, ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
-MESH_PROTOCOL = "istio"
-MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
-"""What sidecars offer by ALPN to each other, Tulle's `istio`, Istio's any of them: so their TLS is told from that of workloads."""
+MESH_TCP_PROTOCOLS = ("istio-peer-exchange", MESH_PROTOCOL)
+MESH_HTTP_PROTOCOLS = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+MESH_PROTOCOLS = (*MESH_TCP_PROTOCOLS, *MESH_HTTP_PROTOCOLS)
+"""What sidecars offer by ALPN to each other, Tulle's as Istio's: so their TLS is told from that of workloads, and requests from bytes."""
+_MESH_HTTP2 = ("istio-h2", MESH_PROTOCOL, "h2")
 _MUTUAL = frozenset({ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL})
 _VERSIONS = {
     Version.TLSV1_0: TlsVersion.V1_0,
@@ -47,13 +49,13 @@ def mesh_server(trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:
     return DownstreamTls(certificates=(MESH_CERTIFICATE,), trust=trust, require_certificate=True, protocols=HTTP if http else ())
 
 
-def mesh_client(names: tuple[str, ...], trust_domains: tuple[str, ...], sni: str, *, http2: bool) -> UpstreamTls:
+def mesh_client(names: tuple[str, ...], trust_domains: tuple[str, ...], sni: str, *, http: bool, http2: bool) -> UpstreamTls:
     """The mesh's mutual TLS towards workloads with one of these identities; without any, of one of these trust domains.
 
     `http/1.1` is never offered: the caller's version may be spoken, and the server then tells it from the first bytes.
     """
     trust = Trust(authority=MESH_ROOTS, names=names, domains=() if names else trust_domains)
-    protocols = (MESH_PROTOCOL, "h2") if http2 else (MESH_PROTOCOL,)
+    protocols = _MESH_HTTP2 if http2 else MESH_REQUESTS if http else (MESH_PROTOCOL,)
     return UpstreamTls(certificate=MESH_CERTIFICATE, trust=trust, sni=sni, protocols=protocols)
 
 

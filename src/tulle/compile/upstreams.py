@@ -9,6 +9,7 @@ from tulle.compile.mesh_hosts import service_routes
 from tulle.compile.outbound import Outbound
 from tulle.compile.routes import Place
 from tulle.compile.sni import told_apart
+from tulle.compile.sniffing import with_requests
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, Node, TcpConnections, Upstream
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable, VirtualHost
@@ -54,13 +55,17 @@ def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, Rou
     if backend is None or port is None:
         return _listener(upstream, tcp_routes.connections(tcp_routes.NOWHERE, place)), None
     steering = found.scope.steering(host)
-    if not port.protocol.is_http:
-        serve, source = tcp_routes.to_service(backend, steering, place)
-        return told_apart(_listener(upstream, serve, source), steering, place), None
+    serve, source = tcp_routes.to_service(backend, steering, place)
+    of_bytes = told_apart(_listener(upstream, serve, source), steering, place)
+    if not (port.protocol.is_http or port.protocol is Protocol.AUTO):
+        return of_bytes, None
     routes, skipped = service_routes(backend, steering, place)
     name = f"{upstream.bind}_{upstream.bind_port}"
     virtual_host = VirtualHost(name=f"{host}:{port.number}", domains=("*",), routes=routes, skipped=skipped)
-    return _listener(upstream, HttpConnections(stat_prefix=name, routes=name)), RouteTable(name=name, virtual_hosts=(virtual_host,))
+    table, requests = RouteTable(name=name, virtual_hosts=(virtual_host,)), HttpConnections(stat_prefix=name, routes=name)
+    if port.protocol is Protocol.AUTO:
+        return with_requests(of_bytes, requests), table
+    return _listener(upstream, requests), table
 
 
 def _listener(upstream: Upstream, serve: HttpConnections | TcpConnections, source: Source | None = None) -> Listener:

@@ -19,6 +19,9 @@ from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
 from tulle.model.tokens import Tokens
 from tulle.model.traffic import HashPolicy, TrafficPolicy, Tunnel
 
+PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
+"""The protocols of a FilterChain that takes HTTP in plain text, where other bytes may come, too: told by the first line."""
+
 
 class Role(Enum):
     SIDECAR = "sidecar"
@@ -170,6 +173,11 @@ class Listener:
     """After so long a silent caller counts as one in plain text; None: it is cut off after a while, where its first words matter."""
     original_source: int | None = None
     """Endpoints see the caller's address; the mark of the packets to them, 0 for none. None: endpoints see the proxy's address."""
+
+    @property
+    def looks_for_http(self) -> bool:
+        """Whether HTTP in plain text is told from other bytes here."""
+        return any(chain.application_protocols == PLAIN_HTTP for chain in self.chains)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

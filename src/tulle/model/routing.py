@@ -103,6 +103,8 @@ class WeightedCluster:
     """Used when the route itself rewrites no host."""
     dial: int = 0
     """Where the endpoint is the very host that is asked for, by name: its port. 0 elsewhere."""
+    told: bool = False
+    """Its endpoints take bytes of any kind: inside of mutual TLS they are to be told that these are requests."""
 
 
 INVALID_BACKEND = "InvalidBackend"

@@ -43,6 +43,10 @@ SYSTEM_ROOTS = "file-root:system"
 """The authorities that the proxy's machine trusts. Each proxy has them from the start, under this name (Istio's)."""
 MESH_CERTIFICATE, MESH_ROOTS = "default", "ROOTCA"
 """A proxy's own certificate in the mesh, and the mesh's roots: each proxy is given its own under these names (Istio's)."""
+MESH_PROTOCOL = "istio"
+"""What proxies of the mesh offer each other by ALPN."""
+MESH_REQUESTS = ("istio-http/1.1", MESH_PROTOCOL)
+"""The same where requests are carried. HTTP/2 of callers whose version is spoken on is meant, too: nobody goes by the number."""
 BROUGHT = frozenset({SYSTEM_ROOTS, MESH_CERTIFICATE, MESH_ROOTS})
 """Names of secrets that no document brings: every proxy has them."""
 

@@ -37,6 +37,7 @@ NAMES = {
     "ExternalProcessor": "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
     "GrpcWeb": "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
     "HTTPFault": "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    "HttpInspector": "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
     "HeaderMutation": "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
     "HeaderBasedSessionState": "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState",
     "HttpConnectionManager": f"{_HCM}.HttpConnectionManager",

@@ -24,7 +24,14 @@ from tulle.resources.spec import Problem, Spec, shown
 
 API_VERSION = "tulle.dev/v1"
 KIND = "Mesh"
-_PROTOCOLS = {"http": Protocol.HTTP, "http2": Protocol.HTTP2, "grpc": Protocol.GRPC, "tcp": Protocol.TCP, "udp": Protocol.UDP}
+_PROTOCOLS = {
+    "http": Protocol.HTTP,
+    "http2": Protocol.HTTP2,
+    "grpc": Protocol.GRPC,
+    "tcp": Protocol.TCP,
+    "udp": Protocol.UDP,
+    "auto": Protocol.AUTO,
+}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -34,6 +41,7 @@ class PortProtocol(Enum):
     GRPC = "grpc"
     TCP = "tcp"
     UDP = "udp"
+    AUTO = "auto"
 
 
 def _lowered(value: object) -> object:

@@ -17,7 +17,7 @@ from tulle.model.routing import (
 from tulle.model.traffic import HashOn, HashPolicy
 from tulle.protos import any_, pb
 from tulle.translate.common import retries
-from tulle.translate.filters import dynamic_port
+from tulle.translate.filters import dynamic_port, requests_told
 from tulle.translate.headers import header_ops
 from tulle.translate.values import YES, ZERO, Fields, duration, fraction, number, regex
 
@@ -87,8 +87,9 @@ def _weighted(to: WeightedCluster, does: Forward) -> Fields:
     fields: Fields = {"name": to.cluster, "weight": number(to.weight)} | header_ops(to.request_headers, to.response_headers)
     if to.host_rewrite is not None and does.host_rewrite is None:
         fields["host_rewrite_literal"] = to.host_rewrite
-    if said := dynamic_port.dialled(to.dial):
-        fields["typed_per_filter_config"] = {dynamic_port.NAME: any_(said)}
+    said = {dynamic_port.NAME: dynamic_port.dialled(to.dial), requests_told.NAME: requests_told.told(to)}
+    if configured := {name: any_(message) for name, message in said.items() if message is not None}:
+        fields["typed_per_filter_config"] = configured
     return fields
 
 

@@ -21,6 +21,7 @@ SNI_PROXY = "envoy.filters.network.sni_dynamic_forward_proxy"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
 ORIGINAL_SOURCE = "envoy.filters.listener.original_src"
+HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 SERVER_NAME = "istio-envoy"
@@ -60,6 +61,8 @@ def _listener_filters(of: Listener) -> list[Fields]:
         filters.append({"name": PROXY_PROTOCOL, "typed_config": any_(pb.ProxyProtocol())})
     if not of.quic and any(_looks_at_tls(chain) for chain in of.chains):
         filters.append({"name": TLS_INSPECTOR, "typed_config": any_(pb.TlsInspector())})
+    if of.looks_for_http:
+        filters.append({"name": HTTP_INSPECTOR, "typed_config": any_(pb.HttpInspector())})
     if of.original_source is not None and not original_source.by_request(of):
         filters.append({"name": ORIGINAL_SOURCE, "typed_config": any_(pb.OriginalSource(mark=of.original_source))})
     return filters

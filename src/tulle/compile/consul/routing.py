@@ -25,6 +25,7 @@ from tulle.resources.networking.virtual_service import TcpDestination, TcpRoute,
 if TYPE_CHECKING:
     from tulle.compile.routes import Place
     from tulle.compile.scope import Scope
+from tulle.compile.sniffing import is_told
 
 _WEB = 80
 _TRIES = 1
@@ -128,6 +129,8 @@ class End:
 
     cluster: str = ""
     hash: HashPolicy | None = None
+    told: bool = False
+    """See WeightedCluster."""
     why: str = ""
 
 
@@ -144,7 +147,11 @@ def end(leg: Leg, scope: Scope, port: int) -> End:
     if leg.subset and (tuning is None or leg.subset not in tuning.subsets):
         return End(why=f'service {leg.host} has no subset "{leg.subset}" in a service-resolver')
     policy = tuning.traffic_policy(number, leg.subset) if tuning else None
-    return End(cluster=names.cluster_name(leg.host, number, leg.subset), hash=policy.load_balancer.hash if policy else None)
+    return End(
+        cluster=names.cluster_name(leg.host, number, leg.subset),
+        hash=policy.load_balancer.hash if policy else None,
+        told=is_told(backend, tuning, number, leg.subset),
+    )
 
 
 def _forward(entries: Entries, ends: tuple[Leg, ...], to: spec.Destination, place: Place) -> Forward:
@@ -165,6 +172,7 @@ def _share(leg: Leg, found: End, *, alone: bool) -> WeightedCluster:
     return WeightedCluster(
         cluster=found.cluster or INVALID_BACKEND,
         weight=1 if alone else leg.parts,
+        told=found.told,
         request_headers=leg.request,
         response_headers=leg.response,
     )

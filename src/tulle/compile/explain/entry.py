@@ -9,11 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from tulle.compile.explain.chains import Chosen, Connection, choose
 from tulle.compile.explain.request import Headers, Request, Wire
-from tulle.compile.tls import MESH_PROTOCOL
 from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, ProxyView, Role
 from tulle.model.routing import RouteTable
 from tulle.model.screen import NO_SCREEN
-from tulle.model.tls import MESH_CERTIFICATE
+from tulle.model.tls import MESH_CERTIFICATE, MESH_PROTOCOL, MESH_REQUESTS
 
 PORTS = {"http": 80, "https": 443}
 BYTES = frozenset({"tls", "tcp", "udp"})
@@ -114,13 +113,18 @@ def _connection(request: Request, url: SplitResult, listener: Listener, node: No
     tls = url.scheme in ENCRYPTED and not any(_proxies(chain) for chain in listener.chains)
     plain = Connection(destination=destination or _ip(own) or "127.0.0.1", source=request.address or "127.0.0.1")
     if not tls and request.principal and any(is_meshed(chain) for chain in listener.chains):
-        return replace(plain, tls=True, alpn=(MESH_PROTOCOL,))
+        return replace(plain, tls=True, alpn=(MESH_PROTOCOL,) if url.scheme in BYTES else MESH_REQUESTS)
     if not tls:
-        return plain
+        return replace(plain, alpn=_seen(request)) if listener.looks_for_http and url.scheme not in BYTES else plain
     host = url.hostname or ""
     sni = request.sni or ("" if _ip(host) else host)
     alpn = request.alpn or (_offered(request) if url.scheme == "https" else ())
     return replace(plain, tls=True, sni=sni.lower(), alpn=alpn)
+
+
+def _seen(request: Request) -> tuple[str, ...]:
+    """What the first line of a request tells."""
+    return ("h2c",) if "h2" in request.alpn else ("http/1.1",)
 
 
 def is_meshed(chain: FilterChain) -> bool:

@@ -12,6 +12,7 @@ from tulle.compile.gatewayapi import filters, sessions
 from tulle.compile.gatewayapi.clients import dialled
 from tulle.compile.gatewayapi.references import Ref, judged
 from tulle.compile.gatewayapi.rules import Entry, Rule, Share
+from tulle.compile.sniffing import is_told
 from tulle.model.routing import (
     INVALID_BACKEND,
     Action,
@@ -123,7 +124,7 @@ def _forward(entry: Entry, at: _At, chosen: list[Share], found: list[str]) -> Fo
     prefix, pattern = filters.path_rewrite(rule.rewrite.path, entry.prefix) if rule.rewrite else filters.AS_IS
     retry, timeout = _patience(rule.timeouts, _retry(rule.retry, hashed=bool(hashes)))
     return Forward(
-        clusters=tuple(_weighted(share, name, alone=len(chosen) == 1) for share, name in zip(chosen, found, strict=True)),
+        clusters=tuple(_weighted(share, name, at, alone=len(chosen) == 1) for share, name in zip(chosen, found, strict=True)),
         timeout=timeout,
         retry=retry,
         prefix_rewrite=prefix,
@@ -140,10 +141,12 @@ def _hash(ref: Ref, place: Place) -> HashPolicy | None:
     return tuning.traffic_policy(ref.port).load_balancer.hash if tuning else None
 
 
-def _weighted(share: Share, name: str, *, alone: bool) -> WeightedCluster:
+def _weighted(share: Share, name: str, at: _At, *, alone: bool) -> WeightedCluster:
+    scope = at.place.scope
     return WeightedCluster(
         cluster=name or INVALID_BACKEND,
         weight=1 if alone else share.weight,
+        told=is_told(scope.backends.get(share.ref.host), scope.tuning(share.ref.host), share.ref.port),
         request_headers=share.request,
         response_headers=share.response,
         host_rewrite=share.host,

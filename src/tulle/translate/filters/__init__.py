@@ -21,6 +21,7 @@ from tulle.translate.filters import (
     grpc_web,
     original_source,
     own_address,
+    requests_told,
     router,
     stateful_session,
     websocket_key,
@@ -54,6 +55,7 @@ FILTERS: tuple[Filter, ...] = (
     dynamic_forward_proxy,
     websocket_key,
     original_source,
+    requests_told,
     router,
 )
 
