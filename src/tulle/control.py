@@ -54,8 +54,7 @@ from tulle.server.consul.asking import Asking
 from tulle.server.consul.config.held import HeldEntries
 from tulle.server.consul.defining import Definitions
 from tulle.server.consul.start import consul_registry, definitions_of, place_of
-from tulle.server.firewall.engine import missing
-from tulle.server.firewall.service import FirewallService
+from tulle.server.firewall.beside import Beside, beside
 from tulle.server.fleet import Fleet, Member
 from tulle.server.gathering import Gathering
 from tulle.server.guard import Guard
@@ -109,12 +108,12 @@ class Control:
         self.documents: Documents
         self.registrations: Registrations
         self.built: Built = build(Inputs(settings=settings.mesh))
-        self.firewall = FirewallService()
-        self.inputs = Inputs(settings=settings.mesh, no_firewall=missing())
+        self.inputs = Inputs(settings=settings.mesh)
         self.revision = 0
         """Of the store, that `built` was made from."""
         self._database = database
         self._xds_socket = xds_socket
+        self.firewall: Beside
         self._translator = Translator()
         self._changed = asyncio.Event()
         self._earlier: dict[Key, deque[Resource[Any]]] = {}
@@ -163,6 +162,7 @@ class Control:
             self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
             self._entries = HeldEntries(self.documents, self.registry.waiting)
             definitions = definitions_of(self.registry, self.settings)
+            self.firewall = await stack.enter_async_context(beside(self._xds_socket, self._take_firewalls))
             listener = listen(self.settings.api)
             stack.callback(listener.close)
             if questions := self._names.listen():
@@ -180,7 +180,7 @@ class Control:
             self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()), gate=gate)
             tls = opened_tls(self.settings, self.authority)
             await stack.enter_async_context(self._ads.serving(self._addresses(), tls.proxies))
-            stack.enter_context(published(self._ads.counters, self.fleet))
+            stack.enter_context(published(self._ads.counters, self.fleet, self.firewall))
             running += [tasks.create_task(work) for work in self._work(listener, tls.api, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             for warning, address in warnings(self.settings):
@@ -256,6 +256,8 @@ class Control:
 
     async def _follow_documents(self, first: asyncio.Event) -> None:
         async for update in self.documents.watch():
+            if any(key.kind == "Firewall" and key in update.in_force for key in update.changed):
+                self.firewall.start()
             for key in update.changed:
                 self._remember(key, update.in_force.get(key))
             self._take(update.revision, resources=update.in_force)
@@ -308,6 +310,12 @@ class Control:
         self.inputs = replace(self.inputs, challenges=asked)
         self._changed.set()
 
+    def _take_firewalls(self, missing: str, broken: Mapping[str, str]) -> None:
+        """Why no firewall can be in force, and why some cannot."""
+        if (missing, broken) != (self.inputs.no_firewall, self.inputs.broken_firewalls):
+            self.inputs = replace(self.inputs, no_firewall=missing, broken_firewalls=broken)
+            self._changed.set()
+
     def _remember(self, key: Key, now: Resource[Any] | None) -> None:
         """Keeps the version that `now` takes the place of, for as long as the document exists."""
         before = self.inputs.resources.get(key)
@@ -332,6 +340,7 @@ class Control:
     def _rebuild(self) -> None:
         self.built = build(self.inputs, self.built)
         self._lookups.want(self.built.mesh.structure)
+        self.firewall.know(self.built.mesh.structure.rules.dressing.walls.every)
         self._names.changed()
         for member in self.fleet.members.values():
             snapshot = self._snapshot(member.node)

@@ -145,4 +145,5 @@ class LocalMesh:
         for unit in units:
             await unit.ready.wait()
         await self.control.live.wait_acknowledged(self.control.revision, 5.0)
+        await self.control.firewall.settled()
         self.ready.set()

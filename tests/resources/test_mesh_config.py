@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tulle.model.screen import PathLevel
+from tulle.resources.mesh_config import parse
 from tulle.resources.read import read
 
 
@@ -20,6 +22,9 @@ def config_map(mesh: str, name: str = "istio") -> str:
          "data.mesh: extensionProviders[0].envoyExtAuthzGrpc.port: must be a whole number, not 'x'"),
         ("extensionProviders: [{name: a, envoyExtAuthzHttp: {service: a, port: 1, statusOnError: '7'}}]",
          "data.mesh: extensionProviders[0].envoyExtAuthzHttp.statusOnError: must be an HTTP status, as text, not '7'"),
+        ("pathNormalization: {normalization: ALL}",
+         f"data.mesh: pathNormalization.normalization: must be one of DEFAULT, {', '.join(level.value for level in PathLevel)}, not 'ALL'"),
+        ("pathNormalization: BASE", "data.mesh: pathNormalization: must be a mapping"),
         ("extensionProvider: []", 'data.mesh: extensionProvider: unknown field "extensionProvider"'),
         ("extensionProviders: 7", "data.mesh: extensionProviders: must be a list, not 7"),
         ("extensionProviders: [7]", "data.mesh: extensionProviders[0]: must be a mapping"),
@@ -34,10 +39,9 @@ def test_mistakes(mesh: str, said: str) -> None:
 
 
 def test_what_is_not_in_force_is_told() -> None:
-    mesh = "pathNormalization: {normalization: MERGE_SLASHES}\naccessLogFile: /dev/stdout\nextensionProviders: [{name: a, zipkin: {}}]"
+    mesh = "accessLogFile: /dev/stdout\nextensionProviders: [{name: a, zipkin: {}}]"
     warnings = [str(w).partition("istio: ")[2] for w in read(config_map(mesh), "mesh.yaml").warnings]
     assert warnings == [
-        "data.mesh: pathNormalization: not in force: a Guard (tulle.dev/v1) says it where it is wanted",
         "data.mesh: accessLogFile: not in force",
         "data.mesh: extensionProviders[0].zipkin: not in force",
     ]
@@ -45,3 +49,13 @@ def test_what_is_not_in_force_is_told() -> None:
 
 def test_other_config_maps_may_say_what_they_like() -> None:
     assert read(config_map("a: [", name="other"), "mesh.yaml").violations == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [("", "BASE"), ("{}", "BASE"), ("{normalization: DEFAULT}", "BASE"), ("{normalization: 4}", "DECODE_AND_MERGE_SLASHES")]
+    + [(f"{{normalization: {level.value}}}", level.value) for level in PathLevel],
+)
+def test_the_form_of_paths(said: str, level: str) -> None:
+    found = parse(f"pathNormalization: {said}" if said else "{}")
+    assert (found.path_level, found.problems, found.idle) == (PathLevel(level), (), ())

@@ -23,6 +23,8 @@ class Backend(ThreadingHTTPServer):
         self.seen: list[dict[str, Any]] = []
         self.failed: Counter[str] = Counter()
         self.arrived = threading.Condition()
+        self.answer: tuple[str, bytes] | None = None
+        """What it says instead of what it was asked: content type and body."""
 
     @property
     def port(self) -> int:
@@ -45,20 +47,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        said = {"name": self.server.name, "method": self.command, "path": self.path, "headers": headers}
-        self.rfile.read(int(headers.get("content-length", 0)))
+        path = self.requestline.split(" ")[1]  # the library makes one slash of several at the beginning
+        said = {"name": self.server.name, "method": self.command, "path": path, "headers": headers}
+        self._read_body(headers)
         with self.server.arrived:
             self.server.seen.append(said)
             self.server.arrived.notify_all()
         if headers.get("upgrade") == "websocket":
             self._echo()
         else:
-            self._tell(json.dumps(said).encode(), headers)
+            kind, body = self.server.answer or ("", json.dumps(said).encode())
+            self._tell(body, headers, kind)
+
+    def _read_body(self, headers: dict[str, str]) -> None:
+        if headers.get("transfer-encoding") != "chunked":
+            self.rfile.read(int(headers.get("content-length", 0)))
+            return
+        while size := int(self.rfile.readline(), 16):
+            self.rfile.read(size + 2)
+        self.rfile.readline()
 
     do_POST = do_GET  # noqa: N815
 
-    def _tell(self, body: bytes, headers: dict[str, str]) -> None:
+    def _tell(self, body: bytes, headers: dict[str, str], kind: str) -> None:
         self.send_response(self._status(headers))
+        if kind:
+            self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

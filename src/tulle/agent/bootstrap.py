@@ -15,6 +15,7 @@ from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
+from tulle.translate import firewall
 from tulle.translate.values import CONTROL_PLANE
 
 XDS_CLUSTER = CONTROL_PLANE
@@ -151,7 +152,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "admin": {"address": {"pipe": {"path": settings.admin, "mode": 0o600}}},
         "dynamic_resources": {"ads_config": _ads(settings), "lds_config": source, "cds_config": source},
         **({"cluster_manager": {"outlier_detection": {"event_log_path": settings.ejection_log}}} if settings.ejection_log else {}),
-        "static_resources": {"clusters": [_xds_cluster(settings)], **_secrets(settings)},
+        "static_resources": {"clusters": [_xds_cluster(settings), _firewall_cluster(settings)], **_secrets(settings)},
         "bootstrap_extensions": [_extension("envoy.bootstrap.internal_listener", _INTERNAL_LISTENER, {})],
         "layered_runtime": RUNTIME,
         "overload_manager": _overload(settings),
@@ -186,21 +187,30 @@ def _ads(settings: BootstrapSettings) -> dict[str, Any]:
 
 
 def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
+    return _cluster(XDS_CLUSTER, settings.xds, settings.member)
+
+
+def _firewall_cluster(settings: BootstrapSettings) -> dict[str, Any]:
+    """On the control plane's machine the process that looks at requests is asked by itself, elsewhere by way of the control plane."""
     xds = settings.xds
+    return _cluster(firewall.CLUSTER, f"{xds}{firewall.SOCKET}" if xds.startswith("/") else xds, settings.member)
+
+
+def _cluster(name: str, xds: str, member: MemberFiles | None) -> dict[str, Any]:
     # A control plane that is gone without a word is noticed within 20 s.
     http2 = {"http2_protocol_options": {"connection_keepalive": {"interval": "15s", "timeout": "5s"}}}
     options: dict[str, Any] = {"explicit_http_config": http2}
-    if settings.member:
+    if member:
         # A stream that ends with its certificate is opened again on a connection that was made with a newer one.
         options["common_http_protocol_options"] = {"max_connection_duration": _seconds(min(LONGEST_CONNECTION, settings.member.life / 4))}
     endpoint = {"lb_endpoints": [{"endpoint": {"address": _address(xds)}}]}
     return {
-        "name": XDS_CLUSTER,
+        "name": name,
         "type": "STRICT_DNS" if _needs_dns(xds) else "STATIC",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _typed(_HTTP_OPTIONS, options)},
-        "load_assignment": {"cluster_name": XDS_CLUSTER, "endpoints": [endpoint]},
-        **({"transport_socket": _member_tls(settings.member)} if settings.member else {}),
+        "load_assignment": {"cluster_name": name, "endpoints": [endpoint]},
+        **({"transport_socket": _member_tls(member)} if member else {}),
     }
 
 

@@ -30,10 +30,8 @@ DRAIN_OF_REPLACED_LISTENERS = 45
 """Seconds that connections of a listener live on after its configuration was replaced; Istio's value."""
 EJECTIONS = "ejections.log"
 LOG_FORMAT = "[%l] %n: %v"
-STILL_AWAY = "gRPC config stream to xds-grpc closed since"
-"""What Envoy says every few seconds while its control plane is away, after it has said so once."""
-ENDS_IN_TIME = "the stream ends with its certificate"
-"""What it repeats of its control plane once in the life of each certificate, and what it is prepared for."""
+REPEATED = ("gRPC config stream to xds-grpc closed since", "the stream ends with its certificate", "Received gRPC error on stream")
+"""What Envoy repeats: while its control plane is away, once in the life of each certificate, and of each request that no firewall sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +100,7 @@ class Envoy:
     def _line(self, line: str) -> None:
         # That it got the signal and lost its control plane is no news at the end, nor that it still has none each time it looks.
         # Its messages may end in a line of their own.
-        stale = STILL_AWAY in line or ENDS_IN_TIME in line or (self._ending and line.startswith("[warning]"))
+        stale = any(text in line for text in REPEATED) or (self._ending and line.startswith("[warning]"))
         if line and not stale:
             self._say(line)
 

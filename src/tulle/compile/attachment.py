@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from tulle.model.identity import Labels, selects
@@ -11,6 +11,9 @@ from tulle.resources.attachment import Attached
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 """The label that the proxies of a Gateway bear elsewhere."""
+
+CALLED = ("Gateway", "Service")
+"""The kinds of objects that take calls."""
 
 S = TypeVar("S", bound=Attached)
 
@@ -41,9 +44,11 @@ def is_for(policy: Resource[Attached], gateway: Key) -> bool:
     return spec.selector is not None and dict(spec.selector.match_labels) == {GATEWAY_NAME: gateway.name}
 
 
-def unused_targets(policy: Resource[Attached]) -> Iterator[tuple[str, str]]:
+def unused_targets(policy: Resource[Attached], called: Sequence[str] = CALLED) -> Iterator[tuple[str, str]]:
     """The objects that it names and that take no calls: field and reason."""
     for index, target in enumerate(policy.spec.targets):
-        if target.kind not in ("Gateway", "Service"):
-            where = "spec.targetRef" if policy.spec.target_ref else f"spec.targetRefs[{index}]"
-            yield where, f"not in force: nothing of the kind {target.kind} takes calls here; Gateway and Service do"
+        where = "spec.targetRef" if policy.spec.target_ref else f"spec.targetRefs[{index}]"
+        if target.kind not in called:
+            yield where, f"not in force: nothing of the kind {target.kind} takes calls here; {', '.join(called[:-1])} and {called[-1]} do"
+        elif target.section and target.kind in CALLED:
+            yield f"{where}.sectionName", f"not in force: all of the {target.kind} is meant"

@@ -71,7 +71,7 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
     before = previous.mesh.structure if previous else None
     tokens = _authentications(inputs, kinds, memo)
     same = before and before.backends is found.backends and before.authentications is tokens and before.challenges == inputs.challenges
-    if before and same and previous and previous.kinds is kinds:
+    if before and same and previous and _unchanged(inputs, kinds, previous):
         return before
     others, credentials = kinds.but(VirtualService, *ROUTES), _credentials(kinds, memo)
     asked = _logins(inputs, kinds, credentials, memo)
@@ -84,9 +84,17 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
         ground=memo.get(("ground",), (settings, found.backends, others, tokens, asked), object),
         authentications=tokens,
         no_firewall=inputs.no_firewall,
+        broken_firewalls=inputs.broken_firewalls,
         logins=asked,
         challenges=inputs.challenges,
     )
+
+
+def _unchanged(inputs: Inputs, kinds: Kinds, previous: Built) -> bool:
+    """Whether no document changed, nor what others than the documents say of Firewalls."""
+    before = previous.inputs
+    said = (inputs.no_firewall, inputs.broken_firewalls) == (before.no_firewall, before.broken_firewalls)
+    return said and previous.kinds is kinds
 
 
 def _authentications(inputs: Inputs, kinds: Kinds, memo: Memo) -> Authentications:

@@ -15,6 +15,7 @@ from tulle.compile.consul.entries import NO_ENTRIES, Entries
 from tulle.compile.consul.intentions import policies as intentions
 from tulle.compile.consul.routing import steerings as consul_steerings
 from tulle.compile.consul.tunings import tunings as consul_tunings
+from tulle.compile.dressing import PLAIN, Dressing
 from tulle.compile.gatewayapi import index as gateway_api
 from tulle.compile.gatewayapi.index import Index
 from tulle.compile.guards import NO_GUARDS, Guards, guards
@@ -24,6 +25,7 @@ from tulle.compile.policies import Tuning
 from tulle.compile.rate_limits import NO_RATE_LIMITS, RateLimits, rate_limits
 from tulle.compile.screens import NO_SCREENS, ScreenDocument, Screens, screens
 from tulle.compile.steering import Steering, delegate_keys, steering
+from tulle.compile.walls import ROUTES, walls
 from tulle.model.identity import selects
 from tulle.model.mesh import MeshSettings
 from tulle.model.resource import Key, Resource, Source
@@ -89,6 +91,8 @@ class Rules:
     guards: Guards = NO_GUARDS
     rate_limits: RateLimits = NO_RATE_LIMITS
     screens: Screens = NO_SCREENS
+    dressing: Dressing = PLAIN
+    """What holds for all HTTP of the mesh."""
     entries: Entries = NO_ENTRIES
     """Consul's."""
     chains: Mapping[str, Steering] = field(default_factory=dict)
@@ -159,6 +163,7 @@ def arrange(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Rules:
         guards=_guards(kinds, entries, settings, memo),
         rate_limits=_rate_limits(kinds, settings, memo),
         screens=_screens(kinds, settings, memo),
+        dressing=_dressing(kinds, settings, memo),
         entries=entries,
         chains=consul_steerings(entries, memo),
     )
@@ -170,8 +175,7 @@ def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) 
     domain, root_namespace = settings.domain, settings.root_namespace
     if not policies and not entries.intentions:
         return NO_GUARDS
-    config = kinds.of(ConfigMap).get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
-    said = mesh_config.found_in("ConfigMap", config.key.name, config.spec) if config else mesh_config.NOTHING
+    said = _mesh_config(kinds, root_namespace)
     made_from = (policies, said, entries.intentions, settings)
 
     def make() -> Guards:
@@ -179,6 +183,18 @@ def _guards(kinds: Kinds, entries: Entries, settings: MeshSettings, memo: Memo) 
         return guards(policies, settings.trust_domains, root_namespace, authorizers(said, domain), intended)
 
     return memo.get(("guards",), made_from, make)
+
+
+def _mesh_config(kinds: Kinds, root_namespace: str) -> mesh_config.MeshConfig:
+    config = kinds.of(ConfigMap).get(Key(kind="ConfigMap", namespace=root_namespace, name=mesh_config.CONFIG_MAP))
+    return mesh_config.found_in("ConfigMap", config.key.name, config.spec) if config else mesh_config.NOTHING
+
+
+def _dressing(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Dressing:
+    """The same object as before while no Firewall changes, and no route that may have one."""
+    level, documents = _mesh_config(kinds, settings.root_namespace).path_level, tuple(kinds.of(Firewall).values())
+    routes = tuple(kinds.of(kind) for kind in ROUTES) if documents else ()
+    return memo.get(("dressing",), (level, documents, routes), lambda: Dressing(level=level, walls=walls(documents, kinds)))
 
 
 def _rate_limits(kinds: Kinds, settings: MeshSettings, memo: Memo) -> RateLimits:

@@ -39,6 +39,8 @@ class Structure:
     authentications: Authentications = NO_AUTHENTICATIONS
     no_firewall: str = ""
     """Why none can be in force; empty where one can, or nobody knows."""
+    broken_firewalls: Mapping[str, str] = field(default_factory=dict)
+    """Why some cannot be in force, by `namespace/name`."""
     logins: Logins = NO_LOGINS
     challenges: tuple[Challenge, ...] = ()
 

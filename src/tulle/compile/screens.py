@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from tulle.compile.access import any_of, confined, none_of, paths
 from tulle.compile.attachment import by_namespace, is_for, takes
 from tulle.compile.disguises import text
+from tulle.compile.walls import Document as Walled
+from tulle.compile.walls import firewall
 from tulle.model.access import Access, AccessPolicy, AccessRule, Attribute, Condition, Effect, Is, Within
 from tulle.model.identity import Labels
 from tulle.model.resource import Key, Resource
-from tulle.model.screen import NO_SCREEN, Firewall, PathLevel, Screen, Underscores
+from tulle.model.screen import NO_SCREEN, PathLevel, Screen, Underscores
 from tulle.resources.security.firewall import Firewall as FirewallSpec
-from tulle.resources.security.firewall import Mode
 from tulle.resources.security.guard import Guard, GuardedAddresses, GuardedHeaders
 
 ScreenDocument = Resource[Guard | FirewallSpec]
@@ -73,22 +75,12 @@ def _screen(guards: tuple[ScreenDocument, ...], policies: list[AccessPolicy]) ->
     headers = [spec.headers or _NO_HEADERS for spec in specs]
     return Screen(
         access=Access(policies=tuple(p for p in policies if p.rules)),
-        body_bytes=_least(g.spec.max_body_bytes for g in guards),
+        body_bytes=_least(s.max_body_bytes for s in specs),
         header_count=_least(h.max_count for h in headers),
         header_kilobytes=_least(h.max_kilobytes for h in headers),
-        path=max((s.path_normalization for s in specs if s.path_normalization), key=_LEVELS.index, default=PathLevel.BASE),
+        path=max((s.path_normalization for s in specs if s.path_normalization), key=_LEVELS.index, default=None),
         underscores=max((h.underscores for h in headers if h.underscores), key=_UNDERSCORES.index, default=Underscores.ALLOW),
-        firewalls=tuple(_firewall(g.key, g.spec) for g in guards if isinstance(g.spec, FirewallSpec)),
-    )
-
-
-def _firewall(key: Key, spec: FirewallSpec) -> Firewall:
-    return Firewall(
-        name=f"{key.namespace}/{key.name}",
-        block=spec.mode is Mode.BLOCK,
-        paranoia=spec.paranoia_level,
-        excluded=tuple(sorted(set(spec.excluded_rules))),
-        required=spec.required,
+        firewalls=tuple(firewall(cast("Walled", g)) for g in guards if isinstance(g.spec, FirewallSpec)),
     )
 
 

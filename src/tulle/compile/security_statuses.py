@@ -45,10 +45,13 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
 
 
 def _of_screen(structure: Structure, document: ScreenDocument) -> Iterator[Found]:
-    yield from ((document.at(field), why) for field, why in unused_targets(document))
-    if isinstance(document.spec, Firewall) and structure.no_firewall:
+    if not isinstance(document.spec, Firewall):
+        yield from ((document.at(field), why) for field, why in unused_targets(document))
+        return
+    yield from ((document.at(field), why) for field, why in structure.rules.dressing.walls.unmet.get(document.key, ()))
+    if why := structure.no_firewall or structure.broken_firewalls.get(f"{document.key.namespace}/{document.key.name}"):
         then = "requests are refused with 503" if document.spec.required else "requests go on unchecked"
-        yield document.at("spec"), f"not in force, {then}: {structure.no_firewall}"
+        yield document.at("spec"), f"not in force, {then}: {why}"
 
 
 def _of_authentication(structure: Structure, document: tokens.Authentication) -> Iterator[Found]:

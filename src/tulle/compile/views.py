@@ -9,6 +9,7 @@ from dataclasses import replace
 from tulle.compile import challenges, clusters, edge_tls, gateways, inbound, served, sign_in, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
+from tulle.compile.dressing import dressed
 from tulle.compile.guards import NO_GUARDS
 from tulle.compile.locality import ANYWHERE, Standpoint, standpoint
 from tulle.compile.memo import Memo
@@ -28,6 +29,7 @@ def view(mesh: Mesh, node: Node) -> ProxyView:
     """All that a proxy is to do. Proxies of one scope share their layers, and so do meshes while nothing in a layer changes."""
     scope = scope_of(mesh.structure, node, mesh.memo)
     seen = _gateway(mesh, scope, node) if node.role is Role.GATEWAY else _sidecar(mesh, scope, node)
+    seen = dressed(seen, mesh.structure.rules.dressing, mesh.memo)
     patches = patch_set(mesh.structure.rules, node, mesh.memo)
     return seen if patches is None else replace(seen, patches=patches)
 

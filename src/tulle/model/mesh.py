@@ -68,5 +68,7 @@ class Inputs:
     """Public keys of the mesh's own authority for tokens, as JSON. None where there is none."""
     challenges: tuple[Challenge, ...] = ()
     """By which authorities ask at the moment whether hosts are ours."""
+    broken_firewalls: Mapping[str, str] = field(default_factory=dict)
+    """Why some Firewalls cannot be in force, by `namespace/name`."""
     no_firewall: str = ""
     """Why no web application firewall can be in force on the control plane's machine; empty where one can, or nobody looked."""

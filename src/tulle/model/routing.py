@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from tulle.model.firewall import Firewall
 from tulle.model.resource import Source
 from tulle.model.traffic import HashPolicy
 
@@ -230,6 +231,8 @@ class Route:
     cors: Cors | None = None
     session: Session | None = None
     """Keeps the requests of a session at one endpoint. For routes with one destination."""
+    firewalls: tuple[Firewall, ...] = ()
+    """Those of this route alone."""
     stat_prefix: str = ""
     unguarded: tuple[str, ...] | None = None
     """Its requests pass by all policies, and by the logins of these names. None: they are asked."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tulle.model.access import OPEN, Access
+from tulle.model.firewall import Firewall
 
 
 class PathLevel(Enum):
@@ -29,20 +30,6 @@ class Underscores(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Firewall:
-    """How the Core Rule Set is applied to requests."""
-
-    name: str
-    block: bool = True
-    """Else what is found is only told."""
-    paranoia: int = 1
-    excluded: tuple[int, ...] = ()
-    """Numbers of rules."""
-    required: bool = False
-    """What cannot be looked at is refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
     """Without limits for what is None."""
 
@@ -53,9 +40,16 @@ class Screen:
     header_count: int | None = None
     header_kilobytes: int | None = None
     """Of all headers together, in 1,024 bytes."""
-    path: PathLevel = PathLevel.BASE
+    path: PathLevel | None = None
+    """None: as the mesh has it."""
     underscores: Underscores = Underscores.ALLOW
     firewalls: tuple[Firewall, ...] = ()
+    by_route: bool = False
+    """Whether routes may have firewalls of their own."""
+
+    @property
+    def level(self) -> PathLevel:
+        return self.path or PathLevel.BASE
 
 
 NO_SCREEN = Screen()

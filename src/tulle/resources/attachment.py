@@ -19,6 +19,11 @@ class TargetRef(Spec):
     name: Text
     namespace: Text | None = None
 
+    @property
+    def section(self) -> str:
+        """The part of the object that is meant; empty for all of it."""
+        return ""
+
 
 class Attached(Spec):
     """A policy that is for chosen workloads, for named objects, or, with neither, for the whole namespace."""

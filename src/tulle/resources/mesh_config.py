@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import ValidationError
 
+from tulle.model.screen import PathLevel
 from tulle.resources.core_config_map import ConfigMap
 from tulle.resources.paths import folded
-from tulle.resources.scalars import NO_TEXTS, Duration, Flag, Port, Text, TextMap, UInt, text_that
+from tulle.resources.scalars import NO_TEXTS, Duration, Flag, Port, Text, TextMap, UInt, choice, text_that
 from tulle.resources.spec import Spec, problems_of, shown
 from tulle.resources.yaml import load
 
@@ -62,6 +64,23 @@ class ExtAuthzGrpc(ExtAuthz):
     pass
 
 
+class Normalization(Enum):
+    """Istio's levels, in the order of their numbers."""
+
+    DEFAULT = "DEFAULT"
+    NONE = "NONE"
+    BASE = "BASE"
+    MERGE_SLASHES = "MERGE_SLASHES"
+    DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
+
+
+_LEVELS = {level: PathLevel.BASE if level is Normalization.DEFAULT else PathLevel(level.value) for level in Normalization}
+
+
+class PathNormalization(Spec):
+    normalization: Annotated[Normalization, choice(Normalization)] = Normalization.DEFAULT
+
+
 _OTHERS = frozenset(
     """prometheus stackdriver zipkin lightstep datadog skywalking opencensus opentelemetry envoyfileaccesslog envoyhttpals envoytcpals
     envoyotelals sds""".split()  # noqa: SIM905
@@ -95,6 +114,7 @@ class MeshConfig:
     """`problems` are wrong; `idle` is valid, but not in force. Each is a path inside of the text and a message."""
 
     providers: tuple[Provider, ...] = ()
+    path_level: PathLevel = PathLevel.BASE
     problems: tuple[tuple[str, str], ...] = ()
     idle: tuple[tuple[str, str], ...] = ()
 
@@ -113,7 +133,7 @@ def parse(text: str) -> MeshConfig:
 
 
 def _understood(value: Mapping[str, Any]) -> MeshConfig:
-    providers, idle, problems = list[Provider](), Told(), Told()
+    providers, idle, problems, level = list[Provider](), Told(), Told(), PathLevel.BASE
     for key, part in value.items():
         if folded(key) == "extensionproviders":
             if not isinstance(part, list):
@@ -122,14 +142,22 @@ def _understood(value: Mapping[str, Any]) -> MeshConfig:
             for i, item in enumerate(part):
                 _provider(f"{key}[{i}]", item, providers, idle, problems)
         elif folded(key) == "pathnormalization":
-            idle.append((key, "not in force: a Guard (tulle.dev/v1) says it where it is wanted"))
+            level = _path_level(key, part, problems)
         elif folded(key) in _FIELDS:
             idle.append((key, "not in force"))
         else:
             problems.append((key, f'unknown field "{key}"'))
     if problems:
         return MeshConfig(problems=tuple(problems))
-    return MeshConfig(providers=tuple(providers), idle=tuple(idle))
+    return MeshConfig(providers=tuple(providers), path_level=level, idle=tuple(idle))
+
+
+def _path_level(place: str, value: Any, problems: Told) -> PathLevel:
+    try:
+        return _LEVELS[PathNormalization.model_validate(value).normalization]
+    except ValidationError as error:
+        problems.extend((".".join(map(str, (place, *at))), what) for at, what in problems_of(error))
+        return PathLevel.BASE
 
 
 def _provider(place: str, item: Any, providers: list[Provider], idle: Told, problems: Told) -> None:

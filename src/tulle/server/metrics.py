@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tulle.server.ads import Counters
+from tulle.server.firewall.beside import Beside
 from tulle.server.fleet import Fleet
 
 XDS = {
@@ -25,8 +26,9 @@ XDS = {
 class MeshCollector(Collector):
     """Reads plain counters when it is asked, so that counting costs nothing."""
 
-    def __init__(self, counters: Counters, fleet: Fleet) -> None:
+    def __init__(self, counters: Counters, fleet: Fleet, firewall: Beside) -> None:
         self._counters = counters
+        self._firewall = firewall
         self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:
@@ -37,12 +39,32 @@ class MeshCollector(Collector):
         states.add_metric(["current"], current)
         states.add_metric(["behind"], len(self._fleet.members) - current)
         yield states
+        yield from self._firewalls()
+
+    def _firewalls(self) -> Iterator[Metric]:
+        """As many series as there are Firewalls, classes of attacks and outcomes: nothing of what callers send."""
+        tally = self._firewall.tally
+        requests = CounterMetricFamily(
+            "tulle_firewall_requests", "Requests that firewalls were asked about, by what became of them.", labels=["firewall", "action"]
+        )
+        for (name, outcome), count in tally.requests.items():
+            requests.add_metric([name, outcome], count)
+        attacks = CounterMetricFamily(
+            "tulle_firewall_findings", "Requests in which a class of attacks was found.", labels=["firewall", "attack", "action"]
+        )
+        for (name, kind, outcome), count in tally.classes.items():
+            attacks.add_metric([name, kind, outcome], count)
+        yield requests
+        yield attacks
+        yield CounterMetricFamily("tulle_firewall_starts", "Starts of the process that looks at requests.", value=self._firewall.starts)
+        up = float(self._firewall.running)
+        yield GaugeMetricFamily("tulle_firewall_up", "Whether the process that looks at requests runs.", value=up)
 
 
 @contextmanager
-def published(counters: Counters, fleet: Fleet) -> Iterator[None]:
+def published(counters: Counters, fleet: Fleet, firewall: Beside) -> Iterator[None]:
     """Shows the counts on `/metrics` while the block runs."""
-    collector = MeshCollector(counters, fleet)
+    collector = MeshCollector(counters, fleet, firewall)
     REGISTRY.register(collector)
     try:
         yield

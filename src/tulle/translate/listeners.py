@@ -10,7 +10,7 @@ from tulle.model.access import Access, Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, dns, logins, screens, tls, udp
+from tulle.translate import access, dns, firewall, logins, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
@@ -47,11 +47,18 @@ def listener(of: Listener) -> Any:
         "traffic_direction": _DIRECTIONS[of.direction],
     }
     fields |= _bound(of) if of.address else {"internal_listener": {}}
+    if most := _held(of):
+        fields["per_connection_buffer_limit_bytes"] = number(most)
     if filters := _listener_filters(of):
         fields["listener_filters"] = filters
     if of.patience:
         fields |= {"listener_filters_timeout": duration(of.patience), "continue_on_listener_filters_timeout": True}
     return pb.Listener(**fields)
+
+
+def _held(of: Listener) -> int | None:
+    """Bytes of a body that firewalls may need at once, where they are more than usual."""
+    return firewall.held(tuple(f for chain in of.chains if isinstance(chain.serve, HttpConnections) for f in chain.serve.screen.firewalls))
 
 
 def _listener_filters(of: Listener) -> list[Fields]:
@@ -146,6 +153,8 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     } | screens.settings(serve.screen)
     if options := screens.options(serve.screen) | (_bounds(serve.life) if serve.life else {}):
         fields |= {"common_http_protocol_options": options, "http1_safe_max_connection_duration": bool(serve.life)}
+    if told := firewall.access_log(serve.screen):
+        fields["access_log"] = told
     if within.quic:
         fields["codec_type"] = "HTTP3"
     if serve.edge:

@@ -17,6 +17,7 @@ from tulle.model.routing import DirectResponse, RetryPolicy, Route, RouteTable, 
 from tulle.protos import pb
 from tulle.resources.kinds import kind_of
 from tulle.translate import access as accesses
+from tulle.translate import firewall
 from tulle.translate.actions import action, clusters, retry_policy
 from tulle.translate.common import common_retry, common_source
 from tulle.translate.filters import per_route
@@ -101,6 +102,8 @@ def _route(route: Route, usual: RetryPolicy | None, *, sourced: bool) -> Fields:
     fields: Fields = {"name": route.name, "match": route_match(route)} | action(route, usual)
     if configured := per_route(route):
         fields["typed_per_filter_config"] = configured
+    if most := firewall.held(route.firewalls):
+        fields["request_body_buffer_limit"] = number(most)
     if route.stat_prefix:
         fields["stat_prefix"] = route.stat_prefix
     if route.source and sourced:

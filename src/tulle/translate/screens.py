@@ -21,10 +21,10 @@ def holding(of: Screen) -> list[Fields]:
 
 def settings(of: Screen) -> Fields:
     """The fields of a connection manager that say what a request may look like."""
-    decoded = of.path is PathLevel.DECODE_AND_MERGE_SLASHES
+    decoded = of.level is PathLevel.DECODE_AND_MERGE_SLASHES
     fields: Fields = {"path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD" if decoded else "KEEP_UNCHANGED"}
-    fields["normalize_path"] = {"value": of.path is not PathLevel.NONE}
-    if of.path in _MERGING:
+    fields["normalize_path"] = {"value": of.level is not PathLevel.NONE}
+    if of.level in _MERGING:
         fields["merge_slashes"] = True
     if of.header_kilobytes is not None:
         fields["max_request_headers_kb"] = number(of.header_kilobytes)

@@ -49,18 +49,20 @@ def static_config(snapshot: Snapshot, node: Node, roots: str = "") -> dict[str, 
             "secrets": [{"name": SYSTEM_ROOTS, "validation_context": trusted}] if _asks_the_machine(snapshot) else [],
         },
     )
-    return _asking_directly({**redacted(to_dict(bootstrap)), "layered_runtime": RUNTIME}, counted=_counted(snapshot))
+    return _asking_directly(
+        {**redacted(to_dict(bootstrap)), "layered_runtime": RUNTIME}, counted=_counted(snapshot), walled=_walled(snapshot)
+    )
 
 
-def _asking_directly(config: dict[str, Any], *, counted: bool) -> dict[str, Any]:
+def _asking_directly(config: dict[str, Any], *, counted: bool, walled: bool) -> dict[str, Any]:
     """Clusters that ask for secrets: of a static one Envoy does not bear that it asks over the stream that brings all else.
 
-    `counted`: requests are, or are looked at, by the control plane.
+    `counted`: requests are, by the control plane. `walled`: they are looked at by a process beside it.
     """
     static = config["static_resources"]
     clusters = _readdressed(static.get("clusters", []))
-    if counted or clusters != static.get("clusters", []):
-        clusters.insert(0, _CONTROL_PLANE)
+    asked = counted or clusters != static.get("clusters", [])
+    clusters[:0] = [*([_asked(CONTROL_PLANE)] if asked else []), *([_asked(firewall.CLUSTER)] if walled else [])]
     return {**config, "static_resources": {**static, **({"clusters": clusters} if clusters else {})}}
 
 
@@ -72,22 +74,24 @@ def _readdressed(value: Any) -> Any:
     return {key: _DIRECTLY if key == "sds_config" and "ads" in inner else _readdressed(inner) for key, inner in value.items()}
 
 
-_ASKED = CONTROL_PLANE
 _DIRECTLY = {
     "api_config_source": {
         "api_type": "GRPC",
         "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": _ASKED}}],
+        "grpc_services": [{"envoy_grpc": {"cluster_name": CONTROL_PLANE}}],
     },
     "resource_api_version": "V3",
 }
 _HTTP2 = {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
-_CONTROL_PLANE = {
-    "name": _ASKED,
-    "type": "STATIC",
-    "load_assignment": {"cluster_name": _ASKED},
-    "typed_extension_protocol_options": {HTTP_OPTIONS: _HTTP2},
-}
+
+
+def _asked(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": name},
+        "typed_extension_protocol_options": {HTTP_OPTIONS: _HTTP2},
+    }
 
 
 def _asks_the_machine(snapshot: Snapshot) -> bool:
@@ -95,7 +99,11 @@ def _asks_the_machine(snapshot: Snapshot) -> bool:
 
 
 def _counted(snapshot: Snapshot) -> bool:
-    return any(name.encode() in entry.body for entry in snapshot.entries(LISTENER) for name in (rate_limits.GLOBAL, firewall.NAME))
+    return any(rate_limits.GLOBAL.encode() in entry.body for entry in snapshot.entries(LISTENER))
+
+
+def _walled(snapshot: Snapshot) -> bool:
+    return any(firewall.CLUSTER.encode() in entry.body for entry in snapshot.entries(LISTENER))
 
 
 def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:

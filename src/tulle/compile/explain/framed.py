@@ -92,5 +92,5 @@ def _sane(seen: Seen, screen: Screen) -> Seen | Refused:
         return Refused(status=400, body="", why="a fragment (#...) stays with the caller and must not be sent")
     if not seen.path.startswith("/"):
         return Refused(status=404, body="", why=f"{seen.path!r} is not a path: it has no leading slash")
-    path = canonical(seen.path, screen.path)
+    path = canonical(seen.path, screen.level)
     return Refused(status=400, body="", why="the path has an escaped NUL (%00)") if path is None else replace(seen, path=path)

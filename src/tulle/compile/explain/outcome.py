@@ -15,6 +15,7 @@ from tulle.compile.explain.request import Refused, Seen, Wire, receive, speaks_g
 from tulle.compile.explain.rewrite import location, rewritten, tls_location
 from tulle.compile.explain.tokens import shown
 from tulle.compile.explain.trace import Answer, Moved, Rewritten, Share, Step, Target, Trace, place, quote, rule
+from tulle.model.firewall import Firewall
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, ProxyView
 from tulle.model.routing import (
@@ -29,7 +30,6 @@ from tulle.model.routing import (
     VirtualHost,
     WeightedCluster,
 )
-from tulle.model.screen import Firewall
 from tulle.model.service import Endpoint, Resolution
 
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -177,7 +177,7 @@ def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backe
         return _cut(replace(trace, steps=steps), _because(chosen, f"{seen.refuses}: the connection is closed"), seen)
     if seen.refuses:
         return _end(replace(trace, steps=steps), _because(chosen, seen.refuses), seen, 403)
-    trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=steps)
+    trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=(*steps, *map(_looked_at, chosen.firewalls)))
     if isinstance(chosen.action, Forward) and chosen.action.clusters and chosen.cors and _preflight(chosen.cors, seen):
         step = _because(chosen, "a CORS preflight is answered by the proxy")
         return replace(trace, direct_response=Answer(status=200), steps=(*trace.steps, step))

@@ -32,8 +32,13 @@ def canonical(path: str, level: PathLevel) -> str | None:
         bare = _ESCAPED_SLASH.sub(lambda found: "/" if found[0].lower() == "%2f" else "\\", bare)
     normal = normalise(bare)
     if normal is not None and level is not PathLevel.BASE:
-        normal = re.sub("//+", "/", normal)
+        normal = _merged(normal)
     return None if normal is None else normal + query
+
+
+def _merged(path: str) -> str:
+    """Nothing but slashes becomes two of them: what stands before the first name, and what stands behind the last."""
+    return "//" if path.startswith("//") and not path.strip("/") else re.sub("//+", "/", path)
 
 
 def normalise(path: str) -> str | None:

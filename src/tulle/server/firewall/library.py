@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import secrets
 from collections.abc import Iterable
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_void_p
 from typing import Any
 
 NAME = "libmodsecurity.so.3"
 _LOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
+_GENUINE = b'[file "'
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class _Intervention(ctypes.Structure):
-    _fields_ = (("status", c_int), ("pause", c_int), ("url", c_char_p), ("log", c_char_p), ("disruptive", c_int))
+    """Its texts are to be freed by whoever asked for it."""
+
+    _fields_ = (("status", c_int), ("pause", c_int), ("url", c_void_p), ("log", c_void_p), ("disruptive", c_int))
 
 
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -28,8 +35,11 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "msc_process_request_headers": (c_int, c_void_p),
     "msc_append_request_body": (c_int, c_void_p, c_char_p, c_size_t),
     "msc_process_request_body": (c_int, c_void_p),
+    "msc_add_n_response_header": (c_int, c_void_p, c_char_p, c_size_t, c_char_p, c_size_t),
+    "msc_process_response_headers": (c_int, c_void_p, c_int, c_char_p),
+    "msc_append_response_body": (c_int, c_void_p, c_char_p, c_size_t),
+    "msc_process_response_body": (c_int, c_void_p),
     "msc_intervention": (c_int, c_void_p, POINTER(_Intervention)),
-    "msc_process_logging": (c_int, c_void_p),
     "msc_transaction_cleanup": (None, c_void_p),
 }
 
@@ -50,15 +60,23 @@ class Library:
         for name, (result, *arguments) in _FUNCTIONS.items():
             function = getattr(self._c, name)
             function.restype, function.argtypes = result, arguments
+        self._c.free.restype, self._c.free.argtypes = None, (c_void_p,)  # the C library's, on which the engine stands
         self._engine = self._c.msc_init()
-        self._said: dict[int, list[str]] = {}
-        self._next = 0
+        self._said: dict[int, list[bytes]] = {}
+        self._numbers = itertools.count(1)
+        words = secrets.token_hex(14)
+        self._here = ":".join(["fd00", *(words[i : i + 4] for i in range(0, 28, 4))]).encode()
+        """The server's address, as the engine knows it: nobody can guess it."""
         self._heard = _LOG(self._hear)  # kept: the engine calls it as long as it lives
         self._c.msc_set_log_cb(self._engine, self._heard)
 
     def _hear(self, number: int | None, text: bytes) -> None:
-        if found := self._said.get(number or 0):
-            found.append(text.decode("utf-8", "replace"))
+        if (found := self._said.get(number or 0)) is not None:
+            found.append(self.told(text))
+
+    def told(self, text: bytes) -> bytes:
+        """What the engine itself says of a rule: before and behind it, it tells parts of the request just as they came."""
+        return text.partition(b'[hostname "%s"]' % self._here)[0].rpartition(_GENUINE)[2]
 
     def rules(self, text: str) -> int:
         """A set of rules. Raises ValueError with what is wrong."""
@@ -71,32 +89,65 @@ class Library:
         """Gives a set's memory back. No request may be looked at by it any more."""
         self._c.msc_rules_cleanup(rules)
 
-    def judge(
-        self, rules: int, method: str, uri: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, client: str
-    ) -> tuple[int, list[str]]:
-        """The status with which a request is to be refused, 0 for none; and what the rules said of it."""
-        c = self._c
-        self._next += 1
-        number = self._next
-        self._said[number] = said = [""]
-        on = c.msc_new_transaction(self._engine, rules, number)
-        try:
-            c.msc_process_connection(on, client.encode(), 0, b"127.0.0.1", 0)
-            c.msc_process_uri(on, uri, method.encode(), b"1.1")
-            for name, value in headers:
-                c.msc_add_n_request_header(on, name, len(name), value, len(value))
-            c.msc_process_request_headers(on)
-            status = self._refused(on)
-            if not status:
-                c.msc_append_request_body(on, body, len(body))
-                c.msc_process_request_body(on)
-                status = self._refused(on)
-            c.msc_process_logging(on)
-        finally:
-            c.msc_transaction_cleanup(on)
-            del self._said[number]
-        return status, said[1:]
+    def transaction(self, rules: int) -> Transaction:
+        """For one request and its answer; to be closed."""
+        number = next(self._numbers)
+        self._said[number] = said = list[bytes]()
+        return Transaction(self, number, rules, said)
 
-    def _refused(self, on: int) -> int:
+    def begin(self, number: int, rules: int) -> tuple[ctypes.CDLL, int, bytes]:
+        return self._c, self._c.msc_new_transaction(self._engine, rules, number), self._here
+
+    def end(self, number: int) -> None:
+        del self._said[number]
+
+
+class Transaction:
+    """`said`: what rules told, so far."""
+
+    def __init__(self, library: Library, number: int, rules: int, said: list[bytes]) -> None:
+        self.said = said
+        self._library, self._number = library, number
+        self._c, self._on, self._here = library.begin(number, rules)
+
+    def request(self, method: str, uri: bytes, headers: Headers, body: bytes, client: str) -> int:
+        """The status with which it is to be refused; 0 for none."""
+        c, on = self._c, self._on
+        c.msc_process_connection(on, client.encode(), 0, self._here, 0)
+        c.msc_process_uri(on, uri, method.encode(), b"1.1")
+        for name, value in headers:
+            c.msc_add_n_request_header(on, name, len(name), value, len(value))
+        c.msc_process_request_headers(on)
+        if status := self._refused():
+            return status
+        if body:
+            c.msc_append_request_body(on, body, len(body))
+        c.msc_process_request_body(on)
+        return self._refused()
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> int:
+        """The same for the answer."""
+        c, on = self._c, self._on
+        for name, value in headers:
+            c.msc_add_n_response_header(on, name, len(name), value, len(value))
+        c.msc_process_response_headers(on, status, b"HTTP 1.1")
+        if refused := self._refused():
+            return refused
+        c.msc_append_response_body(on, body, len(body))
+        c.msc_process_response_body(on)
+        return self._refused()
+
+    def close(self) -> None:
+        self._c.msc_transaction_cleanup(self._on)
+        self._library.end(self._number)
+
+    def _refused(self) -> int:
+        """What a rule that refuses has to say stands in the refusal alone."""
         found = _Intervention(200, 0, None, None, 0)
-        return int(found.status) if self._c.msc_intervention(on, ctypes.byref(found)) else 0
+        if not self._c.msc_intervention(self._on, ctypes.byref(found)):
+            return 0
+        if found.log:
+            self.said.append(self._library.told(ctypes.string_at(found.log)))
+        self._c.free(found.log)
+        self._c.free(found.url)
+        return int(found.status)

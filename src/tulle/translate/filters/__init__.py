@@ -70,7 +70,7 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
         *(access.prepared() if isinstance(serve.routes, RouteTable) else access.deciding(serve.access)),
         *rate_limits.http_filters(serve.limits),
         *([] if upgraded else screens.holding(serve.screen)),
-        *firewall.http_filters(serve.screen.firewalls, upgraded=upgraded),
+        *firewall.http_filters(serve.screen),
     ]
     ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
     return [*guards, *ways]
@@ -94,5 +94,7 @@ def per_route(route: Route) -> Fields:
     if route.unguarded is not None:
         off = any_(pb.HttpFilterConfig(disabled=True))
         return dict.fromkeys((*_GUARDS, *(name for login in route.unguarded for name in logins.names(login))), off)
-    made = ((kind.NAME, kind.per_route(route)) for kind in FILTERS)
+    made = [(kind.NAME, kind.per_route(route)) for kind in FILTERS]
+    if route.firewalls:
+        made.append((firewall.BY_ROUTE, firewall.per_route(route.firewalls)))
     return {name: any_(message) for name, message in made if message is not None}
