@@ -202,7 +202,7 @@ def _cluster(name: str, xds: str, member: MemberFiles | None) -> dict[str, Any]:
     options: dict[str, Any] = {"explicit_http_config": http2}
     if member:
         # A stream that ends with its certificate is opened again on a connection that was made with a newer one.
-        options["common_http_protocol_options"] = {"max_connection_duration": _seconds(min(LONGEST_CONNECTION, settings.member.life / 4))}
+        options["common_http_protocol_options"] = {"max_connection_duration": _seconds(min(LONGEST_CONNECTION, member.life / 4))}
     endpoint = {"lb_endpoints": [{"endpoint": {"address": _address(xds)}}]}
     return {
         "name": name,
