@@ -13,6 +13,7 @@ import pytest
 
 from support.api import Api, running_api
 from support.eventually import eventually
+from support.guarded import Shows
 from tulle.agent.jwt_file import JwtFile
 from tulle.ca.authority import Authority
 from tulle.ca.jwt_keys import JwtKeys
@@ -36,7 +37,7 @@ class Kept:
 def kept(api: Api, folder: Path, token: str = "", **more: object) -> Kept:
     said: list[str] = []
     wanted = {"path": folder / "run" / "jwt", "audiences": ("bank",), "api": f"127.0.0.1:{api.port}", "workload": "shop/web"}
-    known = {"report": said.append, "credentials": lambda: {"authorization": f"Bearer {token or api.first}"}}
+    known = {"report": said.append, "credentials": Shows("", token or api.first)}
     return Kept(JwtFile(**{**wanted, **known, **more}), said)  # type: ignore[arg-type]
 
 
