@@ -41,6 +41,15 @@ spec: {action: DENY, rules: [{from: [{source: {principals: ["cluster.local/ns/de
 """
 
 
+ALL_ACCOUNTS = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: all-accounts}
+spec: {action: ALLOW, rules: [{from: [{source: {principals: ["*"]}}]}]}
+"""
+
+
 class Kept:
     """An HTTP/1.1 connection that is kept open between requests."""
 
@@ -110,6 +119,26 @@ def test_a_policy_holds_at_once_for_connections_that_are_open(tmp_path: Path) ->
             assert (after.status, after.get("connection")) == (200, None)
             await mesh.change(STRICT)
             assert [(await one.ask()).status for one in (thief, client)] == [200, 200]
+
+    asyncio.run(run())
+
+
+def test_a_policy_ends_connections_of_bytes_that_are_open(tmp_path: Path) -> None:
+    """With the next bytes: whoever may still come then comes again. Where no policy holds yet, they end when the proxy has drained."""
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            at = await stack.enter_async_context(server(tmp_path))
+            await at.mesh.change(STRICT + ALL_ACCOUNTS)
+            thief, client = [await stack.enter_async_context(kept(at.tcp, at.mesh, name)) for name in ("thief", "client")]
+            assert [(await one.ask()).status for one in (thief, client)] == [200, 200]
+            await at.mesh.change(STRICT + ALL_ACCOUNTS + REVOKED)
+            thief.writer.write(request_bytes("GET", "/", [("host", "web")]))
+            await thief.ended()
+            again, other = [await stack.enter_async_context(kept(at.tcp, at.mesh, name)) for name in ("thief", "client")]
+            with pytest.raises((EOFError, ConnectionError)):
+                await again.ask()
+            assert (await other.ask()).status == 200
 
     asyncio.run(run())
 

@@ -24,6 +24,7 @@ async def led_envoy(node: Node, xds: str, *, delta: bool, roots: str = "") -> As
         settings = BootstrapSettings(xds=xds, admin=str(admin), delta=delta, roots=roots)
         config.write_text(json.dumps(bootstrap(node, to_metadata(node), settings)))
         arguments = [str(envoy_path()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+        arguments += ["--drain-time-s", "45", "--drain-strategy", "immediate"]
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(*arguments, stdout=output, stderr=output)
             try:

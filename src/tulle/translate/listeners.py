@@ -200,6 +200,9 @@ def _tcp_proxy(serve: TcpConnections) -> Any:
     fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters)
     if serve.idle_timeout is not None:
         fields["idle_timeout"] = duration(serve.idle_timeout)
+    if serve.access:
+        # When who is let in changes, open connections end with the next bytes, and their callers come again: nobody looks at them later.
+        fields["check_drain_close"] = YES
     if serve.life is not None:
         fields["max_downstream_connection_duration"] = duration(serve.life)
     if serve.hash_policy:
