@@ -13,6 +13,7 @@ import pytest
 from support.backend import Backend, backend
 from support.carried import at, carried
 from support.compiled import built, gateway, sidecar
+from support.edge import edge, policy
 from support.running import free_port
 from tulle.compile import view
 from tulle.compile.explain import Request, explain_view
@@ -23,26 +24,9 @@ from tulle.model.service import Protocol
 pytestmark = pytest.mark.envoy
 
 
-def edge(port: int, guard: str, host: str = "*", name: str = "edge") -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: {name}, namespace: istio-system}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["{host}"], bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}, namespace: istio-system}}
-spec: {{hosts: ["{host}"], gateways: [{name}], http: [{{route: [{{destination: {{host: far.default.svc.cluster.local}}}}]}}]}}
----
-apiVersion: tulle.dev/v1
-kind: Guard
-metadata: {{name: {name}, namespace: istio-system}}
-spec: {{targetRefs: [{{kind: Gateway, group: networking.istio.io, name: {name}}}], {guard}}}
----
-"""
+def guarded_edge(port: int, guard: str, host: str = "*", name: str = "edge") -> str:
+    target = f"{{kind: Gateway, group: networking.istio.io, name: {name}}}"
+    return edge(port, policy("Guard", guard, name, target), host=host, name=name)
 
 
 class Guarded:
@@ -82,8 +66,8 @@ class Guarded:
 @contextmanager
 def guarded(guard: str, tmp_path: Path, more: str = "") -> Iterator[Guarded]:
     port = free_port()
-    text = edge(port, guard, more.partition(" ")[0] or "*") + (
-        edge(port, "methods: [GET]", more.partition(" ")[2], "other") if more else ""
+    text = guarded_edge(port, guard, more.partition(" ")[0] or "*") + (
+        guarded_edge(port, "methods: [GET]", more.partition(" ")[2], "other") if more else ""
     )
     with backend("far") as far, carried(text, gateway(), tmp_path, at("far", 80, far.port, id="far")):
         yield Guarded(text, far, port, gateway())
@@ -183,7 +167,7 @@ def test_paths_in_one_form(level: str, tmp_path: Path) -> None:
         for path, wanted in PATHS[level].items():
             assert proxy.status("GET", path) == 200
             assert proxy.far.seen[-1]["path"] == wanted, path
-            exact = edge(proxy.port, f"pathNormalization: {level}, paths: ['{wanted.partition('?')[0]}']")
+            exact = guarded_edge(proxy.port, f"pathNormalization: {level}, paths: ['{wanted.partition('?')[0]}']")
             assert answered(explained(exact, proxy, path)) == 200, f"{path} as explained"
 
 

@@ -15,6 +15,7 @@ import pytest
 from support.backend import Backend, backend
 from support.carried import ask, at
 from support.compiled import built, gateway, sidecar, warnings
+from support.edge import edge
 from support.led_mesh import LedMesh, led_mesh
 from support.lone_envoy import validate
 from support.running import free_port
@@ -30,26 +31,6 @@ KEY, OTHER = "k-4711-very-secret", "k-0815/also=secret"
 PASSWORD = "correct horse: battery"
 HASH = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
 BCRYPT, PLAIN = "$2y$05$abcdefghijklmnopqrstuuJ6fBqIr0eXw3r4Fqk8b4pdl1kcoHTSS", "open-sesame"
-
-
-def edge(port: int, *hosts: str, name: str = "edge") -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: {name}, namespace: istio-system}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: {json.dumps(hosts or ("*",))}, bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}, namespace: istio-system}}
-spec:
-  hosts: {json.dumps(hosts or ("*",))}
-  gateways: [{name}]
-  http: [{{route: [{{destination: {{host: far.default.svc.cluster.local}}}}]}}]
----
-"""
 
 
 def secret(name: str, entries: Mapping[str, str], namespace: str = "istio-system") -> str:
@@ -241,7 +222,7 @@ spec: {rules: [{when: [{key: "request.headers[x-client]", values: [acme]}]}]}
 def test_a_gateway_that_is_named_and_its_neighbour() -> None:
     port = free_port()
     named = "{targetRefs: [{group: networking.istio.io, kind: Gateway, name: closed}], apiKeys: {secret: partners, clientHeader: x-client}}"
-    text = edge(port, "open.example", name="open") + edge(port, "closed.example", name="closed") + PARTNERS + login(named)
+    text = edge(port, host="open.example", name="open") + edge(port, host="closed.example", name="closed") + PARTNERS + login(named)
     calls = (
         ("open.example", {}, 200),
         ("closed.example", {}, 401),

@@ -12,6 +12,7 @@ import pytest
 from support.backend import backend
 from support.carried import ask, at, carried
 from support.compiled import built, gateway
+from support.edge import edge
 from support.meshed import STRICT, meshed, opened, sidecar
 from support.running import free_port
 from support.tokens import Issuer
@@ -25,25 +26,11 @@ ISSUER = Issuer()
 OK, LIMITED = 200, 429
 
 
-def edge(port: int) -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: all}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: far}}}}]}}]}}
----
+TOKENS = f"""
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {{name: tokens, namespace: istio-system}}
 spec: {{jwtRules: [{{issuer: '{ISSUER.name}', jwks: '{ISSUER.key_set}'}}]}}
----
 """
 
 
@@ -60,7 +47,7 @@ spec: {{{more} limits: [{", ".join(f"{{{limit}}}" for limit in limits)}]}}
 @contextmanager
 def limited(tmp_path: Path, *documents: str) -> Iterator[int]:
     port = free_port()
-    text = edge(port) + "".join(documents)
+    text = edge(port, TOKENS) + "".join(documents)
     with backend("far") as far, carried(text, gateway(), tmp_path, at("far", 80, far.port, id="far")):
         yield port
 
@@ -144,7 +131,7 @@ def test_explain_says_what_a_request_counts_against() -> None:
     document = rate_limit(
         "requests: 10, per: minute, burst: 20, by: [remote.ip, 'request.headers[x-key]']", "requests: 1, per: day, match: {paths: [/a]}"
     )
-    mesh = built(edge(8080) + document, at("far", 80, 1, id="far")).mesh
+    mesh = built(edge(8080, TOKENS) + document, at("far", 80, 1, id="far")).mesh
     node = gateway()
     trace = explain_view(view(mesh, node), node, Request(url="http://127.0.0.1:8080/b", headers=(("x-key", "one"),)))
     said = {step.rule: (step.matched, step.why) for step in trace.steps if step.rule.startswith("RateLimit/")}

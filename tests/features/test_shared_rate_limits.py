@@ -17,6 +17,7 @@ import pytest
 from support.backend import backend
 from support.carried import ask, at, snapshot
 from support.compiled import built, gateway
+from support.edge import edge
 from support.lone_envoy import lone_envoy
 from support.redis_server import redis
 from support.running import free_port
@@ -28,23 +29,6 @@ from tulle.translate.static import static_config
 pytestmark = pytest.mark.envoy
 
 OK, LIMITED, NOBODY_THERE = 200, 429, 503
-
-
-def edge(port: int) -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: all}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: far}}}}]}}]}}
----
-"""
 
 
 def rate_limit(limits: str, more: str = "") -> str:

@@ -13,6 +13,7 @@ from support.backend import Backend, backend
 from support.browser import Browser
 from support.carried import ask, at
 from support.compiled import built, gateway, sidecar, warnings
+from support.edge import edge
 from support.led_mesh import LedMesh, led_mesh
 from support.lone_envoy import validate
 from support.provider import Provider, provider
@@ -33,20 +34,8 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: login, namespace: istio-system}}
 stringData: {{client-secret: "{secret}"}}
----"""
-    return f"""{stored if secret else ""}
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: istio-system}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: edge, namespace: istio-system}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: far.default.svc.cluster.local}}}}]}}]}}
----
+"""
+    login = f"""
 apiVersion: tulle.dev/v1
 kind: Authentication
 metadata: {{name: people, namespace: istio-system}}
@@ -60,6 +49,7 @@ spec:
     tokenEndpoint: {at_}/token
     {more}
 """
+    return edge(port, *([stored] if secret else []), login)
 
 
 def tokens(issuer: Provider) -> str:

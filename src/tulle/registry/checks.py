@@ -162,13 +162,6 @@ def last_bytes(output: bytes, limit: int, captured: int | None = None) -> str:
     return f"Captured {limit} of {total} bytes\n...\n{output[len(output) - min(limit, len(output)) :].decode(errors='replace')}"
 
 
-def first_bytes(output: str, limit: int) -> str:
-    data = output.encode()
-    if len(data) <= limit:
-        return output
-    return f"{data[:limit].decode(errors='ignore')} ... (captured {limit} of {len(data)} bytes)"
-
-
 # Aliases
 
 
