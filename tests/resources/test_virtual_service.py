@@ -166,7 +166,7 @@ hosts: [a, '*', a]
 http: [{route: [{destination: {host: a}}]}]
 =>
 5: spec.hosts[2]: 'a' is given twice
-5: spec.hosts[1]: "*" is for gateways only: name a gateway in gateways, or the hosts
+5: spec.hosts[1]: "*" is for gateways only: name a gateway in gateways, or name the hosts
 ====
 gateways: [x]
 tcp: [{route: [{destination: {host: a}}]}]
@@ -277,6 +277,15 @@ http:
     weight: 0
 =>
 7: spec.http[0].route: the weights must add up to more than 0
+====
+hosts: ["*"]
+gateways: [edge, mesh]
+http:
+- rewrite: {uri: " "}
+  route: [{destination: {host: a}}]
+=>
+5: spec.hosts[0]: "*" is for gateways only: take mesh out of gateways, or name the hosts
+8: spec.http[0].rewrite.uri: must not be blank: to take a prefix away, match "/prefix/" and rewrite it to "/"
 ====
 hosts: [a]
 http:

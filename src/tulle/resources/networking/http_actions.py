@@ -219,6 +219,10 @@ class Rewrite(Spec):
     authority: Plain | None = None
     uri_regex_rewrite: RegexRewrite | None = None
 
+    def check(self) -> Iterable[Problem]:
+        if self.uri and self.uri.isspace():
+            yield ("uri",), 'must not be blank: to take a prefix away, match "/prefix/" and rewrite it to "/"'
+
 
 class DerivePort(Enum):
     FROM_PROTOCOL_DEFAULT = "FROM_PROTOCOL_DEFAULT"

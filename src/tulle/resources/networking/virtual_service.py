@@ -190,7 +190,8 @@ class VirtualService(Spec):
         yield from repeated("hosts", self.hosts)
         yield from export_problems(self.export_to)
         if "*" in self.hosts and (not self.gateways or "mesh" in self.gateways):
-            yield ("hosts", self.hosts.index("*")), '"*" is for gateways only: name a gateway in gateways, or the hosts'
+            how = "take mesh out of gateways" if "mesh" in self.gateways else "name a gateway in gateways"
+            yield ("hosts", self.hosts.index("*")), f'"*" is for gateways only: {how}, or name the hosts'
         for index, route in enumerate(self.tls):
             for number, match in enumerate(route.match):
                 yield from ((("tls", index, "match", number, *place), what) for place, what in self._foreign_names(match))
