@@ -281,11 +281,16 @@ http:
 hosts: ["*"]
 gateways: [edge, mesh]
 http:
+- route: [{destination: {host: a}}]
+=>
+5: spec.hosts[0]: "*" is for gateways only: take mesh out of gateways, or name the hosts
+====
+hosts: [a]
+http:
 - rewrite: {uri: " "}
   route: [{destination: {host: a}}]
 =>
-5: spec.hosts[0]: "*" is for gateways only: take mesh out of gateways, or name the hosts
-8: spec.http[0].rewrite.uri: must not be blank: to take a prefix away, match "/prefix/" and rewrite it to "/"
+7: spec.http[0].rewrite.uri: must not be blank: to take a prefix away, match "/prefix/" and rewrite it to "/"
 ====
 hosts: [a]
 http:
