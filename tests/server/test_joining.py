@@ -8,7 +8,7 @@ import json
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,38 @@ def test_an_agent_that_starts_again_needs_no_token(mesh: Mesh) -> None:
         mesh.now += timedelta(hours=25)
         with pytest.raises(JoinError, match="has ended: join anew with --join-token-file"):
             await mesh.member().enter("")
+
+    asyncio.run(run())
+
+
+def test_of_several_tokens_each_workload_takes_its_own(mesh: Mesh) -> None:
+    async def run() -> None:
+        for order in (1, -1):
+            tokens = "\n".join([mesh.token(), mesh.token("shop/cart")][::order])
+            for workload in ("shop/cart", "shop/web"):
+                await mesh.member(workload, f"{workload[5:]}{order}.json").enter(tokens)
+            with pytest.raises(JoinError, match="used"):
+                await mesh.member(name="again.json").enter(tokens)
+        with pytest.raises(JoinError, match="for another than"):
+            await mesh.member("bank/web", "bank.json").enter(f"{mesh.token()} {mesh.token('shop/cart')}")
+
+    asyncio.run(run())
+
+
+def test_the_token_of_before_a_rotation_does_for_a_start_after_it(mesh: Mesh) -> None:
+    async def run() -> None:
+        token, authority = mesh.token(), mesh.authority()
+        member = mesh.member()
+        await member.enter(token)
+        assert member.papers
+        for step in (authority.begin, authority.switch, authority.finish):
+            step()
+        papers = member.papers
+        (mesh.folder / "agent" / "member.json").write_text(json.dumps(asdict(replace(papers, roots=authority.bundle().decode()))))
+        again = mesh.member()
+        await again.enter(token)
+        assert again.papers
+        assert again.papers.token == papers.token
 
     asyncio.run(run())
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
@@ -49,6 +49,10 @@ class JoinError(OSError):
     """The control plane does not let this workload in. The message says why."""
 
 
+class RefusedError(JoinError):
+    """The control plane does not take the token."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Papers:
     """What a member has, as it lies in the file."""
@@ -63,6 +67,8 @@ class Papers:
     """Seconds since 1970."""
     xds_tls: bool
     """Proxies are given their configuration over TLS."""
+    origin: str
+    """A hash of the token that it joined with."""
 
     @property
     def renew_at(self) -> float:
@@ -143,16 +149,33 @@ class Membership(Credentials):
     async def enter(self, token: str) -> None:
         """Goes on with what an earlier start left, while that holds and is of the mesh that the token is for; else joins with the token.
 
-        Raises JoinError, OSError where the control plane is away or the file cannot be used.
+        Of several tokens, with white space between them, it takes the one that is for this workload. Raises JoinError, OSError where
+        the control plane is away or the file cannot be used.
         """
-        fingerprint = token.rpartition(".")[2]
-        kept = _read(self._path)
-        if kept and kept.until > self._now() and self._is_own(kept) and (not token or _has_root(kept.roots, fingerprint)):
+        tokens = token.split()
+        if kept := self._kept(tokens):
             self._keep(kept)
-            if not token or await self._is_in():
+            if not tokens or await self._is_in():
                 return
-        if not token:
-            raise JoinError(f"the membership of {self._workload} on this machine has ended: join anew with --join-token-file")
+        refused = JoinError(f"the membership of {self._workload} on this machine has ended: join anew with --join-token-file")
+        for text in tokens:
+            try:
+                await self._join(text)
+            except RefusedError as error:  # another's, perhaps, who did not use it up, or has used it before
+                refused = error
+            else:
+                return
+        raise refused
+
+    def _kept(self, tokens: Sequence[str]) -> Papers | None:
+        kept = _read(self._path)
+        if kept is None or kept.until <= self._now() or not self._is_own(kept):
+            return None
+        known = not tokens or any(_hash(text) == kept.origin or _has_root(kept.roots, text.rpartition(".")[2]) for text in tokens)
+        return kept if known else None
+
+    async def _join(self, token: str) -> None:
+        fingerprint = token.rpartition(".")[2]
         key = new_key()
         body = {"token": token, "csr": requested(key).decode(), "for": self._workload}
         try:
@@ -162,7 +185,7 @@ class Membership(Credentials):
             raise
         except OSError as error:
             raise JoinError(f"cannot join at the control plane {self._api}: {explained(error, self._api)}") from None
-        self._take(_papers(answer.status, answer.body, key), fingerprint)
+        self._take(_papers(answer.status, answer.body, key, _hash(token)), fingerprint)
 
     async def _is_in(self) -> bool:
         """False where the control plane knows this membership no more. One that is away may."""
@@ -227,7 +250,7 @@ class Membership(Credentials):
         signature = base64.b64encode(vouched(old, csr)).decode()
         body = {"certificate": self.papers.certificate, "csr": csr.decode(), "signature": signature}
         answer = await request(self._api, "POST", "/api/v1/join/renew", body=json.dumps(body).encode(), credentials=self)
-        self._take(_papers(answer.status, answer.body, key), "")
+        self._take(_papers(answer.status, answer.body, key, self.papers.origin), "")
 
     def _take(self, papers: Papers, fingerprint: str) -> None:
         if not self._is_own(papers):
@@ -248,11 +271,15 @@ class Membership(Credentials):
         return papers.identity.endswith(f"/ns/{namespace}/sa/{account}")
 
 
-def _papers(status: int, body: bytes, key: ec.EllipticCurvePrivateKey) -> Papers:
+def _hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+def _papers(status: int, body: bytes, key: ec.EllipticCurvePrivateKey, origin: str) -> Papers:
     try:
         said: Any = json.loads(body)
         if status != 201:
-            raise JoinError(f"the control plane refuses: {said['error']}")
+            raise RefusedError(f"the control plane refuses: {said['error']}")
         chain = x509.load_pem_x509_certificates(said["certificate"].encode())
         if chain[0].public_key() != key.public_key():
             raise JoinError("the control plane answered with a certificate for another key")
@@ -265,6 +292,7 @@ def _papers(status: int, body: bytes, key: ec.EllipticCurvePrivateKey) -> Papers
             since=datetime.fromisoformat(said["notBefore"]).timestamp(),
             until=datetime.fromisoformat(said["notAfter"]).timestamp(),
             xds_tls=bool(said["xdsTls"]),
+            origin=origin,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise JoinError(f"what answers is no control plane of Tulle (status {status})") from None

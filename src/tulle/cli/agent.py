@@ -6,16 +6,16 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tulle.cli.credentials import join_token
+from tulle.cli.credentials import FromEnvironment
 from tulle.cli.failure import Failure
-from tulle.cli.started import JoinTokenFile, Runner, api_of, member_of, read, settings_from, started
+from tulle.cli.started import JoinTokenFile, Runner, api_of, members_of, read, settings_from, started
 
 if TYPE_CHECKING:
     from tulle.agent.machine import Machine
@@ -64,21 +64,18 @@ def agent(
     # Where there are no workloads, there are no proxies that ask for anything.
     settings = AgentSettings(xds=xds if specs else "/", api=api, node=options.machine(node, api), run_dir=run_dir, sink=sink)
 
-    def work(admitted: AgentSettings) -> Runner:
-        units: list[Sidecar | Machine] = [Sidecar(spec, admitted) for spec in specs]
+    def work(admitted: Mapping[str, AgentSettings]) -> Runner:
+        units: list[Sidecar | Machine] = [Sidecar(spec, admitted[_identity(spec)]) for spec in specs]
         if config_dir:
-            units.append(replace(_defined(config_dir, api, node or platform.node(), address), credentials=admitted.credentials))
+            own = next(iter(admitted.values())).credentials if admitted else FromEnvironment()
+            units.append(replace(_defined(config_dir, api, node or platform.node(), address), credentials=own))
         return lambda stop, hurry: together(units, stop, hurry)
 
-    sys.exit(started(member_of(settings, _joining(specs, join_token_file), join_token_file, work)))
+    sys.exit(started(members_of(settings, sorted({_identity(spec) for spec in specs}), join_token_file, work)))
 
 
-def _joining(specs: Sequence[WorkloadSpec], join_token_file: str) -> str:
-    """The one identity of all workloads, where they are to join: a token lets one join."""
-    found = sorted({f"{spec.namespace}/{spec.service_account}" for spec in specs})
-    if len(found) != 1 and join_token(join_token_file):
-        raise Failure(f"a token lets one identity join, and these workloads have {', '.join(found) or 'none'}: run an agent for each", 2)
-    return found[0] if found else ""
+def _identity(spec: WorkloadSpec) -> str:
+    return f"{spec.namespace}/{spec.service_account}"
 
 
 def _defined(config_dir: str, control: str, node: str, address: str) -> Machine:

@@ -69,8 +69,8 @@ def read(path: str, option: str = "--token-file") -> str:
 
 
 def join_token(path: str) -> str:
-    """The token to join with: of TULLE_JOIN_TOKEN, else of that file; empty where there is none. Raises Failure."""
+    """The tokens to join with: of TULLE_JOIN_TOKEN, else of that file; empty where there are none. Raises Failure."""
     text = os.environ.get("TULLE_JOIN_TOKEN", "").strip() or read(path, "--join-token-file")
-    if text and not text.startswith("tulle-join."):
+    if not all(token.startswith("tulle-join.") for token in text.split()):
         raise Failure("the token to join with is none: make one with tulle token create --for NAMESPACE/SERVICE_ACCOUNT", 2)
     return text

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -76,29 +76,42 @@ async def greeted(work: Coroutine[Any, Any, int], ready: asyncio.Event, greeting
 
 
 def member_of(settings: AgentSettings, workload: str, join_token_file: str, run: Callable[[AgentSettings], Runner]) -> Runner:
-    """What `run` makes of the settings with all that a workload (`NAMESPACE/SERVICE_ACCOUNT`) shows to the control plane.
+    """As `members_of`, for one workload."""
+    return members_of(settings, (workload,), join_token_file, lambda admitted: run(admitted[workload]))
 
-    Where there is a token to do so, it joins first. Ends the program (2) where only those who have joined are let in.
+
+def members_of(
+    settings: AgentSettings, workloads: Sequence[str], join_token_file: str, run: Callable[[Mapping[str, AgentSettings]], Runner]
+) -> Runner:
+    """What `run` makes of the settings with all that each workload (`NAMESPACE/SERVICE_ACCOUNT`) shows to the control plane.
+
+    Where there are tokens to do so, they join first. Ends the program (2) where only those who have joined are let in.
     """
     from tulle.cli.credentials import CA_VARIABLE, FromEnvironment, join_token
     from tulle.cli.credentials import read as read_file
 
-    path = Path(settings_from({}).database(os.environ)).with_name("identities") / f"{workload.replace('/', '~')}.json"
-    if not (token := join_token(join_token_file)) and (not path.exists() or _is_local(settings.xds)):
-        _check_admitted(settings.xds, workload)
-        return run(replace(settings, credentials=FromEnvironment()))
+    folder = Path(settings_from({}).database(os.environ)).with_name("identities")
+    paths = {workload: folder / f"{workload.replace('/', '~')}.json" for workload in workloads}
+    token = join_token(join_token_file)
+    if token and not workloads:
+        raise Failure("--join-token-file: there is no workload here that could join", 2)
+    if not token and (_is_local(settings.xds) or not all(path.exists() for path in paths.values())):
+        _check_admitted(settings.xds, workloads)
+        return run(dict.fromkeys(workloads, replace(settings, credentials=FromEnvironment())))
     from tulle.agent.membership import Membership
 
     roots = read_file(os.environ.get(CA_VARIABLE, ""), "--ca-file")
-    member = Membership(path, settings.api, workload, report=_warn, roots=roots)
-    work = run(replace(settings, credentials=member, member=member))
+    members = {workload: Membership(path, settings.api, workload, report=_warn, roots=roots) for workload, path in paths.items()}
+    work = run({workload: replace(settings, credentials=member, member=member) for workload, member in members.items()})
 
     async def joined(stop: asyncio.Event, hurry: asyncio.Event) -> int:
-        await member.enter(token)
+        for member in members.values():
+            await member.enter(token)
         async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(member.run())
+            renewing = [tasks.create_task(member.run()) for member in members.values()]
             code = await work(stop, hurry)
-            renewing.cancel()
+            for task in renewing:
+                task.cancel()
         return code
 
     return joined
@@ -108,12 +121,12 @@ def _is_local(xds: str) -> bool:
     return xds.startswith("/") or read("--xds", Address.parse, xds).is_loopback
 
 
-def _check_admitted(xds: str, workload: str) -> None:
+def _check_admitted(xds: str, workloads: Sequence[str]) -> None:
     if not _is_local(xds) and os.environ.get("TULLE_XDS_TLS") != "off":
         raise Failure(
             f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
-            f"  tulle token create --for {workload or 'NAMESPACE/SERVICE_ACCOUNT'} > join-token\n"
-            "and give it with --join-token-file; a gateway's is made with --gateway, too. "
+            + "".join(f"  tulle token create --for {workload} >> join-token\n" for workload in workloads)
+            + "and give it with --join-token-file; a gateway's is made with --gateway, too. "
             "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
             2,
         )
