@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from tulle.settings import Settings
 
+_VERBOSITY = "GRPC_VERBOSITY"
 _ROOT = "tulle"
 
 
@@ -65,6 +67,19 @@ def configure(settings: Settings) -> None:
     root.handlers[:] = [handler]
     root.propagate = False
     root.setLevel(settings.log_level.upper())
+
+
+def load_quiet_grpc() -> None:
+    """Loads gRPC so that it writes errors alone: or it has a line of its own for whoever on the network fails to shake hands.
+
+    It reads the variable when it is loaded; what is started later is not to see it.
+    """
+    said = os.environ.get(_VERBOSITY)
+    os.environ.setdefault(_VERBOSITY, "ERROR")
+    import grpc  # noqa: F401, PLC0415 - slow to load
+
+    if said is None:
+        del os.environ[_VERBOSITY]
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -449,7 +450,9 @@ def test_requests_in_plain_text_are_not_read(mesh: Guarded) -> None:
     asyncio.run(run())
 
 
-def test_no_secret_is_told_to_the_log(mesh: Guarded) -> None:
+def test_the_log_has_lines_of_its_own_alone_and_no_secret(mesh: Guarded) -> None:
+    """Whoever fails to shake hands, as many did by now, cannot write there."""
     log = (mesh.place.folder / "control.log").read_text()
+    assert [line for line in log.splitlines() if not re.match(r"20\d\d-\d\d-\d\dT[\d:.]+Z (info|warning) \w+: ", line)] == []
     assert "PRIVATE KEY" not in log
     assert mesh.admin.split(".")[2] not in log

@@ -58,8 +58,10 @@ def control(
       tulle control
       tulle control --store sqlite:/var/lib/tulle/tulle.db --log-format json
     """
+    from tulle.logs import configure, load_quiet_grpc
+
+    load_quiet_grpc()
     from tulle.control import Control
-    from tulle.logs import configure
 
     options = {
         "store": store,

@@ -95,7 +95,7 @@ def members_of(
     token = join_token(join_token_file)
     if token and not workloads:
         raise Failure("--join-token-file: there is no workload here that could join", 2)
-    if not token and (_is_local(settings.xds) or not all(path.exists() for path in paths.values())):
+    if not token and (_is_plain(settings) or not all(path.exists() for path in paths.values())):
         _check_admitted(settings.xds, workloads)
         return run(dict.fromkeys(workloads, replace(settings, credentials=FromEnvironment())))
     from tulle.agent.membership import Membership
@@ -115,6 +115,13 @@ def members_of(
         return code
 
     return joined
+
+
+def _is_plain(settings: AgentSettings) -> bool:
+    """Whether the control plane is beside, and asks for nothing."""
+    from tulle.http_client import SECURE
+
+    return _is_local(settings.xds) and not settings.api.startswith(SECURE)
 
 
 def _is_local(xds: str) -> bool:

@@ -56,8 +56,10 @@ def up(
       tulle up shop/mesh.yaml
       tulle up shop/mesh.yaml shop/routes/ --bind 0.0.0.0
     """
+    from tulle.logs import configure, load_quiet_grpc
+
+    load_quiet_grpc()
     from tulle.local import LocalMesh
-    from tulle.logs import configure
 
     given = paths or ([DEFAULT] if Path(DEFAULT).is_file() else [])
     options = {
