@@ -6,6 +6,7 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "authorization": "0, 10 and 1,000 rules of who may call what, at a sidecar, beside HAProxy and nginx",
     "compile": "5,000 routes: to compile all, and to change one",
     "firewall": "what the web application firewall refuses, and its cost a request, against nginx with the same engine and rules",
     "limits": "rate limit decisions a second of one control plane, in memory and on Redis, and how exact they are",

@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tulle.compile.disguises import CLIMBING, alike, allowed_host, any_case, leaves_room, plain_path, refused_host, refused_path, text
+from tulle.compile.disguises import (
+    CLIMBING,
+    alike,
+    allowed_host,
+    any_case,
+    leaves_room,
+    plain_path,
+    refused_host,
+    refused_paths,
+    text,
+    usual_paths,
+)
 from tulle.model.access import (
     ALWAYS,
     NEVER,
@@ -66,7 +77,7 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
     key, effect = resource.key, Effect[resource.spec.action.value]
     name = f"ns[{key.namespace}]-policy[{key.name}]"
     maker = _Maker(namespace=key.namespace, door=door, refuses=effect is not Effect.ALLOW, widens=effect is Effect.DENY)
-    rules = []
+    rules, disguised = list[AccessRule](), list[AccessRule]()
     for i, rule in enumerate(resource.spec.rules):
         try:
             callers, operations = maker.rule(rule)
@@ -76,24 +87,37 @@ def access_policy(resource: Resource[AuthorizationPolicy], door: Door, authorize
             continue
         source = resource.at(f"spec.rules[{i}]")
         rules.append(AccessRule(name=f"{name}-rule[{i}]", callers=callers, operations=operations, source=source))
+        if maker.refuses and door.requests and any(item.operation.paths for item in rule.to):
+            callers, operations = replace(maker, disguised=True).rule(rule)
+            disguised.append(replace(rules[-1], callers=callers, operations=operations))
     # Who asks a service has asked it: there is no trying it out.
     dry_run = resource.annotations.get(DRY_RUN, "").lower() == "true" and effect is not Effect.CUSTOM
-    return AccessPolicy(name=name, effect=effect, rules=tuple(rules), dry_run=dry_run, authorizer=authorizer, source=resource.at("spec"))
+    return AccessPolicy(
+        name=name,
+        effect=effect,
+        rules=tuple(rules),
+        disguised=tuple(disguised),
+        dry_run=dry_run,
+        authorizer=authorizer,
+        source=resource.at("spec"),
+    )
 
 
 def confined(policy: AccessPolicy, hosts: Iterable[str], *, requests: bool) -> AccessPolicy:
     """The same policy, for calls of these hosts alone. Where it allows some, it takes no say in calls of others: those are let through."""
     attribute, look = (Attribute.HOST, allowed_host) if requests else (Attribute.SNI, text)
     meant = any_of(Is(attribute=attribute, match=look(host)) if host != "*" else ALWAYS for host in sorted(hosts))
-    rules = tuple(replace(rule, operations=all_of((meant, rule.operations))) for rule in policy.rules)
+    rules, disguised = (
+        tuple(replace(rule, operations=all_of((meant, rule.operations))) for rule in some) for some in (policy.rules, policy.disguised)
+    )
     if policy.effect is Effect.ALLOW and meant != ALWAYS:
         rules += (AccessRule(name=f"{policy.name}-others", operations=none_of(meant), source=policy.source),)
-    return replace(policy, rules=rules)
+    return replace(policy, rules=rules, disguised=disguised)
 
 
 def all_of(parts: Iterable[Condition]) -> Condition:
-    """Without what always holds; never, where one part never does."""
-    kept = tuple(p for p in parts if p != ALWAYS)
+    """Without what always holds, and without nesting, which costs the data plane time; never, where one part never does."""
+    kept = tuple(single for p in parts for single in (p.parts if isinstance(p, AllOf) else (p,)))
     if NEVER in kept:
         return NEVER
     return kept[0] if len(kept) == 1 else AllOf(parts=kept)
@@ -121,10 +145,8 @@ def methods(values: Iterable[str], every_spelling: bool) -> Condition:
     return any_of(Is(attribute=Attribute.METHOD, match=any_case(match) if every_spelling else match) for match in found)
 
 
-def paths(values: tuple[str, ...], every_spelling: bool) -> Condition:
-    """A path that climbs out of where it seems to lie is refused with every other, and never let in by how it begins or ends."""
-    if every_spelling:
-        return any_of((*map(refused_path, values), CLIMBING))
+def plain_paths(values: tuple[str, ...]) -> Condition:
+    """A path that climbs out of where it seems to lie is not one of them, however it begins or ends."""
     found = any_of(Is(attribute=Attribute.PATH, match=plain_path(v)) for v in values)
     return all_of((found, none_of(CLIMBING))) if any(map(leaves_room, values)) else found
 
@@ -145,6 +167,8 @@ class _Maker:
     other way round."""
     widens: bool
     """Of connections, what it asks of requests holds."""
+    disguised: bool = False
+    """Paths are looked for in every spelling, which costs more."""
 
     def rule(self, rule: Rule) -> tuple[Condition, Condition]:
         """What it says of callers, and of what they ask for."""
@@ -168,14 +192,21 @@ class _Maker:
         )
 
     def _operations(self, of: Operation) -> Condition:
+        """Paths first: most rules are told apart by them, and the data plane asks no further once one does not fit."""
         return all_of(
             (
-                *self._field(of.ports, of.not_ports, self._port),
-                *self._spelled(of.hosts, of.not_hosts, hosts),
+                *self._spelled(of.paths, of.not_paths, self._paths),
                 *self._spelled(of.methods, of.not_methods, methods),
-                *self._spelled(of.paths, of.not_paths, paths),
+                *self._spelled(of.hosts, of.not_hosts, hosts),
+                *self._field(of.ports, of.not_ports, self._port),
             )
         )
+
+    def _paths(self, values: tuple[str, ...], every_spelling: bool) -> Condition:
+        """Of what an ALLOW excludes every spelling is looked for at once."""
+        if not every_spelling:
+            return plain_paths(values)
+        return any_of(refused_paths(values) if self.disguised or not self.refuses else usual_paths(values))
 
     def _when(self, of: When) -> Condition:
         if of.key.startswith("request.headers["):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 
 from tulle.model.access import Attribute, Condition, Is
 from tulle.model.routing import Compare, StringMatch
@@ -36,8 +37,25 @@ CLIMBING: Condition = Is(
 """A dot segment that is still there once the path was normalised: one behind slashes that were encoded."""
 
 
-def refused_path(value: str) -> Condition:
-    """All that may be a path of an AuthorizationPolicy, but for dot segments (CLIMBING)."""
+def refused_paths(values: Iterable[str]) -> Iterator[Condition]:
+    """All that may be one of some paths of an AuthorizationPolicy, and every path that climbs out of where it seems to lie."""
+    yield from map(_spelt, values)
+    yield CLIMBING
+
+
+def usual_paths(values: Iterable[str]) -> Iterator[Condition]:
+    """Those of them that are not UNUSUAL, at least."""
+    return (Is(attribute=Attribute.PATH, match=_plain_in_any_case(value)) for value in values)
+
+
+def _plain_in_any_case(value: str) -> StringMatch | None:
+    match = plain_path(value)
+    if match is not None and match.compare is Compare.REGEX:
+        return _regex(f"(?i){match.value}", match.said)
+    return any_case(match)
+
+
+def _spelt(value: str) -> Condition:
     if value == "*" or len(value) > LONGEST:
         return Is(attribute=Attribute.PATH, match=plain_path(value))
     before, after = value.startswith("*"), value.endswith("*") and not value.startswith("*")

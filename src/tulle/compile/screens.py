@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from tulle.compile.access import any_of, confined, none_of, paths
+from tulle.compile.access import any_of, confined, none_of, plain_paths
 from tulle.compile.attachment import by_namespace, is_for, takes
 from tulle.compile.disguises import text
 from tulle.compile.walls import Document as Walled
@@ -127,7 +127,7 @@ def _of_requests(spec: Guard) -> Iterator[tuple[str, Condition]]:
     if spec.methods:
         yield "methods", none_of(any_of(Is(attribute=Attribute.METHOD, match=text(m)) for m in spec.methods))
     if spec.paths:
-        yield "paths", none_of(paths(spec.paths, every_spelling=False))
+        yield "paths", none_of(plain_paths(spec.paths))
 
 
 def before(first: Access, then: Access) -> Access:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import Enum
 
 from tulle.model.resource import Source
-from tulle.model.routing import StringMatch
+from tulle.model.routing import Compare, StringMatch
 
 
 class Attribute(Enum):
@@ -80,6 +80,14 @@ Condition = Is | Within | Noted | AllOf | AnyOf | Not
 ALWAYS = AllOf()
 NEVER = AnyOf()
 
+UNUSUAL = AnyOf(
+    parts=(
+        *(Is(attribute=Attribute.PATH, match=StringMatch(compare=Compare.CONTAINS, value=v)) for v in ("%", "//", ";", "/.", "\\")),
+        Is(attribute=Attribute.PATH, match=StringMatch(compare=Compare.SUFFIX, value="/")),
+    )
+)
+"""A path that programs may take for another; all others mean what they say, but for the case of letters."""
+
 
 class Effect(Enum):
     """What becomes of calls that a policy's rules take. They are asked in this order."""
@@ -140,6 +148,8 @@ class AccessPolicy:
     name: str
     effect: Effect
     rules: tuple[AccessRule, ...] = ()
+    disguised: tuple[AccessRule, ...] = ()
+    """Those of its rules that are about paths, once more for every spelling of them. They hold only for paths that are UNUSUAL."""
     dry_run: bool = False
     """It decides nothing: what it would have done is logged."""
     authorizer: Authorizer | None = None

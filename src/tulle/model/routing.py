@@ -18,6 +18,7 @@ class Compare(Enum):
     EXACT = "exact"
     PREFIX = "prefix"
     SUFFIX = "suffix"
+    CONTAINS = "contains"
     REGEX = "regex"
     """RE2, full match."""
     PATH_PREFIX = "path-prefix"

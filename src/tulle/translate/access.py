@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from tulle.model.access import (
+    UNUSUAL,
     Access,
     AccessPolicy,
     AccessRule,
@@ -31,6 +33,8 @@ NETWORK = "envoy.filters.network.rbac"
 CUSTOM = "istio-ext-authz"
 """Begins the names of the rules that an authorisation service is asked about (Istio's word)."""
 
+DISGUISED = "disguised"
+"""Names the rules for paths that are written unusually."""
 _ACTIONS = {Effect.AUDIT: "LOG", Effect.DENY: "DENY", Effect.ALLOW: "ALLOW"}
 _NETWORKS = {Attribute.SOURCE_IP: "direct_remote_ip", Attribute.REMOTE_IP: "remote_ip"}
 _PSEUDO = {Attribute.METHOD: ":method", Attribute.HOST: ":authority"}
@@ -130,7 +134,26 @@ def _service(policy: AccessPolicy) -> str:
 
 def rules(action: str, policies: Iterable[AccessPolicy], prefix: str = "") -> Fields:
     """An RBAC message. A policy without rules takes nothing."""
-    return {"action": action, "policies": {prefix + rule.name: policy(rule) for p in policies for rule in p.rules}}
+    some = tuple(policies)
+    made = {prefix + rule.name: policy(rule) for p in some for rule in p.rules}
+    disguised = [rule for p in some for rule in p.disguised]
+    if together := [rule for rule in disguised if not _of_connection(rule.operations)]:
+        # One policy for all, so that of an ordinary path no more is asked than whether it is one.
+        every = [_principal(AllOf(parts=(rule.operations, rule.callers))) for rule in together]
+        made[prefix + DISGUISED] = {"permissions": [_permission(UNUSUAL)], "principals": every}
+    for rule in disguised:
+        if _of_connection(rule.operations):
+            made[f"{prefix}{rule.name}-{DISGUISED}"] = policy(replace(rule, operations=AllOf(parts=(UNUSUAL, rule.operations))))
+    return {"action": action, "policies": made}
+
+
+def _of_connection(of: Condition) -> bool:
+    """Whether some of it can only be asked of operations."""
+    if isinstance(of, AllOf | AnyOf):
+        return any(map(_of_connection, of.parts))
+    if isinstance(of, Not):
+        return _of_connection(of.part)
+    return not isinstance(of, Noted) and of.attribute in (Attribute.SNI, Attribute.DESTINATION_IP)
 
 
 def policy(rule: AccessRule) -> Fields:

@@ -10,7 +10,7 @@ from typing import Any
 from tulle.compile.explain.match import compare, texts
 from tulle.compile.explain.request import Headers, Seen
 from tulle.compile.explain.trace import Decision, Step, place, quote
-from tulle.model.access import Access, AccessPolicy, AccessRule, AllOf, AnyOf, Attribute, Condition, Effect, Is, Not, Noted, Within
+from tulle.model.access import UNUSUAL, Access, AccessPolicy, AccessRule, AllOf, AnyOf, Attribute, Condition, Effect, Is, Not, Noted, Within
 from tulle.model.frozen import FrozenMap
 from tulle.model.proxy import HttpConnections
 from tulle.model.routing import StringMatch
@@ -58,7 +58,9 @@ def decide(access: Access, caller: Caller, seen: Seen | None) -> tuple[Decision 
     """The decision, None where nothing speaks of it, and every policy that was asked. Of a connection there is no request."""
     steps: list[Step] = []
     for policy in access.policies:
-        rule = next((r for r in policy.rules if _holds(r.operations, caller, seen) and _holds(r.callers, caller, seen)), None)
+        rule = next(
+            (r for r in _asked_of(policy, caller, seen) if _holds(r.operations, caller, seen) and _holds(r.callers, caller, seen)), None
+        )
         steps.append(_step(policy, rule, caller, seen))
         if rule is None or policy.dry_run:
             continue
@@ -67,6 +69,10 @@ def decide(access: Access, caller: Caller, seen: Seen | None) -> tuple[Decision 
         if policy.effect in (Effect.DENY, Effect.ALLOW):
             return Decision(by=str(rule.source or policy.name), decision=policy.effect.value.lower()), tuple(steps)
     return _otherwise(access), tuple(steps)
+
+
+def _asked_of(policy: AccessPolicy, caller: Caller, seen: Seen | None) -> tuple[AccessRule, ...]:
+    return (*policy.rules, *policy.disguised) if policy.disguised and _holds(UNUSUAL, caller, seen) else policy.rules
 
 
 def _asked(policy: AccessPolicy) -> Decision:
@@ -86,6 +92,7 @@ def _step(policy: AccessPolicy, rule: AccessRule | None, caller: Caller, seen: S
     name = f"{policy.source.key.kind}/{policy.source.key.name}" if policy.source else policy.name
     if rule is not None:
         said = rule.source.field.removeprefix("spec.") if rule.source else rule.name
+        said += "" if rule in policy.rules else ", as what the path may mean,"
         return Step(
             rule=name, source=place(rule.source or policy.source), matched=True, why=f"{said} takes it: {_WORDS[policy.effect]}{tried}"
         )

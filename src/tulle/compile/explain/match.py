@@ -49,6 +49,8 @@ def compare(match: StringMatch, value: str) -> bool:
         return value.endswith(wanted)
     if match.compare is Compare.PREFIX:
         return value.startswith(wanted)
+    if match.compare is Compare.CONTAINS:
+        return wanted in value
     wanted = wanted.rstrip("/")
     return value.startswith(wanted) and value[len(wanted) : len(wanted) + 1] in ("", "/")
 
