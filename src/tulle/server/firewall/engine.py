@@ -97,7 +97,7 @@ class Exchange:
     _transaction: Transaction
 
     def request(self, of: HttpRequest) -> Verdict:
-        status = self._transaction.request(of.method, of.uri, of.headers, of.body, of.client)
+        status = self._transaction.request(of)
         return verdict(status, self._transaction.said)
 
     def answer(self, of: HttpAnswer) -> Verdict:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_void_p
 from typing import Any
 
+from tulle.server.firewall.words import HttpRequest
+
 NAME = "libmodsecurity.so.3"
 _LOG = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 _GENUINE = b'[file "'
@@ -110,18 +112,18 @@ class Transaction:
         self._library, self._number = library, number
         self._c, self._on, self._here = library.begin(number, rules)
 
-    def request(self, method: str, uri: bytes, headers: Headers, body: bytes, client: str) -> int:
+    def request(self, of: HttpRequest) -> int:
         """The status with which it is to be refused; 0 for none."""
         c, on = self._c, self._on
-        c.msc_process_connection(on, client.encode(), 0, self._here, 0)
-        c.msc_process_uri(on, uri, method.encode(), b"1.1")
-        for name, value in headers:
+        c.msc_process_connection(on, of.client.encode(), 0, self._here, 0)
+        c.msc_process_uri(on, of.uri, of.method.encode(), b"2.0" if of.framed else b"1.1")
+        for name, value in of.headers:
             c.msc_add_n_request_header(on, name, len(name), value, len(value))
         c.msc_process_request_headers(on)
         if status := self._refused():
             return status
-        if body:
-            c.msc_append_request_body(on, body, len(body))
+        if of.body:
+            c.msc_append_request_body(on, of.body, len(of.body))
         c.msc_process_request_body(on)
         return self._refused()
 

@@ -133,7 +133,7 @@ class FirewallService:
     async def _step(self, kind: str, message: Any, visit: _Visit) -> bytes:
         part = getattr(message, kind)
         if kind == "request_headers":
-            visit.request = request_of(part.headers.headers)
+            visit.request = request_of(part.headers.headers, end=part.end_of_stream)
             if part.end_of_stream or _unseen(visit) or not _has_body(visit):
                 return await self._judge(kind, visit)
             return _BODY[kind] if any(f.answers for f in visit.firewalls) else _BODY_ALONE
@@ -311,8 +311,8 @@ def _readable(answer: HttpAnswer, visit: _Visit) -> bool:
     return any(length <= bound.most or not bound.lenient for bound in bounds)
 
 
-def request_of(headers: Sequence[Any]) -> HttpRequest:
-    """A request without its body, of Envoy's headers."""
+def request_of(headers: Sequence[Any], *, end: bool) -> HttpRequest:
+    """A request without its body, of Envoy's headers. `end`: it has none."""
     pseudo, kept = _parted(headers)
     client = _header(kept, b"x-forwarded-for").rpartition(b",")[2].strip().decode("ascii", "replace")
     return HttpRequest(
@@ -320,6 +320,7 @@ def request_of(headers: Sequence[Any]) -> HttpRequest:
         uri=pseudo.get(":path", b"/"),
         headers=((b"host", pseudo.get(":authority", b"")), *kept),
         client=client or "127.0.0.1",
+        framed=not end and not _header(kept, b"content-length") and not _header(kept, b"transfer-encoding"),
     )
 
 

@@ -19,6 +19,8 @@ class HttpRequest:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
     client: str = "127.0.0.1"
+    framed: bool = False
+    """HTTP/2 or later: a body may come without a word of its length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
