@@ -180,7 +180,7 @@ class Control:
             self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()), gate=gate)
             tls = opened_tls(self.settings, self.authority)
             await stack.enter_async_context(self._ads.serving(self._addresses(), tls.proxies))
-            stack.enter_context(published(self._ads.counters, self.fleet, self.firewall))
+            stack.enter_context(published(self._ads.counters, self.fleet, self.firewall, self.certificates))
             running += [tasks.create_task(work) for work in self._work(listener, tls.api, questions, definitions)]
             _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
             for warning, address in warnings(self.settings):

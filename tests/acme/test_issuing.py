@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,13 @@ def test_a_certificate_is_issued_and_renewed_under_load_without_a_lost_request(t
             "Issuing": "False",
         }
         assert item["status"]["termsOfService"].startswith("data:")
+        end = datetime.fromisoformat(item["status"]["notAfter"]).timestamp()
+        reader, writer = await asyncio.open_connection("127.0.0.1", mesh.place.api)
+        writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        metrics = (await reader.read()).decode()
+        writer.close()
+        (value,) = re.findall(r'tulle_certificate_end_seconds\{name="shop",namespace="default"\} (\S+)', metrics)
+        assert float(value) == end
 
     async def nothing_shows_a_key(mesh: Shop) -> None:
         seen = [await mesh.tulle("get", "all", "-A", "-o", "json"), await mesh.tulle("secret", "show", "shop", "-o", "yaml")]

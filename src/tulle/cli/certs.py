@@ -16,7 +16,7 @@ from tulle.cli.output import Format, Output, age, document, err, out, table, war
 LATE = 0.25
 """A certificate that is renewed at half its life, and has less than this of it left, has missed its renewal."""
 SOON = timedelta(days=14)
-"""Of one that people renew."""
+"""Of one that people renew; sooner where its whole life is short."""
 AUTHORITY_SOON = timedelta(days=30)
 STALE = timedelta(minutes=3)
 """So long after a certificate was made its proxy uses it, and has said so."""
@@ -103,7 +103,7 @@ def _warning(one: dict[str, Any], now: datetime) -> str:
     if one["name"] == "default":
         missed = (end - now) / (end - begin) < LATE
         return f"ends at {one['notAfter']} and was not renewed: is the proxy still connected?" if missed else ""
-    return f"ends at {one['notAfter']}" if end - now < SOON else ""
+    return f"ends at {one['notAfter']}" if end - now < min(SOON, (end - begin) * LATE) else ""
 
 
 def _at(text: str) -> datetime:

@@ -143,6 +143,6 @@ def age_problem(pem: bytes, now: datetime) -> str:
         return f"the certificate of {first.subject or first.names} expired on {first.not_after:%Y-%m-%d %H:%M} UTC"
     if now < first.not_before:
         return f"the certificate of {first.subject or first.names} is not valid before {first.not_before:%Y-%m-%d %H:%M} UTC"
-    if now + SOON >= first.not_after:
+    if now + min(SOON, (first.not_after - first.not_before) / 4) >= first.not_after:
         return f"the certificate of {first.subject or first.names} expires on {first.not_after:%Y-%m-%d %H:%M} UTC"
     return ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tulle.model.resource import Key
 from tulle.server.ads import Counters
 from tulle.server.firewall.beside import Beside
 from tulle.server.fleet import Fleet
@@ -23,13 +26,20 @@ XDS = {
 }
 
 
+class Certificates(Protocol):
+    def ends(self) -> Iterable[tuple[Key, datetime]]:
+        """Of each Certificate that an authority gave, when it ends."""
+        ...
+
+
 class MeshCollector(Collector):
     """Reads plain counters when it is asked, so that counting costs nothing."""
 
-    def __init__(self, counters: Counters, fleet: Fleet, firewall: Beside) -> None:
+    def __init__(self, counters: Counters, fleet: Fleet, firewall: Beside, certificates: Certificates) -> None:
         self._counters = counters
         self._firewall = firewall
         self._fleet = fleet
+        self._certificates = certificates
 
     def collect(self) -> Iterator[Metric]:
         for attribute, (name, text) in XDS.items():
@@ -40,6 +50,15 @@ class MeshCollector(Collector):
         states.add_metric(["behind"], len(self._fleet.members) - current)
         yield states
         yield from self._firewalls()
+        yield self._ends()
+
+    def _ends(self) -> Metric:
+        ends = GaugeMetricFamily(
+            "tulle_certificate_end_seconds", "When the certificate of a public authority ends, as Unix time.", labels=["namespace", "name"]
+        )
+        for key, end in self._certificates.ends():
+            ends.add_metric([key.namespace, key.name], end.timestamp())
+        return ends
 
     def _firewalls(self) -> Iterator[Metric]:
         """As many series as there are Firewalls, classes of attacks and outcomes: nothing of what callers send."""
@@ -62,9 +81,9 @@ class MeshCollector(Collector):
 
 
 @contextmanager
-def published(counters: Counters, fleet: Fleet, firewall: Beside) -> Iterator[None]:
+def published(counters: Counters, fleet: Fleet, firewall: Beside, certificates: Certificates) -> Iterator[None]:
     """Shows the counts on `/metrics` while the block runs."""
-    collector = MeshCollector(counters, fleet, firewall)
+    collector = MeshCollector(counters, fleet, firewall, certificates)
     REGISTRY.register(collector)
     try:
         yield

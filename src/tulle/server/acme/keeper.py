@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from random import random
 from typing import cast
@@ -106,6 +106,10 @@ class Keeper:
             now=self._now(),
         )
         return status(picture)
+
+    def ends(self) -> Iterator[tuple[Key, datetime]]:
+        """Of each that an authority gave, when it ends."""
+        return ((key, work.progress.issued.not_after) for key, work in self._work.items() if work.progress.issued)
 
     def secret(self, key: Key) -> Key | None:
         """Of the Secret that a Certificate is put into."""
