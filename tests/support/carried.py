@@ -13,6 +13,7 @@ from support.compiled import built
 from support.lone_envoy import LoneEnvoy, lone_envoy
 from tulle.compile import view
 from tulle.model.identity import Locality
+from tulle.model.mesh import MeshSettings
 from tulle.model.proxy import Node
 from tulle.model.service import Protocol, RegisteredPort, Registration
 from tulle.translate import Snapshot, Translator
@@ -25,16 +26,16 @@ def at(service: str, port: int, target: int, *, id: str, place: str = "", protoc
     return Registration(id=id, service=service, ports=registered, locality=Locality.parse(place), **more)
 
 
-def snapshot(text: str, node: Node, *registrations: Registration) -> Snapshot:
-    result = Translator().snapshot(view(built(text, *registrations).mesh, node))
+def snapshot(text: str, node: Node, *registrations: Registration, settings: MeshSettings | None = None) -> Snapshot:
+    result = Translator().snapshot(view(built(text, *registrations, settings=settings).mesh, node))
     assert result.problems() == ()
     return result
 
 
 @contextmanager
-def carried(text: str, node: Node, folder: Path, *registrations: Registration) -> Iterator[LoneEnvoy]:
+def carried(text: str, node: Node, folder: Path, *registrations: Registration, settings: MeshSettings | None = None) -> Iterator[LoneEnvoy]:
     """An Envoy that does what the node is to do."""
-    with lone_envoy(static_config(snapshot(text, node, *registrations), node), folder) as envoy:
+    with lone_envoy(static_config(snapshot(text, node, *registrations, settings=settings), node), folder) as envoy:
         yield envoy
 
 

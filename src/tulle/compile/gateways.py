@@ -69,7 +69,7 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
     guards, structure = scope.structure.rules.guards.seen_from(scope.backends), scope.structure
     authentications, logins = structure.authentications, structure.logins
     rate_limits, screens = structure.rules.rate_limits, structure.rules.screens
-    asking = (authentications, logins, rate_limits, screens)
+    asking = (authentications, logins, rate_limits, screens, structure.rules.transcodings)
     if group[0].udp or not (guards.policies or any(one.by_namespace for one in asking)):
         return chains
     served: dict[Key, frozenset[str]] = {}
@@ -79,12 +79,13 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
     tokens = authentications.at_edge(scope.namespace, scope.labels, served)
     shown = logins.at_edge(scope.namespace, scope.labels, served)
     limits = rate_limits.at_edge(scope.namespace, scope.labels, served)
+    written = structure.rules.transcodings.at_edge(scope.namespace, scope.labels, served)
     of_requests, of_connections = (guards.at_edge(scope.namespace, scope.labels, served, ports, requests=kind) for kind in (True, False))
     screen, of_addresses = (screens.at_edge(scope.namespace, scope.labels, served, requests=kind) for kind in (True, False))
 
     def guarded(serve: HttpConnections | TcpConnections) -> HttpConnections | TcpConnections:
         if isinstance(serve, HttpConnections):
-            return replace(serve, screen=screen, logins=shown, access=of_requests, tokens=tokens, limits=limits)
+            return replace(serve, screen=screen, logins=shown, access=of_requests, tokens=tokens, limits=limits, transcodings=written)
         return replace(serve, access=before(of_addresses.access, of_connections))
 
     life = scope.structure.settings.connection_life

@@ -23,6 +23,7 @@ from tulle.model.service import Endpoint, Protocol, port_key
 from tulle.model.tls import DownstreamTls
 from tulle.model.tokens import Tokens
 from tulle.model.traffic import ConnectionPool, TrafficPolicy
+from tulle.model.transcoding import Transcoding
 from tulle.resources.networking.sidecar import Ingress, Sidecar
 from tulle.resources.security.peer_authentication import MtlsMode
 
@@ -36,6 +37,7 @@ class Asked:
     logins: tuple[Login, ...] = ()
     limits: tuple[RateLimit, ...] = ()
     screened: tuple[ScreenDocument, ...] = ()
+    transcodings: tuple[Transcoding, ...] = ()
 
 
 NOTHING = Asked()
@@ -215,6 +217,7 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
             access=of.access,
             tokens=of.asked.tokens,
             limits=of.asked.limits,
+            transcodings=of.asked.transcodings,
         )
     return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=before(of.screen.access, of.access))
 

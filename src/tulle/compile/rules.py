@@ -25,6 +25,7 @@ from tulle.compile.policies import Tuning
 from tulle.compile.rate_limits import NO_RATE_LIMITS, RateLimits, rate_limits
 from tulle.compile.screens import NO_SCREENS, ScreenDocument, Screens, screens
 from tulle.compile.steering import Steering, delegate_keys, steering
+from tulle.compile.transcodings import NO_TRANSCODINGS, Transcodings, transcodings
 from tulle.compile.walls import ROUTES, walls
 from tulle.model.identity import selects
 from tulle.model.mesh import MeshSettings
@@ -36,7 +37,7 @@ from tulle.resources.networking.envoy_filter import EnvoyFilter
 from tulle.resources.networking.gateway import Gateway
 from tulle.resources.networking.sidecar import Sidecar
 from tulle.resources.networking.virtual_service import VirtualService
-from tulle.resources.security import AuthorizationPolicy, Firewall, Guard, RateLimit
+from tulle.resources.security import AuthorizationPolicy, Firewall, Guard, RateLimit, Transcoding
 
 T = TypeVar("T")
 
@@ -93,6 +94,7 @@ class Rules:
     screens: Screens = NO_SCREENS
     dressing: Dressing = PLAIN
     """What holds for all HTTP of the mesh."""
+    transcodings: Transcodings = NO_TRANSCODINGS
     entries: Entries = NO_ENTRIES
     """Consul's."""
     chains: Mapping[str, Steering] = field(default_factory=dict)
@@ -164,6 +166,7 @@ def arrange(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Rules:
         rate_limits=_rate_limits(kinds, settings, memo),
         screens=_screens(kinds, settings, memo),
         dressing=_dressing(kinds, settings, memo),
+        transcodings=_transcodings(kinds, settings, memo),
         entries=entries,
         chains=consul_steerings(entries, memo),
     )
@@ -207,6 +210,12 @@ def _screens(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Screens:
     """The same object as before while no Guard and no Firewall changes."""
     documents: tuple[ScreenDocument, ...] = (*kinds.of(Guard).values(), *kinds.of(Firewall).values())
     return memo.get(("screens",), (documents, settings), lambda: screens(documents, settings.root_namespace))
+
+
+def _transcodings(kinds: Kinds, settings: MeshSettings, memo: Memo) -> Transcodings:
+    """The same object as before while no document changes."""
+    documents = tuple(kinds.of(Transcoding).values())
+    return memo.get(("transcodings",), (documents, settings), lambda: transcodings(documents, settings.root_namespace))
 
 
 def _steerings(

@@ -20,9 +20,10 @@ from tulle.resources.security import (
     PeerAuthentication,
     RateLimit,
     RequestAuthentication,
+    Transcoding,
 )
 
-KINDS = (Authentication, AuthorizationPolicy, Firewall, Guard, PeerAuthentication, RateLimit, RequestAuthentication)
+KINDS = (Authentication, AuthorizationPolicy, Firewall, Guard, PeerAuthentication, RateLimit, RequestAuthentication, Transcoding)
 
 
 def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
@@ -40,6 +41,9 @@ def found(structure: Structure, resource: Resource[object]) -> Iterator[Found]:
             yield from ((login.at(field), why) for field, why in logins.unmet(structure.logins, login))
         case Guard() | Firewall():
             yield from _of_screen(structure, cast("ScreenDocument", resource))
+        case Transcoding():
+            document = cast("Resource[Transcoding]", resource)
+            yield from ((document.at(where), why) for where, why in unused_targets(document))
         case RateLimit():
             yield from rate_limits.idle(cast("rate_limits.Document", resource))
 

@@ -64,6 +64,7 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
         tokens=mesh.structure.authentications.at(node.namespace, node.labels, node.service),
         logins=mesh.structure.logins.at(node.namespace, node.labels, node.service),
         limits=mesh.structure.rules.rate_limits.at(node.namespace, node.labels, node.service),
+        transcodings=mesh.structure.rules.transcodings.at(node.namespace, node.labels, node.service),
         screened=mesh.structure.rules.screens.at(node.namespace, node.labels, node.service),
     )
     made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), replace(asked, guards=NO_GUARDS))

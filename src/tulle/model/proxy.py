@@ -18,6 +18,7 @@ from tulle.model.service import Endpoint, Protocol, Resolution
 from tulle.model.tls import DownstreamTls, Secret, UpstreamTls
 from tulle.model.tokens import Tokens
 from tulle.model.traffic import HashPolicy, TrafficPolicy, Tunnel
+from tulle.model.transcoding import Transcoding
 
 PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
 """The protocols of a FilterChain that takes HTTP in plain text, where other bytes may come, too: told by the first line."""
@@ -109,6 +110,8 @@ class HttpConnections:
     """How many of the requests that are let in go on."""
     logins: tuple[Login, ...] = ()
     """Who callers must show to be, before anything else is asked."""
+    transcodings: tuple[Transcoding, ...] = ()
+    """How JSON becomes gRPC, behind all that refuses requests."""
     life: timedelta | None = None
     """A connection takes requests for half of this, and then each of them has as long to end. None: both for ever."""
 

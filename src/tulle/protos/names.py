@@ -36,6 +36,7 @@ NAMES = {
     "ExtensionWithMatcher": "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
     "ExtProcPerRoute": "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute",
     "ExternalProcessor": "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+    "GrpcJsonTranscoder": "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
     "GrpcWeb": "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
     "HTTPFault": "envoy.extensions.filters.http.fault.v3.HTTPFault",
     "HttpInspector": "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",

@@ -34,6 +34,7 @@ from tulle.resources.security import (
     PeerAuthentication,
     RateLimit,
     RequestAuthentication,
+    Transcoding,
 )
 from tulle.resources.spec import Spec
 from tulle.resources.telemetry import Telemetry
@@ -129,6 +130,7 @@ KINDS = (
     Kind(name="Firewall", plural="firewalls", group=_TULLE, versions=("v1",), spec=Firewall),
     Kind(name="Guard", plural="guards", group=_TULLE, versions=("v1",), spec=Guard),
     Kind(name="RateLimit", plural="ratelimits", short=("rl",), group=_TULLE, versions=("v1",), spec=RateLimit),
+    Kind(name="Transcoding", plural="transcodings", group=_TULLE, versions=("v1",), spec=Transcoding),
     Kind(name="Service", plural="services", short=("svc",), versions=("v1",), spec=KubernetesService),
     Kind(name="ConfigMap", plural="configmaps", short=("cm",), versions=("v1",), spec=ConfigMap, body=CONFIG_MAP_FIELDS),
     Kind(name="Namespace", plural="namespaces", short=("ns",), versions=("v1",), spec=Namespace, required=False, cluster=True),

@@ -122,6 +122,7 @@ def _chain_sources(of: Listener) -> Iterator[Source]:
             yield chain.source
         yield from (policy.source for policy in chain.serve.access.policies if policy.source)
         if isinstance(chain.serve, HttpConnections):
+            yield from (transcoding.source for transcoding in chain.serve.transcodings)
             yield from (issuer.source for tokens in chain.serve.tokens for issuer in tokens.issuers if issuer.source)
 
 

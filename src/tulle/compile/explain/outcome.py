@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tulle.compile import names
@@ -118,7 +118,9 @@ def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -
     if refusal := entered.refused or said.refused:
         return replace(trace, direct_response=_answer(refusal.status, refusal.body, grpc=seen.grpc), steps=steps), seen, caller
     decision, asked = decide(guard.access, caller, seen)
-    trace = replace(trace, allowed=decision or screened, steps=(*steps, *asked, *map(_looked_at, guard.screen.firewalls)))
+    trace = replace(
+        trace, allowed=decision or screened, steps=(*steps, *asked, *map(_looked_at, guard.screen.firewalls), *_written(guard, seen))
+    )
     refused = decision is not None and decision.decision == "deny"
     return (replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc)) if refused else trace), seen, caller
 
@@ -128,6 +130,13 @@ def _looked_at(by: Firewall) -> Step:
     return Step(
         rule=f"Firewall/{by.name.partition('/')[2]}", matched=True, why=f"the Core Rule Set, at level {by.paranoia}, looks at it and {then}"
     )
+
+
+def _written(guard: HttpConnections, seen: Seen) -> Iterator[Step]:
+    """A call by JSON is routed as it came, and becomes gRPC after that."""
+    for of in () if seen.grpc else guard.transcodings:
+        why = f"what its descriptors map to a method of {', '.join(of.services)} becomes gRPC; its route is chosen as it came"
+        yield Step(rule=f"{of.source.key.kind}/{of.source.key.name}", source=place(of.source), matched=True, why=why)
 
 
 def _routes(trace: Trace, before: tuple[Step, ...], host: VirtualHost, seen: Seen, backends: Backends) -> Trace:

@@ -8,6 +8,7 @@ from tulle.resources.security.guard import Guard
 from tulle.resources.security.peer_authentication import PeerAuthentication
 from tulle.resources.security.rate_limit import RateLimit
 from tulle.resources.security.request_authentication import RequestAuthentication
+from tulle.resources.security.transcoding import Transcoding
 
 __all__ = [
     "Authentication",
@@ -18,4 +19,5 @@ __all__ = [
     "PeerAuthentication",
     "RateLimit",
     "RequestAuthentication",
+    "Transcoding",
 ]

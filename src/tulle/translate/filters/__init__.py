@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tulle.model.proxy import HttpConnections, Listener
 from tulle.model.routing import Route, RouteTable
 from tulle.protos import any_, pb
-from tulle.translate import access, authorizers, claims, firewall, logins, rate_limits, screens, tokens
+from tulle.translate import access, authorizers, claims, firewall, logins, rate_limits, screens, tokens, transcoding
 from tulle.translate.filters import (
     alternative,
     cors,
@@ -44,10 +44,10 @@ class Filter(Protocol):
         """The message that the route adds; None when it does not use the filter."""
 
 
+FIRST: tuple[Filter, ...] = (own_address, alternative, grpc_web)
+"""Before JSON is turned into gRPC: what browsers send is gRPC by then."""
 FILTERS: tuple[Filter, ...] = (
-    own_address,
-    alternative,
-    grpc_web,
+    *FIRST,
     cors,
     fault,
     stateful_session,
@@ -72,8 +72,9 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
         *([] if upgraded else screens.holding(serve.screen)),
         *firewall.http_filters(serve.screen),
     ]
-    ways = [{"name": kind.NAME} | kind.http_filter(listener) for kind in FILTERS if kind.applies(serve, listener)]
-    return [*guards, *ways]
+    ways = [(kind, {"name": kind.NAME} | kind.http_filter(listener)) for kind in FILTERS if kind.applies(serve, listener)]
+    first, then = ([made for kind, made in ways if (kind in FIRST) is early] for early in (True, False))
+    return [*guards, *first, *([] if upgraded else transcoding.http_filters(serve.transcodings)), *then]
 
 
 _GUARDS = (
@@ -85,6 +86,7 @@ _GUARDS = (
     rate_limits.GLOBAL,
     screens.BUFFER,
     firewall.NAME,
+    transcoding.NAME,
 )
 """All that `http_filters` puts before the others, but for logins that are for some hosts only, which have names of their own."""
 
