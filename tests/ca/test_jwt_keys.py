@@ -130,6 +130,23 @@ def test_after_a_long_absence_the_next_key_is_still_published_before_it_signs(tm
     assert (old.turn, new.turn, new.signs_from) == (Turn.SIGNS, Turn.PUBLISHED, clock.now + AHEAD)
 
 
+def test_a_disk_that_is_full_ends_nothing(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key that is there goes on, and the next is made as soon as it can be kept."""
+    first = opened(tmp_path, clock)
+    clock.now = START + LIFE
+
+    def full(_path: Path, _text: str) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tulle.private_file.write", full)
+        again = opened(tmp_path, clock)
+        assert [key.id for key in again.told()] == [key.id for key in first.told()]
+        assert verified(token(again), first.document())
+    again.tend()
+    assert [key.turn for key in again.told()] == [Turn.SIGNS, Turn.PUBLISHED]
+
+
 def test_a_rotation_by_hand(keys: JwtKeys, clock: Clock) -> None:
     keys.rotate(HOUR)
     with pytest.raises(AuthorityError, match="published already"):

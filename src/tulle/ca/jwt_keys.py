@@ -56,7 +56,7 @@ class JwtKeys:
         self._path, self._now = path, now
         self._changed = asyncio.Event()
         self._keys: Keys = _read(path) if path.exists() else self._kept((SigningKey(key=new_key(), signs_from=self._now()),))
-        self.tend()
+        self._tend_if_possible()
 
     def issue(self, identity: Identity, audiences: Iterable[str], *, lifetime: timedelta = jwt.USUAL) -> IssuedToken:
         """A token for whoever these audiences are. Whether the caller may have this identity is for the caller to know.
@@ -69,8 +69,7 @@ class JwtKeys:
             raise ValueError("a token is for somebody: name an audience")
         if not jwt.SHORTEST <= lifetime <= jwt.LONGEST:
             raise ValueError(f"a token holds between {jwt.SHORTEST.seconds} s and {jwt.LONGEST.seconds // 60} min")
-        now = self._now().replace(microsecond=0)
-        by = jwt.signing(self._keys, now)
+        by, now = jwt.signing(self._keys, self._now()), self._now().replace(microsecond=0)
         claims = {
             "iss": self.issuer,
             "sub": identity.uri(),
@@ -128,10 +127,7 @@ class JwtKeys:
         told = self.document()
         while True:
             self._changed.clear()
-            try:
-                self.tend()
-            except OSError as error:
-                _log.warning("the keys for JSON Web Tokens cannot be written; those that are there go on", error=str(error))
+            self._tend_if_possible()
             if (document := self.document()) != told:
                 told = document
                 changed(told)
@@ -141,6 +137,12 @@ class JwtKeys:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    def _tend_if_possible(self) -> None:
+        try:
+            self.tend()
+        except OSError as error:
+            _log.warning("the keys for JSON Web Tokens cannot be written; those that are there go on", error=str(error))
 
     def _take(self, keys: Keys) -> None:
         if keys != self._keys:
