@@ -168,6 +168,7 @@ def test_a_certificate_is_issued_and_renewed_under_load_without_a_lost_request(t
         said = await mesh.tulle("certs")
         row = next(line for line in said.splitlines() if line.startswith("default "))
         assert row.split()[:4] == ["default", "shop", HOST, "True"]
+        assert HOST in await mesh.tulle("get", "certificates")
         item = await mesh.item()
         assert {c["type"]: c["status"] for c in item["status"]["conditions"]} == {
             "Accepted": "True",

@@ -89,6 +89,13 @@ def _about(item: Mapping[str, Any]) -> str:
     spec = item.get("spec") or {}
     servers = [host for server in spec.get("servers") or () for host in server.get("hosts") or ()]
     listeners = [f"{one.get('hostname') or '*'}:{one.get('port')}" for one in spec.get("listeners") or ()]
-    said = spec.get("hosts") or servers or spec.get("hostnames") or listeners or [spec.get("host") or spec.get("address") or ""]
+    said = (
+        spec.get("hosts")
+        or servers
+        or spec.get("hostnames")
+        or spec.get("dnsNames")
+        or listeners
+        or [spec.get("host") or spec.get("address") or ""]
+    )
     text = ",".join(str(part) for part in said)
     return text if len(text) <= 50 else text[:47] + "..."
