@@ -30,6 +30,8 @@ from tulle.ca.keys import dump_key, new_key
 from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
 from tulle.protos import pb
+from tulle.server.access.gate import NotAdmittedError
+from tulle.server.ads import Ads
 from tulle.server.rate_limits import SERVICE as RATE_LIMITS
 from tulle.translate.snapshot import CLUSTER, SECRET
 
@@ -369,6 +371,18 @@ def test_services_beside_are_for_members_alone(mesh: Guarded) -> None:
         assert await counted(Pair.of(member)) is grpc.StatusCode.PERMISSION_DENIED
 
     asyncio.run(run())
+
+
+def test_over_tls_no_certificate_is_no_pass() -> None:
+    """Whatever it is that brings a stream there without one, as a session that goes on might: it does not count as one of this machine."""
+
+    class Context:
+        def auth_context(self) -> dict[str, list[bytes]]:
+            return {"transport_security_type": [b"ssl"]}
+
+    unused: Any = None
+    with pytest.raises(NotAdmittedError):
+        asyncio.run(Ads(unused, gate=unused)._proven(Context()))
 
 
 # === the API

@@ -208,11 +208,12 @@ class Ads:
 
     async def _proven(self, context: Any) -> Proven | None:
         """What the other side has proven; None over loopback and Unix sockets, where nothing needs to be. Raises NotAdmittedError."""
-        shown = context.auth_context().get("x509_pem_cert")
-        if not shown:
+        said = context.auth_context()
+        if b"insecure" in said.get("transport_security_type", ()):
             return None
-        if self._gate is None:
-            raise NotAdmittedError("nobody is let in over TLS here")
+        shown = said.get("x509_pem_cert")
+        if self._gate is None or not shown:
+            raise NotAdmittedError("nobody is let in over TLS here without a certificate")
         return await self._gate.proven(bytes(shown[0]))
 
     @contextmanager
