@@ -181,6 +181,7 @@ def test_grpc_callers_get_a_grpc_status() -> None:
 def test_hosts_outside_the_mesh() -> None:
     trace = ask("http://api.example/x")
     assert (trace["virtual_host"], trace["cluster"]) == ("allow_any", "AllowAnyDynamicDNSCluster")
+    assert trace["steps"][-1]["why"] == "the very host that is asked for is looked up and called"
     assert ask("https://api.example/x")["cluster"] == "AllowAnyDynamicDNSCluster"
 
 

@@ -287,6 +287,8 @@ def _about(name: str, cluster: Cluster | None, otherwise: str) -> tuple[Step, ..
     if cluster.internal_listener:
         why = f"requests inside the tunnel enter the listener {cluster.internal_listener} and are routed there one by one"
         return (Step(rule=f"cluster {name}", matched=True, why=why),)
+    if cluster.resolution is Resolution.DYNAMIC_DNS:
+        return (Step(rule=f"cluster {name}", matched=True, why="the very host that is asked for is looked up and called"),)
     return ()
 
 
