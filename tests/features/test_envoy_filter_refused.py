@@ -74,3 +74,34 @@ async def scenario(folder: Path) -> None:
 
 def test_the_last_good_version_stays(tmp_path: Path) -> None:
     asyncio.run(scenario(tmp_path))
+
+
+MORE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: more}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: more, protocol: HTTP}}, hosts: ["more.example"]}}]
+"""
+
+
+async def at_the_start(folder: Path) -> None:
+    """Nothing was accepted before, so that every document is suspected."""
+    place = Place(folder=folder)
+    texts = (SITE.format(port=place.gateway), MORE.format(port=place.gateway), LUA.format(code="this is no Lua"))
+    place.write("site.yaml", "---".join(texts))
+    async with running(place, "control"):
+        await place.until("/api/v1/proxies", lambda a: a["proxies"] == [])
+        assert (await place.tulle("apply", "-f", "site.yaml"))[0] == 0
+        async with running(place, "gateway"):
+            script = "/api/v1/resources/EnvoyFilter/istio-system/script"
+            await place.until(script, lambda found: "Refused" in str(found["status"]))
+            assert (await place.tulle("apply", "-f", "site.yaml", "--wait"))[0] == 1
+            for name in ("edge", "more"):
+                assert (await place.status("Gateway", name))["Programmed"]["status"] == "True"
+            assert (await asyncio.to_thread(ask, place.gateway))[2] == b"here"
+
+
+def test_only_the_patch_is_refused_and_not_what_it_patches(tmp_path: Path) -> None:
+    asyncio.run(at_the_start(tmp_path))

@@ -44,6 +44,8 @@ def test_one_bad_among_a_hundred_costs_few_trials() -> None:
     assert judge.trials <= 15
 
 
-def test_documents_refused_only_together_are_all_named() -> None:
-    judge = Judge(set(), {key(0), key(3)})
-    assert asyncio.run(culprits([key(n) for n in range(4)], judge)) == {key(n): "clash" for n in range(4)}
+@given(st.integers(2, 40), st.sets(st.integers(0, 39), min_size=2, max_size=3))
+def test_documents_refused_only_together_are_named_and_no_others(size: int, together: set[int]) -> None:
+    clash = {key(n % size) for n in together}
+    judge = Judge(set(), clash)
+    assert asyncio.run(culprits([key(n) for n in range(size)], judge)) == dict.fromkeys(sorted(clash), "clash")

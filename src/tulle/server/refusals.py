@@ -6,7 +6,7 @@ The search tries suspects against Envoy itself, in its validation mode, never on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from tulle.translate.translator import Translator
 
 PENDING = 64
 """Refusals that wait to be looked into; more are dropped, as a proxy that still cannot take a configuration says so again."""
+PATCHES = "EnvoyFilter"
+"""The kind of documents that change what others ask for."""
 _log = Log("control")
 Documents = Mapping[Key, Resource[Any]]
 Validate = Callable[[Mapping[str, Any]], Awaitable[str | None]]
@@ -90,15 +92,18 @@ async def judge(refusal: Refusal, inputs: Inputs, built: Built, good: Documents,
     keys = candidates(refusal, inputs.resources)
     translator = Translator()
 
-    async def trial(batch: Sequence[Key]) -> str | None:
-        under_suspicion = set(keys) - set(batch)
-        resources = {k: r for k, r in inputs.resources.items() if k not in under_suspicion}
-        resources |= {k: good[k] for k in under_suspicion if k in good}
+    async def without(suspected: Collection[Key]) -> str | None:
+        resources = {k: r for k, r in inputs.resources.items() if k not in suspected}
+        resources |= {k: good[k] for k in suspected if k in good}
         tried = Inputs(resources=resources, registrations=inputs.registrations, settings=inputs.settings)
         snapshot = translator.snapshot(view(build(tried, built).mesh, refusal.node))
         return await validate(static_config(snapshot, refusal.node))
 
-    found = await culprits(keys, trial) if keys else {}
+    # What is patched is refused only together with the patch, which is the one to take out.
+    patches = tuple(key for key in keys if key.kind == PATCHES)
+    if 0 < len(patches) < len(keys) and await without(patches) is None:
+        keys = patches
+    found = await culprits(keys, lambda batch: without(set(keys) - set(batch))) if keys else {}
     return tuple(_guilty(refusal, inputs.resources[key], message) for key, message in found.items())
 
 
