@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -132,6 +133,28 @@ def test_rules_that_are_wrong_are_told(tmp_path: Path) -> None:
             why, broken = await place.know()
             assert (why, sorted(broken)) == ("", ["istio-system/wrong"])
             assert "nonsense" in broken["istio-system/wrong"]
+
+    asyncio.run(whole())
+
+
+def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from one that was ended in the middle of a line."""
+    script = tmp_path / "worker"
+    script.write_text('#!/bin/sh\nprintf \'{"missing": ""}\\n{"tally": {\'\n')
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+    async def whole() -> None:
+        async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
+            wall.start()
+            await wall.settled()
+            async with asyncio.timeout(20):
+                while wall.starts < 3:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
+            script.unlink()
+            async with asyncio.timeout(20):
+                while wall.pid:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
 
     asyncio.run(whole())
 

@@ -80,7 +80,7 @@ class Thresholds(Spec):
 class Answers(Spec):
     """What callers are told is looked at, too, where it is text."""
 
-    max_body_bytes: Annotated[int, whole(1, 2**24)] = 2**19
+    max_body_bytes: Annotated[int, whole(1, 2**23)] = 2**19
     long_bodies: Annotated[LongBodies, choice(LongBodies)] = LongBodies.PASS
 
 
@@ -108,7 +108,7 @@ class Firewall(Attached):
     """Of bodies that are let in, beside those that the set knows."""
     rules: Text = ""
     """Own ones, in the engine's language (SecRule, SecAction, SecMarker); they come before those of the set."""
-    max_body_bytes: Annotated[int, whole(1, 2**27)] = LONGEST
+    max_body_bytes: Annotated[int, whole(1, 2**23)] = LONGEST
     long_bodies: Annotated[LongBodies, choice(LongBodies)] = LongBodies.REFUSE
     """What becomes of longer ones."""
     answers: Answers | None = None

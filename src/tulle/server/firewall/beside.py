@@ -27,6 +27,8 @@ AGAIN = (0.1, 5.0)
 MOST = 256
 """Requests of proxies on other machines, whose questions this process only passes on."""
 
+_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
+
 _log = Log("firewall")
 
 
@@ -34,7 +36,10 @@ class Beside:
     """`tally`: what it did and found since the control plane's start. `starts`: how often it was started."""
 
     def __init__(self, socket: str, changed: Callable[[str, Mapping[str, str]], None]) -> None:
-        """`changed` is told why no Firewall can be in force, empty where they can, and why some cannot, by name."""
+        """`socket`: the path on which the process serves.
+
+        `changed` is told why no Firewall can be in force, empty where they can, and why some cannot, by name.
+        """
         self.tally = Tally()
         self.starts = 0
         self.running = False
@@ -77,15 +82,18 @@ class Beside:
             self._process.stdin.write(spoken(self._firewalls))
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled. Whatever becomes of the process, who started it goes on."""
         await self._wanted.wait()
         pause = AGAIN[0]
         while True:
             begun = asyncio.get_running_loop().time()
-            code = await self._once()
+            try:
+                why = f"exit code {await self._once()}"
+            except (OSError, ValueError, KeyError) as error:
+                why = str(error)
             long = asyncio.get_running_loop().time() - begun > AGAIN[1]
             pause = AGAIN[0] if long else min(2 * pause, AGAIN[1])
-            _log.warning("the process of the firewalls has ended; it is started again", code=code, seconds=pause)
+            _log.warning("the process of the firewalls has ended; it is started again", why=why, seconds=pause)
             await asyncio.sleep(pause)
 
     async def _once(self) -> int:
@@ -127,7 +135,7 @@ class Beside:
         if self._bound.locked():
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests at once")
         async with self._bound:
-            self._channel = self._channel or grpc.aio.insecure_channel(f"unix:{self._socket}")
+            self._channel = self._channel or grpc.aio.insecure_channel(f"unix:{self._socket}", options=_OPTIONS)
             call = self._channel.stream_stream(f"/{SERVICE}/Process")(messages, metadata=context.invocation_metadata())
             try:
                 async for answer in call:

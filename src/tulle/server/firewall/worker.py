@@ -29,7 +29,7 @@ LOOKS_AGAIN = 40
 """Times that it tells until it looks again for the library, where that is missing."""
 STUCK = 10.0
 """Seconds after which a look at one request will not end."""
-OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 160 << 20))
+OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20))
 
 
 class Worker:
