@@ -158,7 +158,7 @@ async def change_under_load(delta: bool) -> None:
             assert pulling.requests > 1000
             await each_path_goes_where_it_should(mesh, main)
             known = {name for line in (await asyncio.to_thread(envoy.get, "/clusters")).splitlines() if (name := line.partition("::")[0])}
-            assert known - {"xds-grpc"} == set(mesh.clusters)
+            assert known - {"xds-grpc", "tulle-firewall"} == set(mesh.clusters)
 
 
 async def each_path_goes_where_it_should(mesh: Mesh, port: int) -> None:

@@ -22,6 +22,7 @@ from support.edge import edge, policy
 from support.led_mesh import LedMesh, led_mesh
 from support.running import free_port
 from tulle.logs import Text
+from tulle.server.firewall import beside as module
 from tulle.server.firewall.beside import Beside, beside
 from tulle.server.firewall.engine import missing
 from tulle.server.firewall.wire import line, spoken, understood
@@ -154,6 +155,26 @@ def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: py
             script.unlink()
             async with asyncio.timeout(20):
                 while wall.pid:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(whole())
+
+
+def test_one_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def whole() -> None:
+        async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
+            wall.start()
+            await wall.settled()
+            monkeypatch.setattr(module, "SILENCE", 3.0)
+            before, first = wall.heard, wall.pid
+            async with asyncio.timeout(60):
+                while wall.heard == before:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
+                os.kill(first, signal.SIGSTOP)
+                while wall.pid == first:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
+                monkeypatch.undo()
+                while not wall.running:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
 
     asyncio.run(whole())

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tulle.agent.sds import CERTIFICATE, ROOTS
+from tulle.model.firewall import CLUSTER, SOCKET
 from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
-from tulle.translate import firewall
 from tulle.translate.values import CONTROL_PLANE
 
 XDS_CLUSTER = CONTROL_PLANE
@@ -193,7 +193,7 @@ def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
 def _firewall_cluster(settings: BootstrapSettings) -> dict[str, Any]:
     """On the control plane's machine the process that looks at requests is asked by itself, elsewhere by way of the control plane."""
     xds = settings.xds
-    return _cluster(firewall.CLUSTER, f"{xds}{firewall.SOCKET}" if xds.startswith("/") else xds, settings.member)
+    return _cluster(CLUSTER, f"{xds}{SOCKET}" if xds.startswith("/") else xds, settings.member)
 
 
 def _cluster(name: str, xds: str, member: MemberFiles | None) -> dict[str, Any]:

@@ -6,6 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+CLUSTER = "tulle-firewall"
+"""Of those who look at requests. Each proxy has it from the start."""
+SOCKET = ".waf"
+"""Ends the path of the socket on which they are asked: the rest is that of the control plane's own."""
+POLICY = "tulle-firewall"
+"""The metadata of a question that names the Firewalls."""
+METADATA = "tulle.firewall"
+"""The dynamic metadata of a request that says what was found."""
 LONGEST = 2**20
 """Bytes of a body that proxies hold back where nothing else is said."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tulle.model.firewall import LONGEST, Firewall
+from tulle.model.firewall import CLUSTER, LONGEST, METADATA, POLICY, Firewall
 from tulle.model.screen import Screen
 from tulle.protos import any_, pb
 from tulle.translate.values import Fields
@@ -12,15 +12,6 @@ from tulle.translate.values import Fields
 NAME = "envoy.filters.http.ext_proc"
 BY_ROUTE = "tulle.firewall.route"
 """The name of the filter that routes switch on."""
-SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-CLUSTER = "tulle-firewall"
-"""Of those who look at requests. Each proxy has it from the start."""
-SOCKET = ".waf"
-"""Ends the path of the socket on which they are asked: the rest is that of the control plane's own."""
-POLICY = "tulle-firewall"
-"""The metadata of a question that names the Firewalls."""
-METADATA = "tulle.firewall"
-"""The dynamic metadata of a request that says what was found."""
 
 _NOBODY: tuple[Firewall, ...] = ()
 _TOLD = {"policy": "policy", "action": "action", "rules": "rules", "classes": "classes", "severity": "severity", "score": "anomaly-score"}

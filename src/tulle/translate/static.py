@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tulle.model.firewall import CLUSTER as FIREWALL
 from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
 from tulle.model.proxy import Node
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.protos import any_, pb, to_dict
-from tulle.translate import firewall, rate_limits
+from tulle.translate import rate_limits
 from tulle.translate.clusters import HTTP_OPTIONS
 from tulle.translate.listeners import HCM
 from tulle.translate.redacted import redacted
@@ -62,7 +63,7 @@ def _asking_directly(config: dict[str, Any], *, counted: bool, walled: bool) -> 
     static = config["static_resources"]
     clusters = _readdressed(static.get("clusters", []))
     asked = counted or clusters != static.get("clusters", [])
-    clusters[:0] = [*([_asked(CONTROL_PLANE)] if asked else []), *([_asked(firewall.CLUSTER)] if walled else [])]
+    clusters[:0] = [*([_asked(CONTROL_PLANE)] if asked else []), *([_asked(FIREWALL)] if walled else [])]
     return {**config, "static_resources": {**static, **({"clusters": clusters} if clusters else {})}}
 
 
@@ -103,7 +104,7 @@ def _counted(snapshot: Snapshot) -> bool:
 
 
 def _walled(snapshot: Snapshot) -> bool:
-    return any(firewall.CLUSTER.encode() in entry.body for entry in snapshot.entries(LISTENER))
+    return any(FIREWALL.encode() in entry.body for entry in snapshot.entries(LISTENER))
 
 
 def _with_endpoints(cluster: Any, snapshot: Snapshot) -> Any:

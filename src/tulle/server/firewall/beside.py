@@ -15,13 +15,14 @@ import grpc
 import grpc.aio
 
 from tulle.logs import Log
-from tulle.model.firewall import Firewall
+from tulle.model.firewall import SOCKET, Firewall
 from tulle.server.firewall.findings import Finding, Tally
-from tulle.server.firewall.wire import LONGEST_LINE, spoken
-from tulle.translate.firewall import SERVICE, SOCKET
+from tulle.server.firewall.wire import LONGEST_LINE, SERVICE, spoken
 
 STARTS_WITHIN = 10.0
 """Seconds for which a mesh that starts waits for the process."""
+SILENCE = 20.0
+"""Seconds for which the process may say nothing, not even that it is there."""
 AGAIN = (0.1, 5.0)
 """Seconds before it is started again: at first, and at most."""
 MOST = 256
@@ -43,6 +44,8 @@ class Beside:
         self.tally = Tally()
         self.starts = 0
         self.running = False
+        self.heard = 0
+        """Lines that the process has said."""
         self._socket = socket
         self._changed = changed
         self._wanted = asyncio.Event()
@@ -89,6 +92,8 @@ class Beside:
             begun = asyncio.get_running_loop().time()
             try:
                 why = f"exit code {await self._once()}"
+            except TimeoutError:
+                why = "it says nothing any more"
             except (OSError, ValueError, KeyError) as error:
                 why = str(error)
             long = asyncio.get_running_loop().time() - begun > AGAIN[1]
@@ -114,7 +119,8 @@ class Beside:
             await process.wait()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        while process.stdout and (heard := await process.stdout.readline()):
+        while heard := await self._heard(process):
+            self.heard += 1
             said = json.loads(heard)
             if "missing" in said:
                 self.running = True
@@ -126,6 +132,11 @@ class Beside:
                     tell(found)
                 if self.tally.untold > before:
                     _log.warning("firewall", untold=self.tally.untold - before)
+
+    async def _heard(self, process: asyncio.subprocess.Process) -> bytes:
+        """A line, or nothing at the end. Raises TimeoutError when the process has nothing to say for too long."""
+        async with asyncio.timeout(SILENCE):
+            return await process.stdout.readline() if process.stdout else b""
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For proxies on other machines: passes their questions on, as they are."""

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import grpc
 
 from tulle.logs import Log
-from tulle.model.firewall import Firewall
+from tulle.model.firewall import METADATA, POLICY, Firewall
 from tulle.protos import pb
 from tulle.server.firewall.directives import GRPC
 from tulle.server.firewall.engine import Engine, Exchange
 from tulle.server.firewall.findings import Tally
+from tulle.server.firewall.wire import SERVICE
 from tulle.server.firewall.words import CLEAN, HttpAnswer, HttpRequest, NoFirewallError, Verdict
-from tulle.translate.firewall import METADATA, POLICY, SERVICE
 
 MOST = 256
 """Requests that are looked at, or wait for it, at the same time; further ones count as those that nobody can look at."""

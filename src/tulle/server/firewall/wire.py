@@ -8,6 +8,8 @@ from typing import Any
 
 from tulle.model.firewall import Bodies, Exclusion, Firewall
 
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+"""What proxies ask."""
 LONGEST_LINE = 64 << 20
 """Bytes."""
 

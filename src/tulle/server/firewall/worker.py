@@ -27,6 +27,8 @@ TELLS_EVERY = 0.25
 """Seconds."""
 LOOKS_AGAIN = 40
 """Times that it tells until it looks again for the library, where that is missing."""
+SIGNS_OF_LIFE = 4
+"""Times that it tells until it says at least that it is there."""
 STUCK = 10.0
 """Seconds after which a look at one request will not end."""
 OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20))
@@ -78,6 +80,8 @@ class Worker:
             # Who does not listen must not fill the memory of who looks.
             if self._writer.transport.get_write_buffer_size() < LONGEST_LINE and (said := self._service.tally.spoken()):
                 self._say({"tally": said})
+            elif not turns % SIGNS_OF_LIFE:
+                self._say({})
             if self._missing and not turns % LOOKS_AGAIN and not missing():
                 await self._take(self._firewalls)
 
