@@ -24,6 +24,8 @@ CONNECT = "connect_http"
 """The internal listener, and the cluster that leads to it, for HTTP inside of CONNECT."""
 
 _WEB = 80
+_SERVING, _SILENT = 0.4, 0.08
+"""Parts of the life of a connection, after which its caller leaves it: less than after which who is called ends it."""
 
 BLACK_HOLE_CLUSTER = Cluster(name=BLACK_HOLE, policy=DEFAULT, endpoints=())
 ALLOW_ANY_CLUSTER = Cluster(name=ALLOW_ANY, policy=DEFAULT, resolution=Resolution.DYNAMIC_DNS, http=True)
@@ -147,7 +149,8 @@ def _bounded(policy: TrafficPolicy, backend: Backend) -> TrafficPolicy:
     life, pool = backend.connection_life, policy.connection_pool
     if life is None or pool.max_connection_duration is not None:
         return policy
-    return replace(policy, connection_pool=replace(pool, max_connection_duration=life / 2))
+    silent = life * _SILENT if pool.idle_timeout is None and pool.tcp_idle_timeout is None else pool.idle_timeout
+    return replace(policy, connection_pool=replace(pool, max_connection_duration=life * _SERVING, idle_timeout=silent))
 
 
 def _suited(policy: TrafficPolicy, port: Port) -> TrafficPolicy:

@@ -113,7 +113,7 @@ class HttpConnections:
     transcodings: tuple[Transcoding, ...] = ()
     """How JSON becomes gRPC, behind all that refuses requests."""
     life: timedelta | None = None
-    """A connection takes requests for half of this, and then each of them has as long to end. None: both for ever."""
+    """A connection ends after so long at most, and its last request with it. Callers are told in time; None: it may go on for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ _HEADERS_TIMEOUT = timedelta(seconds=60)
 """At the edge, callers that send their headers one byte at a time are cut off."""
 _NOBODY = cidr("255.255.255.255/32")
 """At the edge nobody's `x-envoy-` headers count: an address of the house is no proof, as balancers in front have one, too."""
+_SERVING, _SILENT = 0.45, 0.1
+"""Parts of the life of a connection that carries requests."""
 _SETTING = ("APPEND_FORWARD", "SANITIZE_SET")
 """Of what becomes of x-forwarded-client-cert: those that write the caller's own certificate into it."""
 _DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
@@ -171,9 +173,9 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
 
 
 def _bounds(life: timedelta) -> Fields:
-    """Half of it for the connection, which then ends as soon as its requests have, and half for those."""
-    half = duration(life / 2)
-    return {"max_connection_duration": half, "max_stream_duration": half}
+    """A part for the connection, one for silence on it until its last request, and one for that: together its life."""
+    serving = duration(life * _SERVING)
+    return {"max_connection_duration": serving, "idle_timeout": duration(life * _SILENT), "max_stream_duration": serving}
 
 
 def _upgrades(serve: HttpConnections, within: Listener) -> list[Fields]:
