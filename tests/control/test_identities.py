@@ -77,6 +77,7 @@ async def while_up(place: Place, mesh: Path, runtime: Path) -> None:
         await place.until("/api/v1/mtls", lambda a: any(e["mutual"] for e in a["edges"]))
         await the_certificates(place, runtime)
         await the_edges(place)
+        await the_revocation(place)
         await the_rotation(place)
         assert "PRIVATE" not in up.log.read_text()
 
@@ -135,6 +136,19 @@ async def the_edges(place: Place) -> None:
     assert "DestinationRule/web" in output
     assert "of which some instances are STRICT" in output
     assert (await place.tulle("apply", "-f", "few.yaml", "--wait"))[0] == 0
+
+
+async def the_revocation(place: Place) -> None:
+    """Of the gateway, on connections that it has open: at once, and until it is let in again."""
+    (own,) = [one for one in await shown(place, "certs") if one["proxy"] == "gateway~ingressgateway"]
+    namespace, _, account = own["names"][0].partition("/ns/")[2].partition("/sa/")
+    identity = f"{namespace}/{account}"
+    assert (await place.tulle("revoke", account))[0] == 2
+    for arguments, status, allowed in (((), 403, 1), (("--undo",), 200, 0)):
+        code, output = await place.tulle("revoke", identity, *arguments)
+        assert code == 0, output
+        assert (await asyncio.to_thread(ask, place.gateway))[0] == status
+        assert (await place.tulle("can", "--from", identity, "GET", "http://web:9080/"))[0] == allowed
 
 
 async def the_rotation(place: Place) -> None:

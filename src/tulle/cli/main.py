@@ -71,6 +71,7 @@ COMMANDS: Mapping[str, tuple[Entry, ...]] = {
         Entry(name="store-key", help="The keys that the database is encrypted with.", module="tulle.cli.store_key", function="store_key"),
         Entry(name="ca", help="The authority behind workloads' identities, and how its root is replaced."),
         Entry(name="identity", help="What a workload shows to those with whom it has no mutual TLS."),
+        Entry(name="revoke", help="Shut an identity out of the whole mesh, at once."),
         Entry(name="token", help="Who may ask the control plane for what, and which machines may join."),
         Entry(name="translate", help="Show the proxy configuration that documents make, offline."),
     ),
