@@ -10,9 +10,12 @@ import grpc
 import grpc.aio
 import pytest
 
-from support.guarded import Guarded, Pair, guarded
+from support.guarded import Guarded, Pair, Shows, guarded
 from support.xds_client import node_message
-from tulle.agent.membership import Membership
+from tulle import private_file
+from tulle.agent.membership import JoinError, Membership
+from tulle.ca.authority import Authority
+from tulle.model.identity import Identity
 from tulle.model.proxy import Node, Role
 from tulle.translate.snapshot import CLUSTER
 
@@ -70,4 +73,28 @@ def test_agents_that_hold_nothing_are_not_waited_for(tmp_path: Path, held: str) 
         assert (await mesh.ask("GET", "/api/v1/ca"))[1]["behind"] == (["agent a"] if held else [])
 
     with guarded(tmp_path) as mesh:
+        asyncio.run(run(mesh))
+
+
+def test_an_api_that_shows_the_operators_own_certificate(tmp_path: Path) -> None:
+    """Agents need its roots to join; proxies go on knowing the control plane by the mesh's."""
+    public = Authority(tmp_path / "public", "public.example")
+    issued = public.issue(Identity(namespace="x", service_account="y"), hosts=("127.0.0.1",))
+    assert issued.key
+    (tmp_path / "cert.pem").write_bytes(issued.chain)
+    private_file.write(tmp_path / "key.pem", issued.key.reveal().decode())
+    roots = public.bundle().decode()
+
+    async def run(mesh: Guarded) -> None:
+        admin = Shows(roots, mesh.admin)
+        token = (await mesh.ask("POST", "/api/v1/tokens", {"for": "shop/web"}, admin))[1]["token"]
+        with pytest.raises(JoinError, match="not trusted"):
+            await Membership(tmp_path / "other.json", mesh.api, "shop/web", report=print).enter(token)
+        member = Membership(tmp_path / "member.json", mesh.api, "shop/web", report=print, roots=roots)
+        await member.enter(token)
+        assert not await report(mesh, member)
+        await member.renew()
+        assert await connects(mesh, Pair.of(member))
+
+    with guarded(tmp_path, TULLE_API_CERT=str(tmp_path / "cert.pem"), TULLE_API_KEY=str(tmp_path / "key.pem")) as mesh:
         asyncio.run(run(mesh))

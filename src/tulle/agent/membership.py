@@ -125,7 +125,8 @@ class Membership(Credentials):
         if of is None:
             return None
         if self._context is None or self._context[0] is not of:
-            self._context = (of, context_of(self._roots or of.roots, of.certificate.encode(), Hidden(of.key.encode())))
+            # The mesh's own roots, too: they follow rotations, and the file does not.
+            self._context = (of, context_of(f"{self._roots}\n{of.roots}", of.certificate.encode(), Hidden(of.key.encode())))
         return self._context[1]
 
     @property
