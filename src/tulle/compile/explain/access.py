@@ -54,30 +54,42 @@ def remote_address(peer: str, hops: Sequence[str], serve: HttpConnections) -> st
         return peer
 
 
+def before_tokens(access: Access) -> tuple[Access, Access]:
+    """The policies that are asked before tokens are looked at, so that those of nobody are known to them; and the others."""
+    custom = access.of(Effect.CUSTOM)
+    return Access(policies=custom), Access(policies=tuple(p for p in access.policies if p.effect is not Effect.CUSTOM))
+
+
 def decide(access: Access, caller: Caller, seen: Seen | None) -> tuple[Decision | None, tuple[Step, ...]]:
-    """The decision, None where nothing speaks of it, and every policy that was asked. Of a connection there is no request."""
+    """The decision, None where nothing speaks of it, and every policy that was asked. Of a connection there is no request.
+
+    Where a service is to be asked, the others have their say too: its yes is not the last word.
+    """
     steps: list[Step] = []
+    ask: Decision | None = None
     for policy in access.policies:
-        rule = next(
-            (r for r in _asked_of(policy, caller, seen) if _holds(r.operations, caller, seen) and _holds(r.callers, caller, seen)), None
-        )
+        asked = _asked_of(policy, caller, seen)
+        rule = next((r for r in asked if _holds(r.operations, caller, seen) and _holds(r.callers, caller, seen)), None)
         steps.append(_step(policy, rule, caller, seen))
-        if rule is None or policy.dry_run:
+        if rule is None or policy.dry_run or policy.effect is Effect.AUDIT:
+            continue
+        if policy.effect is Effect.CUSTOM and policy.authorizer:
+            ask = ask or Decision(by=str(policy.source or policy.name), decision="ask")
             continue
         if policy.effect is Effect.CUSTOM:
-            return _asked(policy), tuple(steps)
-        if policy.effect in (Effect.DENY, Effect.ALLOW):
-            return Decision(by=str(rule.source or policy.name), decision=policy.effect.value.lower()), tuple(steps)
-    return _otherwise(access), tuple(steps)
+            return Decision(by=str(policy.source or policy.name), decision="deny"), tuple(steps)
+        decision = Decision(by=str(rule.source or policy.name), decision=policy.effect.value.lower())
+        return both(ask, decision), tuple(steps)
+    return both(ask, _otherwise(access)), tuple(steps)
+
+
+def both(ask: Decision | None, then: Decision | None) -> Decision | None:
+    """What comes of a service that is asked, and of what is decided after it."""
+    return then if ask is None or (then and then.decision == "deny") else ask
 
 
 def _asked_of(policy: AccessPolicy, caller: Caller, seen: Seen | None) -> tuple[AccessRule, ...]:
     return (*policy.rules, *policy.disguised) if policy.disguised and _holds(UNUSUAL, caller, seen) else policy.rules
-
-
-def _asked(policy: AccessPolicy) -> Decision:
-    """Without a service that can be asked, the answer is no."""
-    return Decision(by=str(policy.source or policy.name), decision="ask" if policy.authorizer else "deny")
 
 
 def _otherwise(access: Access) -> Decision | None:

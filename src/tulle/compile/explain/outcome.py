@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tulle.compile import names
 from tulle.compile.explain import framed, hosts, policies
-from tulle.compile.explain.access import DENIED, NOBODY, Caller, decide
+from tulle.compile.explain.access import DENIED, NOBODY, Caller, before_tokens, both, decide
 from tulle.compile.explain.logins import admitted
 from tulle.compile.explain.match import compare, verdicts
 from tulle.compile.explain.rate_limits import counted
@@ -112,15 +112,21 @@ def _guarded(trace: Trace, guard: HttpConnections, caller: Caller, seen: Seen) -
     if screened and screened.decision == "deny":
         return replace(trace, allowed=screened, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=steps), seen, caller
     entered = admitted(guard.logins, seen)
-    said = shown(() if entered.refused else guard.tokens, entered.seen)
+    first, then = before_tokens(guard.access)
+    ask, asked = (None, ()) if entered.refused else decide(first, caller, entered.seen)
+    trace, denied = replace(trace, allowed=ask), ask is not None and ask.decision == "deny"
+    said = shown(() if entered.refused or denied else guard.tokens, entered.seen)
     seen, caller = replace(entered.seen, claims=said.claims), replace(caller, claims=said.claims)
-    steps = (*steps, *entered.steps, *said.steps)
+    steps = (*steps, *entered.steps, *asked, *said.steps)
+    if denied:
+        return replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc), steps=steps), seen, caller
     if refusal := entered.refused or said.refused:
-        return replace(trace, direct_response=_answer(refusal.status, refusal.body, grpc=seen.grpc), steps=steps), seen, caller
-    decision, asked = decide(guard.access, caller, seen)
-    trace = replace(
-        trace, allowed=decision or screened, steps=(*steps, *asked, *map(_looked_at, guard.screen.firewalls), *_written(guard, seen))
-    )
+        answer = _answer(refusal.status, refusal.body, grpc=seen.grpc)
+        return replace(trace, allowed=None, direct_response=answer, steps=steps), seen, caller
+    decision, asked = decide(then, caller, seen)
+    decision = both(ask if ask and ask.decision == "ask" else None, decision or ask)
+    steps = (*steps, *asked, *map(_looked_at, guard.screen.firewalls), *_written(guard, seen))
+    trace = replace(trace, allowed=decision or screened, steps=steps)
     refused = decision is not None and decision.decision == "deny"
     return (replace(trace, direct_response=_answer(403, DENIED, grpc=seen.grpc)) if refused else trace), seen, caller
 
