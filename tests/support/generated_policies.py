@@ -88,6 +88,7 @@ class Call:
 class Policies:
     def __init__(self, seed: int) -> None:
         self._dice = random.Random(seed)
+        self.providers: tuple[str, ...] = ("nobody", "judge", "judge")
 
     def some(self, gateway: str) -> list[dict[str, Any]]:
         """Policies for a Gateway: most of the time a few of several kinds."""
@@ -130,7 +131,7 @@ class Policies:
         rules = [self._rule() for _ in range(self._dice.randint(0 if action in ("ALLOW", "AUDIT") else 1, 3))]
         spec: dict[str, Any] = {"action": action, "rules": rules, "targetRefs": [{"kind": "Gateway", "name": gateway}]}
         if action == "CUSTOM":
-            spec["provider"] = {"name": self._dice.choice(("nobody", "judge", "judge"))}
+            spec["provider"] = {"name": self._dice.choice(self.providers)}
         annotations = {"istio.io/dry-run": "true"} if self._dice.random() < 0.15 and action != "CUSTOM" else {}
         return {
             "apiVersion": "security.istio.io/v1",
