@@ -20,6 +20,7 @@ from tulle.ca.authority import Authority
 from tulle.ca.joining import requested
 from tulle.ca.jwt_keys import JwtKeys
 from tulle.ca.keys import new_key
+from tulle.model.identity import CONTROL_NAMESPACE
 
 JWT = "/api/v1/identity/jwt"
 
@@ -101,6 +102,7 @@ def test_operators_get_those_of_their_namespaces_and_it_is_written_down(mesh: Me
         {"sub": "spiffe://cluster.local/ns/bank/sa/admin"},
         {"for": "shop"},
         {"for": "Shop/web"},
+        {"for": f"{CONTROL_NAMESPACE}/control"},
     ],
 )
 def test_what_is_no_request_for_a_token(mesh: Mesh, more: dict[str, object]) -> None:

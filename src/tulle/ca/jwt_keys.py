@@ -17,7 +17,7 @@ from tulle.ca.files import AuthorityError
 from tulle.ca.jwt import Keys, SigningKey, Turn
 from tulle.ca.keys import dump_key, load_key, new_key
 from tulle.logs import Log
-from tulle.model.identity import Identity
+from tulle.model.identity import CONTROL_NAMESPACE, Identity
 from tulle.model.tls import Hidden
 
 LONGEST_SLEEP = 60.0
@@ -64,6 +64,8 @@ class JwtKeys:
         Raises ValueError for names that could be read as others, for no audience, and for a lifetime out of bounds.
         """
         names.check(identity)
+        if identity.namespace == CONTROL_NAMESPACE:
+            raise ValueError(f"{CONTROL_NAMESPACE} is the control plane's own namespace: nobody else is of it")
         for_whom = tuple(dict.fromkeys(audiences))
         if not all(for_whom) or not for_whom:
             raise ValueError("a token is for somebody: name an audience")
