@@ -158,7 +158,8 @@ def main() -> None:
     versions = {name: version(name) for name in ("grpcio", "protobuf", "pydantic", "uvloop")}
     explained = (
         "Change one: from the HTTP request that applies one changed document to the last proxy's acknowledgement; "
-        f"medians of {ROUNDS}. RSS: of the control plane with {SERVICES} registered services, before all documents and after all changes."
+        f"medians of {ROUNDS}. The proxies are simulated: what a real one takes to build the table anew is not in it. "
+        f"RSS: of the control plane with {SERVICES} registered services, before all documents and after all changes."
     )
     publish("compile", versions, header, rows, ("", explained))
 
