@@ -13,7 +13,6 @@ import typer
 from tulle import __version__
 from tulle.cli.credentials import FromEnvironment
 from tulle.cli.failure import Failure
-from tulle.settings import Address
 
 DEFAULT = "http://127.0.0.1:8500"
 Server = Annotated[str, typer.Option("--server", envvar="TULLE_SERVER", help="Address of the control plane.", metavar="URL")]
@@ -25,6 +24,8 @@ def url_of(server: str) -> str:
     """Beyond loopback, control planes speak TLS unless they were told otherwise."""
     if "//" in server:
         return server
+    from tulle.setting_texts import Address
+
     try:
         is_plain = Address.parse(server if server.rpartition(":")[2].isdecimal() else f"{server}:0").is_loopback
     except ValueError:
