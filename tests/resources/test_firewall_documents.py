@@ -74,6 +74,8 @@ ONLY = "is not allowed here: only SecRule, SecAction, SecMarker"
         ("rules: 'SecRule ARGS \"@rx a\" \"id:1,exec:/bin/x\"'", f"spec.rules: 'exec:' {OUTSIDE}"),
         ("rules: 'SecRule ARGS \"@inspectFile /bin/x\" \"id:1\"'", f"spec.rules: '@inspectFile' {OUTSIDE}"),
         ('rules: |\n  SecRule ARGS "@inspect\\\n  File /bin/x" "id:1"', f"spec.rules: '@inspectFile' {OUTSIDE}"),
+        ("rules: 'SecAction \"id:942100,phase:1,pass\"'",
+         "spec.rules: id 942100 must be below 90000: the others are for the set and for Tulle"),
         ("answers: {maxBodyBytes: 0}", "spec.answers.maxBodyBytes: must be between 1 and 8388608, not 0"),
         ("maxBodyBytes: 999999999", "spec.maxBodyBytes: must be between 1 and 8388608, not 999999999"),
         ("longBodies: KEEP", "spec.longBodies: must be one of REFUSE, PASS, not 'KEEP'"),

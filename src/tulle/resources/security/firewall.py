@@ -35,6 +35,9 @@ _OWN_DIRECTIVES = ("SecRule", "SecAction", "SecMarker")
 _CONTINUED = re.compile(r"\\[ \t]*\n[ \t]*")
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _DIRECTIVE = re.compile(r"^\s*(\w+)|\b(Sec[A-Z]\w*|Include\w*)", re.MULTILINE | re.IGNORECASE)
+_NUMBER = re.compile(r"\bid:\s*'?(\d{1,18})")
+_TAKEN = 90_000
+"""Numbers of rules from here on."""
 _REACHING_OUT = re.compile(
     r"@(?:inspectFile|fuzzyHash|validateSchema|validateDTD|rbl|gsbLookup|geoLookup|pmf|pmFromFile|ipMatchF|ipMatchFromFile)\b"
     r"|\b(?:exec|setenv|xmlns|proxy|redirect)\s*:|\bctl\s*:\s*audit",
@@ -129,5 +132,8 @@ def _own(rules: str) -> Iterable[str]:
     for found in _DIRECTIVE.finditer(_QUOTED.sub(lambda quoted: '"' + " " * quoted[0].count("\n") + '"', text)):
         if found[0].strip() not in _OWN_DIRECTIVES:
             yield f"{shown(found[0].strip())} is not allowed here: only {', '.join(_OWN_DIRECTIVES)}"
+    for found in _NUMBER.finditer(text):
+        if int(found[1]) >= _TAKEN:
+            yield f"id {found[1]} must be below {_TAKEN}: the others are for the set and for Tulle"
     for found in _REACHING_OUT.finditer(text):
         yield f"{shown(found[0])} is not allowed here: rules must not reach out of the request"
