@@ -44,7 +44,7 @@ def asked(text: str, method: str, url: str, source: str = "", *nodes: Node) -> d
         ("POST", "default/web", "no", "none of the policies that allow takes it"),
         ("GET", "default/till", "no", "none of the policies that allow takes it"),
         ("GET", "spiffe://far.example/ns/default/sa/web", "no", "none of the policies that allow takes it"),
-        ("GET", "", "no", "no filter chain takes the connection"),
+        ("GET", "", "no", "no filter chain takes the connection; the caller shows no identity"),
     ],
 )
 def test_one_word(method: str, source: str, word: str, by: str) -> None:

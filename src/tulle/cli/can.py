@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from tulle.cli.failure import Failure
 from tulle.cli.files import Filenames
 from tulle.cli.output import out
 
+NOBODY_ALLOWS, NO_POLICY = "none of the policies that allow takes it", "no policy is there"
 _STATUS = {"yes": 0, "no": 1, "depends": 3}
 
 
@@ -71,7 +72,18 @@ def _text(answer: Mapping[str, Any]) -> str:
     said = {True: "yes", False: "no", None: "a service decides"}
     lines = [str(answer["allowed"])]
     for verdict in answer["proxies"]:
-        places = [step["source"] for step in verdict.get("steps", ()) if step.get("matched") and step.get("source")]
-        where = f" ({places[-1]})" if places else ""
-        lines.append(f"  {verdict['proxy']}: {said[verdict.get('allowed')]}: {verdict['by']}{where}")
+        steps = verdict.get("steps", ())
+        lines.append(f"  {verdict['proxy']}: {said[verdict.get('allowed')]}: {verdict['by']}{_where(verdict['by'], steps)}")
+        if verdict["by"] == NOBODY_ALLOWS:
+            lines += [f"    {step['rule']} ({step.get('source', '')}): {step['why']}" for step in steps if _kept_out(step)]
     return "\n".join(lines)
+
+
+def _where(by: str, steps: Sequence[Mapping[str, Any]]) -> str:
+    """Where it is written. That nobody allows it is written nowhere."""
+    places = [step["source"] for step in steps if step.get("matched") and step.get("source")]
+    return f" ({places[-1]})" if places and by not in (NOBODY_ALLOWS, NO_POLICY) else ""
+
+
+def _kept_out(step: Mapping[str, Any]) -> bool:
+    return not step.get("matched") and str(step["rule"]).startswith("AuthorizationPolicy/")

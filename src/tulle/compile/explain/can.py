@@ -66,20 +66,21 @@ def _beside(mesh: Mesh, node: Node, request: Request, url: SplitResult, host: st
         return
     for port in node.inbound:
         if port.service_port == _port(url):
-            yield _verdict(node, explain(mesh, node, replace(request, connect_to=(port.listen_address, port.listen))))
+            yield _verdict(node, request, explain(mesh, node, replace(request, connect_to=(port.listen_address, port.listen))))
 
 
 def _at_edge(mesh: Mesh, node: Node, request: Request) -> Verdict | None:
     try:
-        return _verdict(node, explain(mesh, node, request))
+        return _verdict(node, request, explain(mesh, node, request))
     except UnusableRequestError:
         return None
 
 
-def _verdict(node: Node, trace: Trace) -> Verdict:
+def _verdict(node: Node, request: Request, trace: Trace) -> Verdict:
     """Who is not let in on the way to the policies is not let in either: in plain text where TLS is wanted, with a bad token."""
     if trace.closed:
-        return Verdict(proxy=node.id, allowed=False, by=trace.closed, steps=trace.steps)
+        unknown = "" if trace.allowed or request.principal else "; the caller shows no identity"
+        return Verdict(proxy=node.id, allowed=False, by=trace.closed + unknown, steps=trace.steps)
     if trace.allowed:
         allowed = {"allow": True, "deny": False}.get(trace.allowed.decision)
         return Verdict(proxy=node.id, allowed=allowed, by=trace.allowed.by, steps=trace.steps)
