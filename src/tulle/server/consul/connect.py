@@ -140,9 +140,9 @@ class ConnectApi:
         return Found(topics=(("leaf", service),), look=look, index=lambda: self._current(service).index)
 
     def _guard_keys(self, ask: Ask) -> None:
-        """Raises Refused(403) where anybody on the network could have the key of any service."""
-        if self._place.remote and self._place.acl != "deny" and ask.authority.accessor == ANONYMOUS:
-            raise Refused(403, "Permission denied: keys go to other machines only for a token; --acl deny says which token is for which")
+        """Raises Refused(403) where anybody on the network could have the key of any service, or make a token for it."""
+        if self._place.remote and (self._place.acl != "deny" or ask.authority.accessor == ANONYMOUS):
+            raise Refused(403, "Permission denied: keys go to other machines only with --acl deny, which says which token is for which")
 
     def _current(self, service: str) -> _Leaf:
         """The certificate of a service, made anew when two thirds of its time are over. Raises Refused for a name that none can have."""
