@@ -126,8 +126,8 @@ def test_a_page_that_is_wrong_is_noticed(wrong: str, tmp_path: Path) -> None:
 
 
 def test_what_runs_in_the_background_gets_ctrl_c_at_the_end(tmp_path: Path) -> None:
-    program = f"{sys.executable} -u -c 'import signal; print(1); print(2); signal.pause()'"
-    quiet = f"{sys.executable} -u -c 'import signal; signal.signal(2, lambda *a: exit(0)); print(2); signal.pause()'"
+    program = f"{sys.executable} -u -c 'import signal; signal.signal(2, lambda *a: exit(3)); print(1); print(2); signal.pause()'"
+    quiet = f"{sys.executable} -u -c 'import signal; print(2); signal.pause()'"
     with shell(tmp_path / "good") as session:
         session.run(blocks(f"<!-- background -->\n```console\n$ {quiet}\n2\n```\n")[0])
     with pytest.raises(PageError, match="after Ctrl-C"), shell(tmp_path / "bad") as session:
