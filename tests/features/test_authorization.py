@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 
 from support.backend import backend
 from support.carried import ask, at, carried
 from support.compiled import built, gateway, warnings
+from support.judges import grpc_judge
 from support.running import free_port
 from tulle.model.service import Protocol
-from tulle.protos import message
 
 pytestmark = pytest.mark.envoy
 
@@ -66,40 +61,6 @@ spec: {{selector: {{matchLabels: {{istio: ingressgateway}}}}, {spec}}}
 """
 
 
-class _Court(grpc.GenericRpcHandler):
-    """Lets in whoever says `x-plan: gold`."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self._request, self._answer = (message(f"envoy.service.auth.v3.Check{kind}") for kind in ("Request", "Response"))
-
-    def service(self, details: Any) -> Any:
-        assert details.method == "/envoy.service.auth.v3.Authorization/Check"
-        return grpc.unary_unary_rpc_method_handler(
-            self._decide, request_deserializer=self._request.FromString, response_serializer=self._answer.SerializeToString
-        )
-
-    def _decide(self, request: Any, _context: Any) -> Any:
-        http_ = request.attributes.request.http
-        self.asked.append(http_.path)
-        if http_.headers.get("x-plan") == "gold":
-            return self._answer(ok_response={"headers": [{"header": {"key": "x-judged", "value": "gold"}}]})
-        return self._answer(status={"code": 7}, denied_response={"status": {"code": 402}, "body": "pay first"})
-
-
-@contextmanager
-def court() -> Iterator[tuple[_Court, int]]:
-    decides = _Court()
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((decides,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield decides, port
-    finally:
-        server.stop(0).wait()
-
-
 def test_deny_goes_before_allow_and_what_nobody_allows_is_refused(tmp_path: Path) -> None:
     port = free_port()
     text = (
@@ -124,11 +85,11 @@ def test_an_empty_policy_refuses_all(tmp_path: Path) -> None:
 def test_a_service_decides_over_grpc(tmp_path: Path) -> None:
     port = free_port()
     text = edge(port) + policy("ask", "action: CUSTOM, provider: {name: grpc}, rules: [{to: [{operation: {paths: [/buy]}}]}]") + PROVIDERS
-    with court() as (decides, there), backend("far") as far:
+    with grpc_judge("x-plan", "gold", status=402, refusal=b"pay first") as (heard, there), backend("far") as far:
         instances = (at("far", 80, far.port, id="far"), at("court", 9000, there, id="court", protocol=Protocol.GRPC))
         with carried(text, gateway(), tmp_path, *instances):
             assert ask(port, "/look")[0] == 200
-            assert decides.asked == [], "it is only asked about what the policy's rules take"
+            assert heard == [], "it is only asked about what the policy's rules take"
             assert ask(port, "/buy")[::2] == (402, b"pay first")
             assert ask(port, "/buy", headers={"x-plan": "gold"})[0] == 200
             assert far.seen[-1]["headers"]["x-judged"] == "gold"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
 
+from support.threaded import threaded
 from tulle.protos import message
 
 HEADER, LET_IN = "x-ext-authz", "allow"
@@ -51,22 +51,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-@contextmanager
-def http_judge() -> Iterator[HttpJudge]:
-    server = HttpJudge()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def http_judge() -> AbstractContextManager[HttpJudge]:
+    return threaded(HttpJudge())
 
 
 class _GrpcJudge(grpc.GenericRpcHandler):
-    def __init__(self) -> None:
+    """Lets in whoever has the header with the value; others are answered with the status and the refusal."""
+
+    def __init__(self, header: str, value: str, status: int, refusal: bytes) -> None:
         self.asked: list[str] = []
+        self._header, self._value, self._status, self._refusal = header, value, status, refusal
         self._request, self._answer = (message(f"envoy.service.auth.v3.Check{kind}") for kind in ("Request", "Response"))
 
     def service(self, details: Any) -> Any:
@@ -78,15 +72,17 @@ class _GrpcJudge(grpc.GenericRpcHandler):
     def _decide(self, request: Any, _context: Any) -> Any:
         asked = request.attributes.request.http
         self.asked.append(asked.path)
-        if asked.headers.get(HEADER) == LET_IN:
-            return self._answer(ok_response={"headers": [{"header": {"key": "x-judged", "value": LET_IN}}]})
-        return self._answer(status={"code": 7}, denied_response={"status": {"code": 403}, "body": REFUSAL.decode()})
+        if asked.headers.get(self._header) == self._value:
+            return self._answer(ok_response={"headers": [{"header": {"key": "x-judged", "value": self._value}}]})
+        return self._answer(status={"code": 7}, denied_response={"status": {"code": self._status}, "body": self._refusal.decode()})
 
 
 @contextmanager
-def grpc_judge() -> Iterator[tuple[list[str], int]]:
+def grpc_judge(
+    header: str = HEADER, value: str = LET_IN, *, status: int = 403, refusal: bytes = REFUSAL
+) -> Iterator[tuple[list[str], int]]:
     """Yields the paths that it is asked about, and its port."""
-    judge = _GrpcJudge()
+    judge = _GrpcJudge(header, value, status, refusal)
     server = grpc.server(ThreadPoolExecutor(2))
     server.add_generic_rpc_handlers((judge,))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from support.threaded import threaded
 
 
 class _Lines(socketserver.StreamRequestHandler):
@@ -22,12 +23,5 @@ class _Server(socketserver.ThreadingTCPServer):
 @contextmanager
 def line_server() -> Iterator[int]:
     """Yields its port."""
-    server = _Server(("127.0.0.1", 0), _Lines)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with threaded(_Server(("127.0.0.1", 0), _Lines)) as server:
         yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from support.judges import HttpJudge, grpc_judge, http_judge
 from support.line_server import line_server
 from support.running import free_port
 from support.scene import Answer, Scene, exchange, place, scene
+from support.threaded import threaded
 from support.tokens import Issuer
 
 PARTS = {"productpage": ("details", "reviews"), "reviews": ("ratings",), "details": (), "ratings": ()}
@@ -54,19 +54,6 @@ class _PageHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""
-
-
-@contextmanager
-def page(name: str) -> Iterator[Page]:
-    server = Page(name)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +169,7 @@ def town() -> Iterator[Town]:
     with ExitStack() as stack:
         where = stack.enter_context(place())
         apps = {name: stack.enter_context(backend(name)) for name in ("echo.foo", "caller.foo", "echo.bar", "caller.bar")}
-        pages = {name: stack.enter_context(page(name)) for name in PARTS}
+        pages = {name: stack.enter_context(threaded(Page(name))) for name in PARTS}
         by_http = stack.enter_context(http_judge())
         asked, by_grpc = stack.enter_context(grpc_judge())
         lines = {number: (stack.enter_context(line_server()), free_port()) for number in (9000, 9001)}
