@@ -132,3 +132,18 @@ def test_a_method_in_disguise_is_refused(tmp_path_factory: pytest.TempPathFactor
         assert [asyncio.run(status(port)) for port in found.ports.values()] == [403] * 3
         assert [found.send(door, "/", method=method) for door in rules] == [403 if method == "DELETE" else 400] * 3
         assert [found.send(door, "/") for door in rules] == [200] * 3
+
+
+def test_an_upgrade_is_no_way_around(found: Doors) -> None:
+    """A WebSocket is asked for by HTTP/1.1, or as an extended CONNECT (RFC 8441): its path is one like any other."""
+    upgrade = ("connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==")
+    extended = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "shop.example")]
+
+    async def status(port: int, path: str) -> int:
+        async with http2(port) as client:
+            _, exchange = client.begin([*extended, (":path", path), ("sec-websocket-version", "13")], end=False)
+            return (await exchange.until(lambda answer: answer.status > 0)).status
+
+    for path in ("/admin", "//admin", "/x%2f..%2fadmin"):
+        assert {door: found.send(door, path, *upgrade) for door in RULES} == dict.fromkeys(RULES, 403)
+        assert {door: asyncio.run(status(port, path)) for door, port in found.ports.items()} == dict.fromkeys(RULES, 403)
