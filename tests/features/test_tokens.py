@@ -208,3 +208,11 @@ def test_keys_that_are_fetched(tmp_path: Path) -> None:
     assert tokens.issuers[0].keys == ISSUER.key_set
     with backend("far") as far, carried(text, gateway(), tmp_path, at("far", 80, far.port, id="far")):
         assert [ask(port)[0], ask(port, headers=bearer(ISSUER.token()))[0]] == [200, 401]
+
+
+def test_an_issuer_without_keys_refuses_its_tokens_and_nothing_else(tmp_path: Path) -> None:
+    port = free_port()
+    text = edge(port) + authentication(f"{{issuer: '{ISSUER.name}', jwks: '{{\"keys\": []}}'}}")
+    assert "spec.jwtRules[0].jwks holds no keys" in warnings(build(inputs(text)), "RequestAuthentication/tokens")[0].replace(":", "")
+    with backend("far") as far, carried(text, gateway(), tmp_path, at("far", 80, far.port, id="far")):
+        assert [ask(port)[0], ask(port, headers=bearer(ISSUER.token()))[0]] == [200, 401]

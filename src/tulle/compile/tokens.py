@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -88,7 +89,9 @@ class Authentications:
     def _keys(self, rule: JwtRule) -> str | None:
         if self.own.signs(rule):
             return self.own.keys
-        return rule.jwks if rule.jwks is not None else (self.key_sets or {}).get(key_uri(rule) or "")
+        if rule.jwks is not None:
+            return None if _is_empty(rule.jwks) else rule.jwks
+        return (self.key_sets or {}).get(key_uri(rule) or "")
 
 
 NO_AUTHENTICATIONS = Authentications()
@@ -118,6 +121,8 @@ def without_keys(of: Authentications, document: Authentication) -> Iterator[tupl
             continue
         if uri is None and rule.jwks is None:
             yield field_, "has neither jwks nor jwksUri, and the issuer is no URL where keys could be looked up: its tokens are refused"
+        elif rule.jwks is not None and _is_empty(rule.jwks):
+            yield f"{field_}.jwks", "holds no keys: the issuer's tokens are refused"
         elif uri is not None and of.key_sets is not None and uri not in of.key_sets:
             why = of.unfetched.get(uri, "they were not asked for yet")
             yield field_, f"the keys at {uri} could not be fetched yet ({why}): its tokens are refused"
@@ -128,3 +133,8 @@ def key_uri(rule: JwtRule) -> str | None:
     if rule.jwks is not None or rule.jwks_uri:
         return rule.jwks_uri
     return f"{rule.issuer.rstrip('/')}/.well-known/openid-configuration" if rule.issuer.startswith(("http://", "https://")) else None
+
+
+def _is_empty(jwks: str) -> bool:
+    """Envoy would refuse such a set, and with it the whole listener."""
+    return not json.loads(jwks)["keys"]
