@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -26,12 +25,9 @@ from tulle.dns.question import AskNode, AskQuery, AskService
 from tulle.dns.sockets import Sockets
 from tulle.dns.zone import Gathered
 from tulle.logs import Log
-from tulle.model.challenges import Challenge
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node
 from tulle.model.rate_limits import RateLimit
-from tulle.model.resource import Key, Resource
-from tulle.model.service import Registration
 from tulle.model.tls import Hidden
 from tulle.registry.agents import Agents
 from tulle.registry.checking import Checking
@@ -61,6 +57,7 @@ from tulle.server.guard import Guard
 from tulle.server.http import application, listen, serve
 from tulle.server.identity_api import IdentityApi
 from tulle.server.ingress import ingress
+from tulle.server.intake import Intake
 from tulle.server.live import LiveMesh
 from tulle.server.lookups import Lookups
 from tulle.server.metrics import published
@@ -88,8 +85,6 @@ if TYPE_CHECKING:
     from tulle.ca.jwt_keys import JwtKeys
     from tulle.server.acme.keeper import Keeper
 
-HISTORY = 4
-"""So many earlier versions of a document are remembered, to fall back to."""
 BREATH = 3.0
 """A rebuild is followed by a rest of so many times as long as it took, in which changes gather: a lone change never waits for one."""
 LONGEST_BREATH = 0.5
@@ -108,15 +103,10 @@ class Control:
         self.documents: Documents
         self.registrations: Registrations
         self.built: Built = build(Inputs(settings=settings.mesh))
-        self.inputs = Inputs(settings=settings.mesh)
-        self.revision = 0
-        """Of the store, that `built` was made from."""
         self._database = database
         self._xds_socket = xds_socket
         self.firewall: Beside
         self._translator = Translator()
-        self._changed = asyncio.Event()
-        self._earlier: dict[Key, deque[Resource[Any]]] = {}
         self._refusals = Refusals(self._look_into)
         self._ads: Ads
         self.authority: Authority
@@ -129,12 +119,10 @@ class Control:
         self.agents: Agents
         self._directory: CatalogNames
         self._entries: HeldEntries
-        self._registered: Mapping[str, Registration] = {}
-        self._catalog: Mapping[str, Registration] = {}
         self.live = LiveMesh(self)
         self._names = Names(settings, self._known, self._gather)
-        self._lookups = Lookups(self._take_lookups, settings.reach)
-        self.inputs = self._lookups.complete(self.inputs)
+        self._lookups = Lookups(lambda: self._intake.lookups(self._lookups.complete), settings.reach)
+        self._intake = Intake(self._lookups.complete(Inputs(settings=settings.mesh)))
         self._limiter: RateLimitService
         self.certificates: Keeper
 
@@ -149,20 +137,20 @@ class Control:
             self.deliveries = open_deliveries(self.settings, self._database)
             self.authority = self.deliveries.authority
             self.jwt_keys = open_jwt_keys(self.settings, self._database)
-            self._take_own_keys(self.jwt_keys.document())
+            self._intake.own_keys(self.jwt_keys.document())
             self.store = store
             self.tokens = Tokens(store)
             if self.settings.needs_tokens:
                 self.first_token = await first_token(self.tokens, self._database)
             self.documents = Documents(store)
-            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._take_challenges)
+            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._intake.challenges)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
             self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
             self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
             self._entries = HeldEntries(self.documents, self.registry.waiting)
             definitions = definitions_of(self.registry, self.settings)
-            self.firewall = await stack.enter_async_context(beside(self._xds_socket, self._take_firewalls))
+            self.firewall = await stack.enter_async_context(beside(self._xds_socket, self._intake.firewalls))
             listener = listen(self.settings.api)
             stack.callback(listener.close)
             if questions := self._names.listen():
@@ -173,7 +161,7 @@ class Control:
             running.append(tasks.create_task(self.registry.run()))
             for event in (*first, self.registry.ready):
                 await event.wait()
-            self._take_catalog(self.registry.tables.revision, self.registry.mesh())
+            self._intake.catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
             self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
             gate = Gate(self.tokens, self.authority.trust_domain, lambda: self.inputs.registrations)
@@ -182,7 +170,7 @@ class Control:
             await stack.enter_async_context(self._ads.serving(self._addresses(), tls.proxies))
             stack.enter_context(published(self._ads.counters, self.fleet, self.firewall, self.certificates))
             running += [tasks.create_task(work) for work in self._work(listener, tls.api, questions, definitions)]
-            _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self.revision)
+            _log.info("control plane serves", api=str(self.settings.api), xds=str(self.settings.xds), revision=self._intake.revision)
             for warning, address in warnings(self.settings):
                 _log.warning(warning, address=str(address))
             self.ready.set()
@@ -209,8 +197,8 @@ class Control:
             yield definitions.run()
         yield self._keep_built()
         yield self._refusals.run()
-        yield self.deliveries.run(self._changed.set)
-        yield self.jwt_keys.run(self._take_own_keys)
+        yield self.deliveries.run(self._intake.changed.set)
+        yield self.jwt_keys.run(self._intake.own_keys)
         if questions:
             yield self._names.serve(questions)
             yield self._directory.follow(self._names.changed)
@@ -225,7 +213,7 @@ class Control:
             more=[
                 *ChecksApi(self.registry).routes(),
                 *CertificatesApi(self.certificates).routes(),
-                *TrustApi(Trust(self, self._changed.set), Migration(self)).routes(),
+                *TrustApi(Trust(self, self._intake.changed.set), Migration(self)).routes(),
                 *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
                 *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls).routes(),
                 *IdentityApi(lambda: self.jwt_keys).routes(),
@@ -235,6 +223,15 @@ class Control:
             there=self.agents.there,
             tokens=self.tokens if self.settings.needs_tokens else None,
         )
+
+    @property
+    def inputs(self) -> Inputs:
+        return self._intake.inputs
+
+    @property
+    def revision(self) -> int:
+        """Of the store, that the mesh is as of."""
+        return self._intake.revision
 
     @property
     def standing(self) -> Standing:
@@ -258,83 +255,31 @@ class Control:
         async for update in self.documents.watch():
             if any(key.kind == "Firewall" and key in update.in_force for key in update.changed):
                 self.firewall.start()
-            for key in update.changed:
-                self._remember(key, update.in_force.get(key))
-            self._take(update.revision, resources=update.in_force)
+            self._intake.documents(update)
             self._entries.take(update)
             self.certificates.take(update)
             first.set()
 
     async def _follow_registrations(self, first: asyncio.Event) -> None:
         async for revision, registrations in self.registrations.watch():
-            self._registered = registrations
-            self._take(revision, registrations={**registrations, **self._catalog})
+            self._intake.registered(revision, registrations)
             first.set()
 
     async def _follow_catalog(self) -> None:
         async for revision, registrations in self.registry.watch_mesh():
-            self._take_catalog(revision, registrations)
-
-    def _take_catalog(self, revision: int, registrations: Mapping[str, Registration]) -> None:
-        """What clients of Consul's API registered, and what they say of `tulle run`'s, which has the same identity and goes before it."""
-        self._catalog = registrations
-        self._take(revision, registrations={**self._registered, **registrations})
-
-    def _take(
-        self,
-        revision: int,
-        *,
-        resources: Mapping[Key, Resource[Any]] | None = None,
-        registrations: Mapping[str, Registration] | None = None,
-    ) -> None:
-        self.inputs = replace(
-            self.inputs,
-            resources=self.inputs.resources if resources is None else resources,
-            registrations=self.inputs.registrations if registrations is None else registrations,
-        )
-        self.revision = max(self.revision, revision)
-        self._changed.set()
-
-    def _take_lookups(self) -> None:
-        """Public keys of those who issue tokens, and what providers tell of themselves."""
-        self.inputs = self._lookups.complete(self.inputs)
-        self._changed.set()
-
-    def _take_own_keys(self, document: str) -> None:
-        """Public keys of the mesh's own authority for tokens."""
-        self.inputs = replace(self.inputs, own_keys=document)
-        self._changed.set()
-
-    def _take_challenges(self, asked: tuple[Challenge, ...]) -> None:
-        """By which authorities ask whether hosts are ours."""
-        self.inputs = replace(self.inputs, challenges=asked)
-        self._changed.set()
-
-    def _take_firewalls(self, missing: str, broken: Mapping[str, str]) -> None:
-        """Why no firewall can be in force, and why some cannot."""
-        if (missing, broken) != (self.inputs.no_firewall, self.inputs.broken_firewalls):
-            self.inputs = replace(self.inputs, no_firewall=missing, broken_firewalls=broken)
-            self._changed.set()
-
-    def _remember(self, key: Key, now: Resource[Any] | None) -> None:
-        """Keeps the version that `now` takes the place of, for as long as the document exists."""
-        before = self.inputs.resources.get(key)
-        if now is None:
-            self._earlier.pop(key, None)
-        elif before is not None:
-            self._earlier.setdefault(key, deque(maxlen=HISTORY)).append(before)
+            self._intake.catalog(revision, registrations)
 
     # From inputs to proxies
 
     async def _keep_built(self) -> None:
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            await self._intake.changed.wait()
+            self._intake.changed.clear()
             begun = time.monotonic()
             try:
                 self._rebuild()
             except Exception:  # noqa: BLE001 - the pump: whatever is wrong, the mesh that was built last goes on
-                _log.exception("the mesh could not be built anew; the last one stays in force", revision=self.revision)
+                _log.exception("the mesh could not be built anew; the last one stays in force", revision=self._intake.revision)
             await asyncio.sleep(min(BREATH * (time.monotonic() - begun), LONGEST_BREATH))
 
     def _rebuild(self) -> None:
@@ -344,7 +289,7 @@ class Control:
         self._names.changed()
         for member in self.fleet.members.values():
             snapshot = self._snapshot(member.node)
-            member.revision = self.revision
+            member.revision = self._intake.revision
             if snapshot.bundles != member.snapshot.bundles:
                 member.snapshot = snapshot
                 self._ads.offer(member.node.id, snapshot)
@@ -366,7 +311,7 @@ class Control:
         """A proxy's stream has begun: what it is to have."""
         snapshot = self._snapshot(node)
         since = datetime.now(UTC)
-        self.fleet.members[node.id] = Member(node=node, since=since, snapshot=snapshot, revision=self.revision)
+        self.fleet.members[node.id] = Member(node=node, since=since, snapshot=snapshot, revision=self._intake.revision)
         self.certificates.stir()
         _log.debug("proxy connected", proxy=node.id)
         return snapshot
@@ -399,9 +344,9 @@ class Control:
         self._refusals.put(Refusal(node=member.node, rejected=rejection, taken=member.taken.get(rejection.type_url, 0)))
 
     async def _look_into(self, refusal: Refusal) -> None:
-        good = {key: versions[-1] for key, versions in self._earlier.items() if versions}
+        good = self._intake.good()
         for guilty in await judge(refusal, self.inputs, self.built, good, validation.refusal):
             key, revision = guilty.resource.key, guilty.resource.revision
-            self._earlier[key] = deque((v for v in self._earlier.get(key, ()) if v.revision != revision), maxlen=HISTORY)
+            self._intake.forget(key, revision)
             if await self.documents.reject_in_force(key, revision, guilty.message, good.get(key)):
                 _log.warning("a document is refused; its last good version stays in force", document=str(key), error=guilty.message)

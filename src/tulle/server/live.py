@@ -44,7 +44,9 @@ class Running(Protocol):
     ready: asyncio.Event
     fleet: Fleet
     built: Built
-    inputs: Inputs
+
+    @property
+    def inputs(self) -> Inputs: ...
 
     @property
     def certificates(self) -> Certificates: ...
