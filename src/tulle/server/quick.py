@@ -227,9 +227,15 @@ class Connection(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Nothing is under way on the long way, and what was told so far is being read."""
+        return self._is_answered() and not (self._arriving or self.pipeline or self.flow.write_paused or self.transport.is_closing())
+
+    def _is_answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        ended = cycle is None or cycle.response_complete
-        return ended and not (self._arriving or self.pipeline or self.flow.write_paused or self.transport.is_closing())
+        return cycle is None or cycle.response_complete
+
+    def _was_refused_early(self) -> bool:
+        """Its request was answered before all of its body was here."""
+        return self._arriving and not self._head and self._is_answered()
 
     # === those who send slowly
 
@@ -244,7 +250,7 @@ class Connection(HttpToolsProtocol):
 
     def _lose_patience(self) -> None:
         self._patience = None
-        if self._arriving:
+        if self._arriving and not self._was_refused_early():
             self._refuse(408)
         else:
             self.transport.close()
@@ -318,12 +324,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is not None and cycle.response_complete and cycle.more_body and not self.transport.is_closing():
-            # Who is refused before the end of its request is not listened to for long; closed at once it might not hear the answer.
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            self.loop.call_later(LINGER, self.transport.close)
+        if self._was_refused_early():
+            # It is listened to for a moment longer: closed at once it might not hear the answer.
+            self._be_patient(LINGER)
 
     def _limit_head(self, received: int) -> None:
         if self._head:
