@@ -19,7 +19,7 @@ from tulle.ca.jwt_keys import JwtKeys
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
 from tulle.model.proxy import Node, Role
-from tulle.model.resource import Condition, Key, Status
+from tulle.model.resource import Condition, Key, Resource, Status, Violation
 from tulle.model.service import Endpoint, Port, Service
 from tulle.registry.registrations import Registrations
 from tulle.server.access.api import TokensApi
@@ -47,6 +47,9 @@ class QuietMesh:
     waited: list[tuple[int, float]] = field(default_factory=list)
     why_not_ready: str = ""
     compiled: dict[Key, Status] = field(default_factory=dict)
+    asked: list[Mapping[Key, Resource[Any] | None]] = field(default_factory=list)
+    """What was to be foreseen."""
+    arising: list[Violation] = field(default_factory=list)
 
     def ready(self) -> str:
         return self.why_not_ready
@@ -54,6 +57,10 @@ class QuietMesh:
     def status(self, key: Key) -> Status:
         programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
         return self.compiled.get(key, Status(conditions=(programmed,)))
+
+    async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
+        self.asked.append(change)
+        return self.arising
 
     def changed(self) -> datetime:
         return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

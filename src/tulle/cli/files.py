@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tulle.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from tulle.model.resource import Resource
+    from tulle.resources.meshfile import Mesh
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
@@ -26,6 +30,18 @@ def read_files(*names: Iterable[str] | None) -> list[tuple[str, str]]:
     if not files:
         raise Failure("no files given: name them with -f PATH", 2)
     return files
+
+
+def configured(mesh: Resource[Mesh], files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The documents that a mesh file names and that are not among `files`. Raises Failure with the line of what cannot be read."""
+    folder = Path(mesh.origin.path).parent
+    known = {Path(path).resolve() for path, _ in files}
+    for index, name in enumerate(mesh.spec.config):
+        try:
+            found = read_files([str(folder / name)])
+        except Failure as failure:
+            raise Failure(f"{mesh.at(f'spec.config[{index}]').origin}: {failure}", failure.exit_code) from None
+        yield from ((path, text) for path, text in found if Path(path).resolve() not in known)
 
 
 def forms(files: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

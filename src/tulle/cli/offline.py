@@ -12,7 +12,7 @@ from tulle.agent.ports import may_bind_low, may_send_as_others
 from tulle.agent.spec import WorkloadSpec
 from tulle.agent.workloads import gateway_spec, workloads
 from tulle.cli.failure import Failure
-from tulle.cli.files import read_files
+from tulle.cli.files import configured, read_files
 from tulle.cli.nodefile import FORWARD_PROXY, read_node
 from tulle.cli.output import err
 from tulle.compile import Mesh, build
@@ -58,7 +58,7 @@ class Offline:
 
 def compiled(names: Iterable[str]) -> Offline:
     """The mesh that documents and a mesh file make. Violations are printed, one a line, and end the program (1); warnings are printed."""
-    found = _read_all(names)
+    found = read_all(names)
     violations = [violation for one in found for violation in one.violations]
     for violation in violations:
         err(str(violation))
@@ -66,19 +66,40 @@ def compiled(names: Iterable[str]) -> Offline:
         raise Failure(f"{len(violations)} violations: nothing was compiled", 1)
     for warning in (warning for one in found for warning in one.warnings):
         err(f"warning: {warning}")
+    mesh = mesh_of(found)
+    inputs = inputs_of(found, mesh)
+    if inputs.registrations:
+        err(f"note: the proxies of workloads choose their ports when they start; ports from {STAND_INS} on stand in for them")
+    specs = _specs(mesh)
+    gateway = (gateway_spec(mesh.spec) if mesh else None) or GatewaySpec()
+    known = {name: spec for spec in reversed(specs) for name in (spec.service, spec.name, spec.id) if name}
+    return Offline(mesh=build(inputs).mesh, gateway=gateway, workloads=specs, known=known)
+
+
+def read_all(*names: Iterable[str] | None) -> list[Read]:
+    """The files, and those that mesh files among them name. Raises Failure where one of these cannot be read."""
+    files = read_files(*names)
+    found = [read(text, path) for path, text in files]
+    return found + [read(text, path) for one in found for mesh in one.meshes for path, text in configured(mesh, files)]
+
+
+def mesh_of(found: Iterable[Read]) -> Resource[meshfile.Mesh] | None:
+    """The mesh file among the files. Ends the program (2) where there are several."""
     meshes = [mesh for one in found for mesh in one.meshes]
     if len(meshes) > 1:
         raise Failure(f"more than one mesh file: {', '.join(str(mesh.origin) for mesh in meshes)}", 2)
-    return _built(_applied(resource for one in found for resource in one.resources), meshes[0] if meshes else None)
+    return meshes[0] if meshes else None
 
 
-def _read_all(names: Iterable[str]) -> list[Read]:
-    """The files, and those that mesh files among them name."""
-    found = [(path, read(text, path)) for path, text in read_files(names)]
-    known = {Path(path).resolve() for path, _ in found}
-    more = [str(Path(path).parent / name) for path, one in found for mesh in one.meshes for name in mesh.spec.config]
-    others = ((path, text) for path, text in (read_files(more) if more else ()) if Path(path).resolve() not in known)
-    return [*(one for _, one in found), *(read(text, path) for path, text in others)]
+def inputs_of(found: Iterable[Read], mesh: Resource[meshfile.Mesh] | None) -> Inputs:
+    """What a control plane would compile, with the workloads of the mesh file running."""
+    registrations = {spec.id: _registration(spec, number) for number, spec in enumerate(_specs(mesh)) if spec.service}
+    settings = mesh.spec.settings.settings() if mesh else MeshSettings()
+    return Inputs(resources=_applied(r for one in found for r in one.resources), registrations=registrations, settings=settings)
+
+
+def _specs(mesh: Resource[meshfile.Mesh] | None) -> tuple[WorkloadSpec, ...]:
+    return workloads(mesh.spec, Path(mesh.origin.path).parent) if mesh else ()
 
 
 def _applied(resources: Iterable[Resource[Any]]) -> Mapping[Key, Resource[Any]]:
@@ -88,18 +109,6 @@ def _applied(resources: Iterable[Resource[Any]]) -> Mapping[Key, Resource[Any]]:
         before = kept.get(resource.key)
         kept[resource.key] = replace(resource, created=before.created if before else number)
     return kept
-
-
-def _built(resources: Mapping[Key, Resource[Any]], mesh: Resource[meshfile.Mesh] | None) -> Offline:
-    specs = workloads(mesh.spec, Path(mesh.origin.path).parent) if mesh else ()
-    settings = mesh.spec.settings.settings() if mesh else MeshSettings()
-    registrations = {spec.id: _registration(spec, number) for number, spec in enumerate(specs) if spec.service}
-    if registrations:
-        err(f"note: the proxies of workloads choose their ports when they start; ports from {STAND_INS} on stand in for them")
-    inputs = Inputs(resources=resources, registrations=registrations, settings=settings)
-    gateway = (gateway_spec(mesh.spec) if mesh else None) or GatewaySpec()
-    known = {name: spec for spec in reversed(specs) for name in (spec.service, spec.name, spec.id) if name}
-    return Offline(mesh=build(inputs).mesh, gateway=gateway, workloads=specs, known=known)
 
 
 def _registration(spec: WorkloadSpec, number: int) -> Registration:

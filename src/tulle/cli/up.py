@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tulle.cli.failure import Failure
-from tulle.cli.files import read_files
+from tulle.cli.files import configured, read_files
 from tulle.cli.started import read, settings_from, started
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _plan(paths: list[str], options: dict[str, str | None], bind: str | None, ru
         settings = mesh.spec.settings.settings()
         said = {"domain": settings.domain, "root_namespace": settings.root_namespace}
         options |= said | {"outbound": "ALLOW_ANY" if settings.allow_any else "REGISTRY_ONLY"}
-        known = {Path(path).resolve() for path, _ in files}
-        files += [(path, text) for path, text in _configured(mesh) if Path(path).resolve() not in known]
+        files += list(configured(mesh, files))
     if gateway and bind:
         gateway = replace(gateway, bind=bind)
     width = max((len(spec.name) for spec in specs), default=0)
@@ -123,16 +122,6 @@ def _plan(paths: list[str], options: dict[str, str | None], bind: str | None, ru
         workloads=specs,
         files=tuple(File(path=path, text=text) for path, text in files),
     )
-
-
-def _configured(mesh: Resource[Mesh]) -> Iterator[tuple[str, str]]:
-    """The documents that a mesh file names. Ends the program (2) with the line of the one that cannot be read."""
-    folder = Path(mesh.origin.path).parent
-    for index, path in enumerate(mesh.spec.config):
-        try:
-            yield from read_files([str(folder / path)])
-        except Failure as failure:
-            raise Failure(f"{mesh.at(f'spec.config[{index}]').origin}: {failure}", failure.exit_code) from None
 
 
 def _mesh(files: Iterable[tuple[str, str]]) -> Resource[Mesh] | None:

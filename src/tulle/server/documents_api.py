@@ -71,6 +71,8 @@ class DocumentsApi:
         except ConflictError as error:
             raise problem(409, f"{error}: somebody changed it since; get it again and decide again") from None
         report = replace(report, warnings=(*report.warnings, *await self._aged(report)))
+        if form.dry_run:
+            report = await self._foreseen(report, caller_of(request))
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait, caller_of(request))
 
     async def _aged(self, report: Report) -> tuple[Violation, ...]:
@@ -78,6 +80,12 @@ class DocumentsApi:
         keys = [result.key for result in report.results if result.key.kind == "Secret"]
         documents = [await self._documents.get(key) for key in keys]
         return tuple(w for d in documents if d and d.resource for w in age_warnings(d.resource, datetime.now(UTC)))
+
+    async def _foreseen(self, report: Report, caller: Caller) -> Report:
+        """With what would be found wrong in the mesh: of that, what is about namespaces that the caller sees."""
+        found = await self._live.foreseen(report.change) if report.change else ()
+        new = (warning for warning in found if warning not in report.warnings and caller.sees(warning.namespace))
+        return replace(report, warnings=(*report.warnings, *new))
 
     async def delete(self, request: Request) -> Response:
         form = await form_of(request, DeleteForm)
@@ -90,7 +98,9 @@ class DocumentsApi:
             report = await self._documents.delete_files([f.file() for f in form.files], namespace=form.namespace, dry_run=form.dry_run)
         else:
             report = await self._documents.delete([f.key() for f in form.resources], dry_run=form.dry_run)
-        if not form.dry_run:
+        if form.dry_run:
+            report = await self._foreseen(report, caller_of(request))
+        else:
             for result in report.results:
                 self._transitions.forget(result.key)
         return await self._reported(report, {"dryRun": form.dry_run}, 0.0 if form.dry_run else wait, caller_of(request))
@@ -100,7 +110,7 @@ class DocumentsApi:
         await _check(caller_of(request), form.read(), form.namespace)
         differences, report = await self._documents.diff(form.read(), namespace=form.namespace)
         shown = [{"kind": d.key.kind, "namespace": d.key.namespace, "name": d.key.name, "diff": d.text} for d in differences]
-        return await self._reported(report, {"differences": shown}, 0.0, caller_of(request))
+        return await self._reported(await self._foreseen(report, caller_of(request)), {"differences": shown}, 0.0, caller_of(request))
 
     async def validate(self, request: Request) -> Response:
         form = await form_of(request, FilesForm)

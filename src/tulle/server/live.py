@@ -9,14 +9,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from tulle.compile import Built, gateway_addresses, names
+from tulle.compile import Built, build, gateway_addresses, names
+from tulle.compile.foresight import arising
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.patching import bootstrap_patches
 from tulle.compile.proxy_start import ProxyStart, proxy_start
 from tulle.model.identity import Labels
 from tulle.model.mesh import Inputs
 from tulle.model.proxy import Node, Role
-from tulle.model.resource import Condition, Key, Status
+from tulle.model.resource import Condition, Key, Resource, Status, Violation
 from tulle.model.service import Health, Service, port_number
 from tulle.protos import from_dict, to_dict
 from tulle.resources.gatewayapi import Gateway
@@ -98,6 +99,16 @@ class LiveMesh:
             programmed = set_programmed(programmed, compiled.condition("Accepted"))
         conditions = (*failed, programmed, *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
+
+    async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
+        built, inputs = self._running.built, self._running.inputs
+        after = {**inputs.resources, **{key: resource for key, resource in change.items() if resource}}
+        for key in (key for key, resource in change.items() if resource is None):
+            after.pop(key, None)
+        # From nothing, as what is kept from one mesh to the next is the event loop's own.
+        candidate = await asyncio.to_thread(build, replace(inputs, resources=after))
+        now = built if built.inputs is inputs else await asyncio.to_thread(build, inputs)
+        return arising(after, now.statuses, candidate.statuses, change.keys())
 
     def _of_certificate(self, key: Key, compiled: Status) -> Status:
         """Programmed where the proxies have what is in its Secret."""

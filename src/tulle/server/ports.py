@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tulle.compile.proxy_start import ProxyStart
 from tulle.model.identity import Labels
 from tulle.model.proxy import InboundPort, Node, Role
-from tulle.model.resource import Key, Status
+from tulle.model.resource import Key, Resource, Status, Violation
 from tulle.model.service import Endpoint, Health, Service
 
 
@@ -104,6 +104,13 @@ class Live(Protocol):
         """What became of a document: warnings of its compilation, and the condition `Programmed` with "N of M proxies have acknowledged".
 
         Nothing about acceptance, which the documents know themselves. Empty for a document that is not in force.
+        """
+        ...
+
+    async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
+        """What would be found wrong if documents were put into force, or (None) taken out, in which nothing is in force otherwise.
+
+        All that would be told of these documents, and of all others what is not told today.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -89,6 +89,8 @@ class Report:
     warnings: tuple[Violation, ...] = ()
     revision: int = 0
     """The store's revision that includes all of this."""
+    change: Mapping[Key, Resource[Any] | None] = field(default_factory=dict, compare=False)
+    """What is in force otherwise by it, or would be: documents that say something new, and None for those that were taken out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,8 @@ class Documents:
             if exists:
                 ops += [Delete(key=records.path(table, key)) for table in records.TABLES]
         revision = await self._store.commit([] if dry_run else ops)
-        return Report(results=tuple(results), revision=revision)
+        gone = {result.key: None for result in results if result.outcome is Outcome.DELETED}
+        return Report(results=tuple(results), revision=revision, change=gone)
 
     async def delete_files(self, files: Sequence[File], *, namespace: str = "default", dry_run: bool = False) -> Report:
         """Deletes the documents that the files name, valid or not."""
@@ -241,7 +242,7 @@ def _following(last: Update, documents: Mapping[Key, Document], touched: Iterabl
 
 def _report(reading: Reading, plan: Plan, revision: int) -> Report:
     results = tuple(replace(result, revision=revision) if result.key in plan.rewritten else result for result in plan.results)
-    return Report(results=results, violations=reading.violations, warnings=reading.warnings, revision=revision)
+    return Report(results=results, violations=reading.violations, warnings=reading.warnings, revision=revision, change=plan.written)
 
 
 def _unified(key: Key, old: Resource[Any] | None, new: Resource[Any]) -> str:
