@@ -12,6 +12,7 @@ import pytest
 
 from support.api import FINGERPRINT, Api, running_api
 from support.documents import BAD, virtual_service
+from tulle.model.resource import Origin, Violation
 
 FOREIGN = virtual_service().replace("name: reviews", "name: reviews\n  namespace: bank", 1)
 OWN = FOREIGN.replace("namespace: bank", "namespace: shop")
@@ -111,6 +112,16 @@ def test_a_token_for_a_namespace_ends_there(api: Api) -> None:
         assert (status, bool(answer["error"])) == (403, True), (method, path, answer)
     assert [i["metadata"]["namespace"] for i in ask(api, shop, "GET", "/api/v1/resources")[1]["items"]] == ["shop"]
     assert len(ask(api, api.first, "GET", "/api/v1/resources")[1]["items"]) == 2
+
+
+def test_what_would_break_in_other_namespaces_is_not_shown(api: Api) -> None:
+    shop = made(api, role="operator", namespaces=["shop"])
+    api.mesh.arising = [Violation(origin=Origin(), resource="Gateway/edge", message=home, namespace=home) for home in ("shop", "bank", "")]
+    for path, body in (("apply", {**applied(OWN), "dryRun": True}), ("diff", applied(OWN))):
+        seen = {
+            token: [w["message"] for w in ask(api, token, "POST", f"/api/v1/{path}", body)[1]["warnings"]] for token in (shop, api.first)
+        }
+        assert seen == {shop: ["shop"], api.first: ["shop", "bank", ""]}
 
 
 def test_a_registration_of_another_namespace_cannot_be_taken_over(api: Api) -> None:

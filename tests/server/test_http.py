@@ -19,6 +19,7 @@ from tulle.model.resource import Condition, Key, Origin, Status, Violation
 from tulle.server.guard import is_loopback
 from tulle.server.http import ListenError, listen
 from tulle.settings import Address
+from tulle.store.records import violations_json
 
 
 @pytest.fixture
@@ -83,6 +84,21 @@ def test_expect_is_compare_and_swap(api: Api) -> None:
     assert (status, "somebody changed it since" in answer["error"]) == (409, True)
     assert api.apply(virtual_service(timeout="6s"), expect={"VirtualService/default/reviews": revision})[0] == 200
     assert api.apply(virtual_service(), expect={"nonsense": 1})[0] == 400
+
+
+def test_only_what_is_not_done_is_foreseen(api: Api) -> None:
+    broken = Violation(origin=Origin(path="other.yaml", line=3), resource="Gateway/edge", message="is broken by it", namespace="default")
+    api.mesh.arising = [broken]
+    assert api.apply(virtual_service(), dryRun=True)[1]["warnings"] == violations_json([broken])
+    assert api.apply(virtual_service())[1]["warnings"] == []
+    assert api.apply(virtual_service(), dryRun=True)[1]["warnings"] == []  # as nothing would be another
+    names = {"resources": [{"kind": "vs", "name": "reviews"}, {"kind": "vs", "name": "nobody"}]}
+    assert api.request("POST", "/api/v1/delete", names | {"dryRun": True})[1]["warnings"] == violations_json([broken])
+    files = {"files": [{"path": "x", "text": virtual_service(timeout="9s")}]}
+    assert api.request("POST", "/api/v1/diff", files)[1]["warnings"] == violations_json([broken])
+    key = Key(kind="VirtualService", namespace="default", name="reviews")
+    assert [list(change) for change in api.mesh.asked] == [[key]] * 3
+    assert [change[key] is None for change in api.mesh.asked] == [False, True, False]
 
 
 def test_wait_waits_for_the_revision_of_the_apply(api: Api) -> None:
