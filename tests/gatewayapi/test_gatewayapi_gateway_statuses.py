@@ -158,7 +158,7 @@ def showing(ref: str) -> str:
         (showing("name: gone"), "False InvalidClientCertificateRef"),
         (showing("name: own, kind: Bucket"), "False InvalidClientCertificateRef"),
         (showing("name: own, group: x.y"), "False InvalidClientCertificateRef"),
-        (showing("name: bad") + secret("bad", tls_crt=b"x") + "---\n", "False InvalidClientCertificateRef"),
+        (showing("name: bad") + secret("bad", other=b"x") + "---\n", "False InvalidClientCertificateRef"),
         (showing("name: own, namespace: other") + tls_secret("own", SHOP, namespace="other") + "---\n", "False RefNotPermitted"),
         (showing("name: own, namespace: other") + tls_secret("own", SHOP, namespace="other") + "---\n" + GRANTED, "True ResolvedRefs"),
         (gateway(f"[{HTTPS % '{name: gone}'}]"), "False ListenersNotResolved"),

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from support.carried import at, carried
-from support.compiled import built, instance, listener, sidecar, table, tcp
+from support.compiled import built, instance, listener, sidecar, table
 from support.dns_server import dns_server, query
 from support.running import free_port
 from tulle.compile import Built, view
-from tulle.model.proxy import Upstream
+from tulle.model.proxy import HttpConnections, Listener, TcpConnections, Upstream
 from tulle.model.service import Protocol
 
 API = "apiVersion: gateway.networking.k8s.io/v1"
@@ -57,7 +57,12 @@ def leads(text: str, namespace: str = "default") -> list[str]:
     made = built(SERVICE + text, instance("db", number=5432, protocol=Protocol.TCP, name="main"), *_other())
     found = view(made.mesh, sidecar(namespace, app="caller", upstreams=upstreams))
     names = (f"127.0.0.1_{9000 + n}{'_udp' if udp else ''}" for n, (_, udp) in enumerate(PORTS))
-    return [tcp(listener(found, name)).clusters[0].cluster.split("|")[3].split(".")[0] for name in names]
+    return [_connections(listener(found, name)).clusters[0].cluster.split("|")[3].split(".")[0] for name in names]
+
+
+def _connections(found: Listener) -> TcpConnections:
+    """What becomes of bytes that are no HTTP, on ports of which nobody says what is spoken."""
+    return next(chain.serve for chain in found.chains if isinstance(chain.serve, TcpConnections))
 
 
 def _other() -> list[Any]:
@@ -82,6 +87,14 @@ def _other() -> list[Any]:
 )
 def test_ports_are_named_by_number_or_by_name(text: str, wanted: list[str]) -> None:
     assert leads(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "told_apart"), [("", True), (route("TCPRoute", "name: db", "{name: tcp, port: 1}"), False)])
+def test_requests_are_told_from_bytes_where_no_rule_is_for_all_connections(text: str, told_apart: bool) -> None:
+    made = built(SERVICE + text, instance("db", number=5432, protocol=Protocol.TCP, name="main"), *_other())
+    found = view(made.mesh, sidecar(app="caller", upstreams=(Upstream(host="db.default", port=5432, bind_port=9000),)))
+    serving = [type(chain.serve) for chain in listener(found, "127.0.0.1_9000").chains]
+    assert (HttpConnections in serving) is told_apart
 
 
 def test_a_route_of_another_namespace_is_for_its_own_callers() -> None:

@@ -63,7 +63,7 @@ spec: {{selector: {{app: far}}, ports: [{{name: http, port: 80}}]}}
 ---
 {tls_secret("shop", SHOP)}---
 {tls_secret("own", OWN, CA)}---
-{secret("half", tls_key=SHOP.key)}---
+{secret("half", other=SHOP.key)}---
 {secret("friends", ca_crt=FRIENDS.pem)}---
 {roots}"""
 

@@ -64,6 +64,8 @@ def _made(upstream: Upstream, host: str, found: Outbound) -> tuple[Listener, Rou
     virtual_host = VirtualHost(name=f"{host}:{port.number}", domains=("*",), routes=routes, skipped=skipped)
     table, requests = RouteTable(name=name, virtual_hosts=(virtual_host,)), HttpConnections(stat_prefix=name, routes=name)
     if port.protocol is Protocol.AUTO:
+        if source and not any(route.source for route in routes):
+            return of_bytes, None  # a rule for connections is for all of them where none is for requests
         return with_requests(of_bytes, requests), table
     return _listener(upstream, requests), table
 
