@@ -128,7 +128,7 @@ class Control:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
-        from tulle.ca.start import open_deliveries, open_jwt_keys  # noqa: PLC0415 - slow to load
+        from tulle.ca.start import open_deliveries, open_jwt_keys, open_vouching  # noqa: PLC0415 - slow to load
         from tulle.server.acme.keeper import Keeper  # noqa: PLC0415 - slow to load
 
         keys = KeyFile.of(self.settings.encryption_key_file, self._database)
@@ -137,6 +137,7 @@ class Control:
             self.deliveries = open_deliveries(self.settings, self._database)
             self.authority = self.deliveries.authority
             self.jwt_keys = open_jwt_keys(self.settings, self._database)
+            self._vouching = open_vouching(self.settings, lambda: self.authority)
             self._intake.own_keys(self.jwt_keys.document())
             self.store = store
             self.tokens = Tokens(store)
@@ -215,7 +216,7 @@ class Control:
                 *CertificatesApi(self.certificates).routes(),
                 *TrustApi(Trust(self, self._intake.changed.set), Migration(self)).routes(),
                 *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
-                *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls).routes(),
+                *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls, vouching=self._vouching).routes(),
                 *IdentityApi(lambda: self.jwt_keys).routes(),
                 *WellKnown(lambda: self.jwt_keys, lambda: self.authority).routes(),
                 *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint, lambda: self.authority).routes(),

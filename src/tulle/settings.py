@@ -109,6 +109,8 @@ class Settings:
     can be reached from others."""
     ca_dir: str = ""
     """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
+    join_ca: str = ""
+    """PEM file of the authority whose certificates let machines join; empty where only tokens do."""
     certificate_life: timedelta = timedelta(hours=24)
     """How long a workload's certificate holds; it is renewed at half of that."""
     jwt_issuer: str = ""
@@ -213,6 +215,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "federation": texts.federation,
     "fetch_allow": texts.networks,
     "ca_dir": str,
+    "join_ca": str,
     "certificate_life": texts.life,
     "jwt_issuer": texts.issuer,
     "connection_life": texts.connection_life,

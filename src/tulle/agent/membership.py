@@ -28,11 +28,12 @@ from tulle import private_file
 from tulle.agent.bootstrap import MemberFiles
 from tulle.agent.sds import certificate_file, roots_file
 from tulle.agent.supervise import Policy
+from tulle.agent.voucher import Voucher
 from tulle.ca.authority import held
 from tulle.ca.joining import requested, vouched
 from tulle.ca.keys import dump_key, load_key, new_key
 from tulle.credentials import Credentials, Kept
-from tulle.http_client import SECURE, request
+from tulle.http_client import SECURE, Response, request
 from tulle.model.identity import control_plane
 from tulle.model.tls import Hidden
 from tulle.secure import blind_context, context_of, explained
@@ -106,12 +107,16 @@ class Membership(Credentials):
         *,
         report: Callable[[str], None],
         roots: str = "",
+        voucher: Voucher | None = None,
         now: Callable[[], float] = time.time,
         dice: Random | None = None,
     ) -> None:
-        """`workload`: `NAMESPACE/SERVICE_ACCOUNT`. `roots` (PEM): of the API, where it does not show a certificate of the mesh's."""
+        """`workload`: `NAMESPACE/SERVICE_ACCOUNT`. `roots` (PEM): of the API, where it does not show a certificate of the mesh's.
+
+        `voucher`: a certificate to join with, where there is no token that does.
+        """
         self.papers: Papers | None = None
-        self._roots = roots
+        self._roots, self._voucher = roots, voucher
         self._context: tuple[Papers, ssl.SSLContext] | None = None
         self._outdated = asyncio.Event()
         self._path, self._api, self._workload = path, api, workload
@@ -148,7 +153,8 @@ class Membership(Credentials):
         self._outdated.set()
 
     async def enter(self, token: str) -> None:
-        """Goes on with what an earlier start left, while that holds and is of the mesh that the token is for; else joins with the token.
+        """Goes on with what an earlier start left, while that holds and is of the mesh that the token is for; else joins with the token,
+        or with the voucher.
 
         Of several tokens, with white space between them, it takes the one that is for this workload. Raises JoinError, OSError where
         the control plane is away or the file cannot be used.
@@ -156,7 +162,7 @@ class Membership(Credentials):
         tokens = token.split()
         if kept := self._kept(tokens):
             self._keep(kept)
-            if not tokens or await self._is_in():
+            if not (tokens or self._voucher) or await self._is_in():
                 return
         refused = JoinError(f"the membership of {self._workload} on this machine has ended: join anew with --join-token-file")
         for text in tokens:
@@ -166,7 +172,9 @@ class Membership(Credentials):
                 refused = error
             else:
                 return
-        raise refused
+        if self._voucher is None:
+            raise refused
+        await self._join_vouched(self._voucher)
 
     def _kept(self, tokens: Sequence[str]) -> Papers | None:
         kept = _read(self._path)
@@ -188,6 +196,21 @@ class Membership(Credentials):
             raise JoinError(f"cannot join at the control plane {self._api}: {explained(error, self._api)}") from None
         self._take(_papers(answer.status, answer.body, key, _hash(token)), fingerprint)
 
+    async def _join_vouched(self, voucher: Voucher) -> None:
+        if self._api.startswith(SECURE) and not (self._roots or voucher.root):
+            raise JoinError(f"who {self._api} is must be known before joining it: give --join-root, or the roots with TULLE_CA_FILE")
+        key = new_key()
+        try:
+            asking = _Asking(await self._trusting(voucher.root))
+            roots = _roots_in(await request(self._api, "GET", "/api/v1/join/roots", credentials=asking))
+            body = json.dumps(voucher.body(requested(key), roots)).encode()
+            answer = await request(self._api, "POST", "/api/v1/join/certificate", body=body, credentials=asking)
+        except JoinError:
+            raise
+        except OSError as error:
+            raise JoinError(f"cannot join at the control plane {self._api}: {explained(error, self._api)}") from None
+        self._take(_papers(answer.status, answer.body, key, ""), voucher.root)
+
     async def _is_in(self) -> bool:
         """False where the control plane knows this membership no more. One that is away may."""
         try:
@@ -199,14 +222,14 @@ class Membership(Credentials):
         """A context for the control plane alone whose mesh has this root. Only its roots are asked of whoever answers there."""
         if not self._api.startswith(SECURE) or self._roots:
             return context_of(self._roots) if self._roots else None
-        answer = await request(self._api, "GET", "/api/v1/join/roots", credentials=_Asking(blind_context()))
-        try:
-            roots = str(answer.json()["roots"])
-            if not _has_root(roots, fingerprint):
-                raise JoinError(f"the control plane at {self._api} is of another mesh than the token: its root is not the token's")
-            return context_of(_only(roots, fingerprint))
-        except (ValueError, KeyError, TypeError):
-            raise JoinError(f"what answers is no control plane of Tulle (status {answer.status})") from None
+        roots = _roots_in(await request(self._api, "GET", "/api/v1/join/roots", credentials=_Asking(blind_context())))
+        if not _has_root(roots, fingerprint):
+            raise self._of_another_mesh()
+        return context_of(_only(roots, fingerprint))
+
+    def _of_another_mesh(self) -> JoinError:
+        what = "token or --join-root" if self._voucher else "token"
+        return JoinError(f"the control plane at {self._api} is of another mesh than the {what}: its root is another")
 
     async def run(self) -> None:
         """Renews the certificate at half its life, until it is cancelled. Until a renewal succeeds, what there is goes on being used.
@@ -257,7 +280,7 @@ class Membership(Credentials):
         if not self._is_own(papers):
             raise JoinError(f"the control plane at {self._api} gave the identity {papers.identity}, not one of {self._workload}")
         if fingerprint and not _has_root(papers.roots, fingerprint):
-            raise JoinError(f"the control plane at {self._api} is of another mesh than the token: its root is not the token's")
+            raise self._of_another_mesh()
         private_file.write(self._path, json.dumps(asdict(papers)))
         self._keep(papers)
 
@@ -297,6 +320,16 @@ def _papers(status: int, body: bytes, key: ec.EllipticCurvePrivateKey, origin: s
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise JoinError(f"what answers is no control plane of Tulle (status {status})") from None
+
+
+def _roots_in(answer: Response) -> str:
+    """What everybody is told; certificates all. Raises JoinError."""
+    try:
+        roots = str(answer.json()["roots"])
+        x509.load_pem_x509_certificates(roots.encode())
+    except (ValueError, KeyError, TypeError):
+        raise JoinError(f"what answers is no control plane of Tulle (status {answer.status})") from None
+    return roots
 
 
 def _has_root(roots: str, fingerprint: str) -> bool:

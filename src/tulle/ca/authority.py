@@ -153,6 +153,15 @@ class Authority:
         """Whether the generation that signs now has signed it."""
         return issued.chain.endswith(self._current.signer.chain)
 
+    def has_signed(self, certificate: x509.Certificate) -> bool:
+        """Whether what signs now, is to sign next or has signed before the present rotation has signed this one."""
+        return any(files.is_signed(certificate, g.signer.certificate) for g in (self._current, self._next, self._previous) if g)
+
+    def stands_on(self, certificate: x509.Certificate) -> bool:
+        """Whether its key is that of a trusted root, or of what signs."""
+        own = (c for g in (self._current, self._next, self._previous) if g for c in (*g.roots, g.signer.certificate))
+        return any(certificate.public_key() == one.public_key() for one in own)
+
     # Rotation
 
     def begin(self) -> None:

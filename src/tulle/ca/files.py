@@ -105,11 +105,12 @@ def _check_signs(directory: Path, signer: x509.Certificate) -> None:
 
 def _check_chain(directory: Path, chain: tuple[x509.Certificate, ...], roots: tuple[x509.Certificate, ...]) -> None:
     """Each is signed by the next, and the last by a root, or is one."""
-    if not any(_signed(below, above) for below in chain for above in roots) and chain[-1] not in roots:
+    if not any(is_signed(below, above) for below in chain for above in roots) and chain[-1] not in roots:
         raise AuthorityError(f"{directory / ROOT}: has not signed {SIGNER}, nor anything in {CHAIN}")
 
 
-def _signed(below: x509.Certificate, above: x509.Certificate) -> bool:
+def is_signed(below: x509.Certificate, above: x509.Certificate) -> bool:
+    """Whether `above` has signed `below`."""
     try:
         below.verify_directly_issued_by(above)
     except (ValueError, TypeError, InvalidSignature):

@@ -15,7 +15,7 @@ import typer
 
 from tulle.cli.credentials import FromEnvironment
 from tulle.cli.failure import Failure
-from tulle.cli.started import JoinTokenFile, Runner, api_of, members_of, read, settings_from, started
+from tulle.cli.started import JoinCert, Joining, JoinKey, JoinRoot, JoinTokenFile, Runner, api_of, members_of, read, settings_from, started
 
 if TYPE_CHECKING:
     from tulle.agent.machine import Machine
@@ -29,6 +29,9 @@ def agent(
     machine: Annotated[str, typer.Option(help="Name of this machine, part of its instances' names; default: its host name.")] = "",
     address: Annotated[str, typer.Option(help="Address at which other machines reach the workloads.")] = "127.0.0.1",
     join_token_file: JoinTokenFile = "",
+    join_cert: JoinCert = "",
+    join_key: JoinKey = "",
+    join_root: JoinRoot = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -71,7 +74,8 @@ def agent(
             units.append(replace(_defined(config_dir, api, node or platform.node(), address), credentials=own))
         return lambda stop, hurry: together(units, stop, hurry)
 
-    sys.exit(started(members_of(settings, sorted({_identity(spec) for spec in specs}), join_token_file, work)))
+    joining = Joining(token_file=join_token_file, certificate=join_cert, key=join_key, root=join_root)
+    sys.exit(started(members_of(settings, sorted({_identity(spec) for spec in specs}), joining, work)))
 
 
 def _identity(spec: WorkloadSpec) -> str:

@@ -42,6 +42,9 @@ def control(
     ] = None,
     trust_domain: Annotated[str | None, typer.Option(help="Of workloads' identities; default: the domain.")] = None,
     ca_dir: Annotated[str | None, typer.Option(help="Folder of your own authority; default: one made beside the database.")] = None,
+    join_ca: Annotated[
+        str | None, typer.Option(help="Let machines join with certificates of the authority in this PEM file.", metavar="FILE")
+    ] = None,
     certificate_life: Annotated[str | None, typer.Option(help="How long a workload's certificate holds; default 24h.")] = None,
     jwt_issuer: Annotated[
         str | None, typer.Option(help="Who workloads' JSON Web Tokens are from, an https URL; default: spiffe://TRUST-DOMAIN.")
@@ -83,6 +86,7 @@ def control(
         "join_wan": ",".join(join_wan) if join_wan else None,
         "trust_domain": trust_domain,
         "ca_dir": ca_dir,
+        "join_ca": join_ca,
         "certificate_life": certificate_life,
         "jwt_issuer": jwt_issuer,
         "config_dir": config_dir,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tulle.cli.started import JoinTokenFile, Runner, api_of, greeted, member_of, read, started
+from tulle.cli.started import Joining, JoinTokenFile, Runner, api_of, greeted, member_of, read, started
 
 
 def gateway(
@@ -59,4 +59,4 @@ def gateway(
         proxy.settings = admitted
         return lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")
 
-    sys.exit(started(member_of(settings, f"{namespace}/{spec.service_account}", join_token_file, work)))
+    sys.exit(started(member_of(settings, f"{namespace}/{spec.service_account}", Joining(token_file=join_token_file), work)))

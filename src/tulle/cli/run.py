@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tulle.cli.failure import Failure
-from tulle.cli.started import JoinTokenFile, Runner, api_of, greeted, member_of, read, started
+from tulle.cli.started import JoinCert, Joining, JoinKey, JoinRoot, JoinTokenFile, Runner, api_of, greeted, member_of, read, started
 
 
 def run(
@@ -41,6 +41,9 @@ def run(
     ] = None,
     jwt_file: Annotated[str, typer.Option(help="Where that token is kept; default: a private file.", metavar="FILE")] = "",
     join_token_file: JoinTokenFile = "",
+    join_cert: JoinCert = "",
+    join_key: JoinKey = "",
+    join_root: JoinRoot = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -90,4 +93,5 @@ def run(
         sidecar = Sidecar(spec, admitted)
         return lambda stop, hurry: greeted(sidecar.run(stop, hurry), sidecar.ready, lambda: f"{spec.id} is in the mesh")
 
-    sys.exit(started(member_of(settings, f"{namespace}/{service_account}", join_token_file, work)))
+    joining = Joining(token_file=join_token_file, certificate=join_cert, key=join_key, root=join_root)
+    sys.exit(started(member_of(settings, f"{namespace}/{service_account}", joining, work)))

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -18,6 +18,7 @@ from tulle.settings import Address, Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     from tulle.agent.spec import AgentSettings
+    from tulle.agent.voucher import Voucher
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -29,6 +30,26 @@ JoinTokenFile = Annotated[
         envvar="TULLE_JOIN_TOKEN_FILE", help="Join the mesh with the token in this file (or in TULLE_JOIN_TOKEN).", metavar="FILE"
     ),
 ]
+JoinCert = Annotated[
+    str,
+    typer.Option(
+        envvar="TULLE_JOIN_CERT", help="Join the mesh with this certificate, of an authority that vouches for machines.", metavar="FILE"
+    ),
+]
+JoinKey = Annotated[str, typer.Option(envvar="TULLE_JOIN_KEY", help="The key of that certificate.", metavar="FILE")]
+JoinRoot = Annotated[
+    str, typer.Option(envvar="TULLE_JOIN_ROOT", help="SHA-256 of the root of the mesh that it is to join so.", metavar="HEX")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """Options by which workloads become members of the mesh."""
+
+    token_file: str = ""
+    certificate: str = ""
+    key: str = ""
+    root: str = ""
 
 
 def read(option: str, reader: Callable[[U], T], text: U) -> T:
@@ -75,33 +96,37 @@ async def greeted(work: Coroutine[Any, Any, int], ready: asyncio.Event, greeting
     return code
 
 
-def member_of(settings: AgentSettings, workload: str, join_token_file: str, run: Callable[[AgentSettings], Runner]) -> Runner:
+def member_of(settings: AgentSettings, workload: str, joining: Joining, run: Callable[[AgentSettings], Runner]) -> Runner:
     """As `members_of`, for one workload."""
-    return members_of(settings, (workload,), join_token_file, lambda admitted: run(admitted[workload]))
+    return members_of(settings, (workload,), joining, lambda admitted: run(admitted[workload]))
 
 
 def members_of(
-    settings: AgentSettings, workloads: Sequence[str], join_token_file: str, run: Callable[[Mapping[str, AgentSettings]], Runner]
+    settings: AgentSettings, workloads: Sequence[str], joining: Joining, run: Callable[[Mapping[str, AgentSettings]], Runner]
 ) -> Runner:
     """What `run` makes of the settings with all that each workload (`NAMESPACE/SERVICE_ACCOUNT`) shows to the control plane.
 
-    Where there are tokens to do so, they join first. Ends the program (2) where only those who have joined are let in.
+    Where there are tokens or a certificate to do so, they join first. Ends the program (2) where only those who have joined are let in.
     """
     from tulle.cli.credentials import CA_VARIABLE, FromEnvironment, join_token
     from tulle.cli.credentials import read as read_file
 
     folder = Path(settings_from({}).database(os.environ)).with_name("identities")
     paths = {workload: folder / f"{workload.replace('/', '~')}.json" for workload in workloads}
-    token = join_token(join_token_file)
+    token, voucher = join_token(joining.token_file), _voucher(joining, workloads)
     if token and not workloads:
         raise Failure("--join-token-file: there is no workload here that could join", 2)
-    if not token and (_is_plain(settings) or not all(path.exists() for path in paths.values())):
+    if not (token or voucher) and (_is_plain(settings) or not all(path.exists() for path in paths.values())):
         _check_admitted(settings.xds, workloads)
         return run(dict.fromkeys(workloads, replace(settings, credentials=FromEnvironment())))
     from tulle.agent.membership import Membership
 
     roots = read_file(os.environ.get(CA_VARIABLE, ""), "--ca-file")
-    members = {workload: Membership(path, settings.api, workload, report=_warn, roots=roots) for workload, path in paths.items()}
+    vouchers = {voucher.workload: voucher} if voucher else {}
+    members = {
+        workload: Membership(path, settings.api, workload, report=_warn, roots=roots, voucher=vouchers.get(workload))
+        for workload, path in paths.items()
+    }
     work = run({workload: replace(settings, credentials=member, member=member) for workload, member in members.items()})
 
     async def joined(stop: asyncio.Event, hurry: asyncio.Event) -> int:
@@ -115,6 +140,23 @@ def members_of(
         return code
 
     return joined
+
+
+def _voucher(joining: Joining, workloads: Sequence[str]) -> Voucher | None:
+    """What `--join-cert` names. Ends the program (2) where it cannot be used, or is for none of the workloads."""
+    if bool(joining.certificate) != bool(joining.key):
+        raise Failure("--join-cert and --join-key: one is of no use without the other", 2)
+    if not joining.certificate:
+        return None
+    from tulle.agent.voucher import VoucherError, read_voucher
+
+    try:
+        voucher = read_voucher(joining.certificate, joining.key, joining.root)
+    except VoucherError as error:
+        raise Failure(str(error), 2) from None
+    if voucher.workload not in workloads:
+        raise Failure(f"--join-cert: {joining.certificate}: is for {voucher.workload}, not for {', '.join(workloads) or 'nobody'}", 2)
+    return voucher
 
 
 def _is_plain(settings: AgentSettings) -> bool:
@@ -134,6 +176,7 @@ def _check_admitted(xds: str, workloads: Sequence[str]) -> None:
             f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
             + "".join(f"  tulle token create --for {workload} >> join-token\n" for workload in workloads)
             + "and give it with --join-token-file; a gateway's is made with --gateway, too. "
+            "What is no gateway may join with --join-cert instead. "
             "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
             2,
         )

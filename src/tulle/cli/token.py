@@ -84,7 +84,11 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 def _good_for(one: dict[str, Any]) -> str:
     if one["for"]:
         what = f"{'joining as' if one['once'] else 'workload'} {one['for']}"
-        return what + (", a gateway" if one["gateway"] else "")
+        return (
+            what
+            + (", a gateway" if one["gateway"] else "")
+            + (f", by certificate {one['vouchedSerial']}" if one.get("vouchedSerial") else "")
+        )
     where = f" in {', '.join(one['namespaces'])}" if one["namespaces"] else ""
     return str(one["role"]) + where + (", by certificate" if one["certificate"] else "")
 

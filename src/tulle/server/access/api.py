@@ -150,6 +150,8 @@ def token_json(token: Token) -> dict[str, Any]:
         "gateway": token.gateway,
         "once": token.once,
         "certificate": token.certificate,
+        "vouchedKey": token.vouched_key,
+        "vouchedSerial": token.vouched_serial,
         "created": _time(token.created),
         "expires": _time(token.expires) if token.expires else "",
     }

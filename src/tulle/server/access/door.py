@@ -17,7 +17,7 @@ from tulle.server.access.caller import PEER, PREFIX, STATE, Peer, Role
 from tulle.server.access.tokens import Token, Tokens
 from tulle.store.port import StoreError
 
-OPEN = frozenset({"/api/v1/join", "/api/v1/join/renew", "/api/v1/join/roots"})
+OPEN = frozenset({"/api/v1/join", "/api/v1/join/certificate", "/api/v1/join/renew", "/api/v1/join/roots"})
 """Who asks for these brings a proof of its own in the body, or is told what everybody may know."""
 _HINT = "give one with TULLE_TOKEN or --token-file; `tulle token create` makes them, and the first lies in admin-token beside the database"
 _BOUND = "the token of a workload is taken together with the certificate that came with it"

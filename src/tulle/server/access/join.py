@@ -1,4 +1,7 @@
-"""`/api/v1/join`: a workload shows a token that was made for it once, and gets a certificate for a key that it keeps to itself."""
+"""`/api/v1/join`: a workload shows a token that was made for it once, and gets a certificate for a key that it keeps to itself.
+
+Instead of a token it may show a certificate of an authority that the operator has named.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from tulle.logs import Log
 from tulle.model.identity import Identity
 from tulle.server.access.caller import Role
 from tulle.server.access.door import shown
-from tulle.server.access.tokens import Tokens, new_id
+from tulle.server.access.tokens import Token, Tokens, new_id
 from tulle.server.forms import answer, form_of, problem
 
 if TYPE_CHECKING:
     from tulle.ca.authority import Authority, Issued
+    from tulle.ca.vouching import JoinAuthority, Vouched
 
 BODY_LIMIT = 64 * 1024
 _log = Log("join")
@@ -41,6 +45,15 @@ class _JoinForm(_Form):
     """`NAMESPACE/SERVICE_ACCOUNT`: a workload that mistakes whose token it has does not use it up."""
 
 
+class _CertificateForm(_Form):
+    certificate: Text
+    """The chain, PEM."""
+    csr: Text
+    signature: Text
+    """Base64: of the request and the mesh's roots, made with the key of the certificate."""
+    workload: Annotated[str, Field(alias="for", max_length=400)]
+
+
 class _RenewForm(_Form):
     certificate: Text
     csr: Text
@@ -50,14 +63,21 @@ class _RenewForm(_Form):
 
 class JoinApi:
     def __init__(
-        self, tokens: Tokens, authority: Callable[[], Authority], now: Callable[[], float] = time.time, *, xds_tls: bool = False
+        self,
+        tokens: Tokens,
+        authority: Callable[[], Authority],
+        now: Callable[[], float] = time.time,
+        *,
+        xds_tls: bool = False,
+        vouching: JoinAuthority | None = None,
     ) -> None:
-        """`xds_tls`: proxies are given their configuration over TLS."""
-        self._tokens, self._authority, self._now, self._xds_tls = tokens, authority, now, xds_tls
+        """`xds_tls`: proxies are given their configuration over TLS. `vouching`: whose certificates let machines join."""
+        self._tokens, self._authority, self._now, self._xds_tls, self._vouching = tokens, authority, now, xds_tls, vouching
 
     def routes(self) -> list[Route]:
         return [
             Route("/api/v1/join", self.join, methods=["POST"]),
+            Route("/api/v1/join/certificate", self.join_vouched, methods=["POST"]),
             Route("/api/v1/join/renew", self.renew, methods=["POST"]),
             Route("/api/v1/join/roots", self.roots, methods=["GET"]),
         ]
@@ -83,6 +103,42 @@ class JoinApi:
         _, text = await self._tokens.create(wanted, ttl=self._left(issued))
         _log.info("a workload has joined", identity=identity.uri(), token=token.id, peer=_peer(request))
         return self._told(issued, identity, text)
+
+    async def join_vouched(self, request: Request) -> Response:
+        """A workload shows what another authority, whom the operator has named, says of it, and becomes a member; never a gateway."""
+        form = await form_of(request, _CertificateForm, BODY_LIMIT)
+        vouched = self._vouched(request, form)
+        identity, holder = vouched.identity, new_id()
+        if form.workload != f"{identity.namespace}/{identity.service_account}":
+            raise self._refused(request, f"the certificate is for another than {form.workload[:100]!r}")
+        issued = self._signed(request, form.csr, identity, holder)
+        wanted = Token(
+            id=holder,
+            role=Role.WORKLOAD,
+            namespaces=(identity.namespace,),
+            service_account=identity.service_account,
+            vouched_key=vouched.key,
+            vouched_serial=vouched.serial,
+            created=0.0,
+        )
+        if not (text := await self._tokens.vouch(wanted, self._left(issued))):
+            raise self._refused(request, "the certificate lets nobody join any more: a membership that came of it was ended")
+        _log.info("a workload has joined", identity=identity.uri(), serial=vouched.serial, key=vouched.key, peer=_peer(request))
+        return self._told(issued, identity, text)
+
+    def _vouched(self, request: Request, form: _CertificateForm) -> Vouched:
+        if self._vouching is None:
+            raise self._refused(request, "nobody joins here with a certificate: the control plane was started without --join-ca")
+        from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
+
+        try:
+            signature = base64.b64decode(form.signature, validate=True)
+            now = datetime.fromtimestamp(self._now(), UTC)
+            return self._vouching.check(form.certificate.encode(), form.csr.encode(), signature, now)
+        except AuthorityError as error:
+            raise problem(503, str(error)) from None
+        except (ValueError, binascii.Error) as error:
+            raise self._refused(request, str(error)) from None
 
     async def renew(self, request: Request) -> Response:
         """With the certificate, the proof that its key is there, and the token that came with it: deleting that one ends a membership."""

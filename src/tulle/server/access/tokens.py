@@ -21,6 +21,10 @@ from tulle.server.access.caller import Caller, Role
 from tulle.store.port import CompactedError, ConflictError, Delete, Entry, Store
 
 ROOT = "tokens/"
+REFUSED = "refused-keys/"
+"""Of certificates that let nobody join any more, as a membership that came of them was ended."""
+MOST = 50
+"""So many memberships may one certificate have at a time: the oldest ends where another begins."""
 API, JOIN = "tulle", "tulle-join"
 BOOTSTRAP = "bootstrap"
 """The id of the first token, which lies in a file beside the store."""
@@ -45,6 +49,10 @@ class Token:
     """It lets one workload join, and nothing else."""
     certificate: bool = False
     """It is shown as a client certificate: there is no text."""
+    vouched_key: str = ""
+    """Of a member that joined with a certificate: SHA-256 of that one's public key, in hex."""
+    vouched_serial: str = ""
+    """That one's serial number, in hex."""
     created: float
     expires: float = 0.0
     """0 for never."""
@@ -88,7 +96,28 @@ class Tokens:
         return tuple(token for token in (_token(entry) for entry in listing.entries) if self._holds(token))
 
     async def delete(self, identifier: str) -> None:
-        await self._store.delete(ROOT + identifier)
+        """With a membership that came of a certificate end all that came of it, and it lets nobody join any more."""
+        entry = await self._store.get(ROOT + identifier)
+        if entry is None or not (key := _token(entry).vouched_key):
+            await self._store.delete(ROOT + identifier)
+            return
+        await self._store.put(REFUSED + key, b"")  # first: who joins meanwhile looks for it at the end
+        await self._store.commit([Delete(key=ROOT + token.id) for token in await self._vouched(key)])
+
+    async def vouch(self, wanted: Token, ttl: float) -> str:
+        """As `create`, for a member that joins with a certificate; the text, which is empty where that lets nobody join any more."""
+        token, text = await self.create(wanted, ttl=ttl)
+        if await self._store.get(REFUSED + token.vouched_key):
+            await self._store.delete(ROOT + token.id)
+            return ""
+        if over := (await self._vouched(token.vouched_key))[:-MOST]:
+            await self._store.commit([Delete(key=ROOT + one.id) for one in over])
+        return text
+
+    async def _vouched(self, key: str) -> list[Token]:
+        """By age."""
+        found = [_token(entry) for entry in (await self._store.range(ROOT)).entries]
+        return sorted((token for token in found if token.vouched_key == key), key=lambda token: token.created)
 
     async def find(self, text: str) -> Token | None:
         """The token for the API with this text, while it holds."""
