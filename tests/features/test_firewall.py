@@ -22,6 +22,7 @@ from support.compiled import gateway, inputs, sidecar, warnings
 from support.edge import edge, policy
 from support.grpc_echo import serve
 from support.led_mesh import LedMesh, led_mesh
+from support.loopback import called_from_here
 from support.running import free_port
 from tulle.compile import build, view
 from tulle.compile.explain import Request, explain_view
@@ -104,7 +105,8 @@ def test_detecting_and_long_bodies() -> None:
             assert wall.service.tally.requests == {("istio-system/edge", "found"): 1}
             assert wall.service.tally.classes == {("istio-system/edge", "xss", "found"): 1}
             (found,) = wall.service.tally.taken()
-            assert (found.severity, found.path, found.client) == ("critical", "/find", "127.0.0.1")
+            assert (found.severity, found.path) == ("critical", "/find")
+            assert found.client in called_from_here()
             assert "941100" in found.rules
             assert await wall.status(Sent(path="/", body="a" * 501)) == 413
             assert await wall.status(Sent(path="/", body="a=" + "b" * 498)) == 200
