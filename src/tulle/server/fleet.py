@@ -123,11 +123,12 @@ class Fleet:
 
     def _index(self, bundle: Bundle) -> Mapping[Key, tuple[Entry, ...]]:
         if (index := self._by_key.get(bundle)) is None:
-            found: dict[Key, dict[Entry, None]] = {}
+            # By identity: to hash an entry is to hash all its sources, of which a table of routes has thousands.
+            found: dict[Key, dict[int, Entry]] = {}
             for entry in bundle:
                 for source in entry.sources:
-                    found.setdefault(source.key, {})[entry] = None
-            index = self._by_key[bundle] = {key: tuple(entries) for key, entries in found.items()}
+                    found.setdefault(source.key, {})[id(entry)] = entry
+            index = self._by_key[bundle] = {key: tuple(entries.values()) for key, entries in found.items()}
         return index
 
 
