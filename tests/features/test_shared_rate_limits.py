@@ -28,6 +28,8 @@ from tulle.translate.static import static_config
 
 pytestmark = pytest.mark.envoy
 
+PATIENT = "timeout: 20s,"
+"""However slow the machine, the service is heard."""
 OK, LIMITED, NOBODY_THERE = 200, 429, 503
 
 
@@ -94,7 +96,9 @@ def in_force(limits: str) -> Mapping[str, RateLimit]:
 
 
 def test_what_one_proxy_lets_through_counts_for_the_other(tmp_path: Path) -> None:
-    limits = rate_limit("{requests: 20, per: day}, {requests: 3, per: month, by: ['request.headers[x-key]'], match: {methods: [GET]}}")
+    limits = rate_limit(
+        "{requests: 20, per: day}, {requests: 3, per: month, by: ['request.headers[x-key]'], match: {methods: [GET]}}", PATIENT
+    )
     service = free_port()
     with serving(in_force(limits), service), gateways(tmp_path, limits, service) as (one, other):
         answers = [ask(port, headers={"x-key": "ann"}) for port in (one, other, one, other)]
@@ -107,7 +111,7 @@ def test_what_one_proxy_lets_through_counts_for_the_other(tmp_path: Path) -> Non
 
 def test_no_request_too_many_and_none_too_few_under_load(tmp_path: Path) -> None:
     """With one request in five minutes given back, as many pass as the burst has."""
-    limits = rate_limit("{requests: 300, per: day}", "failureMode: closed,")
+    limits = rate_limit("{requests: 300, per: day}", f"failureMode: closed, {PATIENT}")
     service = free_port()
     with serving(in_force(limits), service), gateways(tmp_path, limits, service) as ports:
         assert under_load(ports) == {OK: 300, LIMITED: 200}
@@ -115,7 +119,7 @@ def test_no_request_too_many_and_none_too_few_under_load(tmp_path: Path) -> None
 
 def test_the_same_where_two_control_planes_count_in_one_database(tmp_path: Path) -> None:
     """Each proxy asks one of them."""
-    limits, store = rate_limit("{requests: 300, per: day}", "failureMode: closed,"), f"unix://{tmp_path}/sock"
+    limits, store = rate_limit("{requests: 300, per: day}", f"failureMode: closed, {PATIENT}"), f"unix://{tmp_path}/sock"
     services = free_port(), free_port()
     with ExitStack() as stack:
         stack.enter_context(redis(tmp_path / "sock"))
@@ -138,11 +142,14 @@ def test_when_nobody_can_be_asked_it_is_open_or_closed_as_said(tmp_path: Path) -
         assert [ask(port)[0] for port in (*ports, *ports)] == [OK] * 4
     closed = tmp_path / "closed"
     closed.mkdir()
-    with gateways(closed, rate_limit("{requests: 1, per: day}", "failureMode: closed,"), free_port()) as ports:
+    with gateways(closed, rate_limit("{requests: 1, per: day}", f"failureMode: closed, {PATIENT}"), free_port()) as ports:
         assert [ask(port)[0] for port in ports] == [NOBODY_THERE] * 2
 
 
 def test_what_the_service_does_not_know_is_let_through(tmp_path: Path) -> None:
     service = free_port()
-    with serving({}, service), gateways(tmp_path, rate_limit("{requests: 1, per: day}", "failureMode: closed,"), service) as ports:
+    with (
+        serving({}, service),
+        gateways(tmp_path, rate_limit("{requests: 1, per: day}", f"failureMode: closed, {PATIENT}"), service) as ports,
+    ):
         assert [ask(port)[0] for port in (*ports, *ports)] == [OK] * 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from support.reading import spec_of, warned, wrong
@@ -17,6 +19,7 @@ def test_all_fields() -> None:
 targetRefs: [{kind: Service, name: shop}]
 scope: global
 failureMode: closed
+timeout: 1.5s
 headers: false
 limits:
 - requests: 10
@@ -28,7 +31,7 @@ limits:
 """,
         api_version=V1,
     )
-    assert (spec.scope, spec.failure_mode, spec.headers) == (Scope.GLOBAL, FailureMode.CLOSED, False)
+    assert (spec.scope, spec.failure_mode, spec.timeout, spec.headers) == (Scope.GLOBAL, FailureMode.CLOSED, timedelta(seconds=1.5), False)
     first, second = spec.limits
     assert (first.requests, first.per, first.burst, len(first.by), first.match.not_hosts) == (10, Unit.MONTH, 20, 6, ("b",))
     assert (second.per, second.burst, second.by, second.match) == (Unit.SECOND, None, (), None)
@@ -42,6 +45,7 @@ LIMIT = "limits: [{{requests: 1, per: day, {}}}]"
     [
         ("limits: []", "spec.limits: must have at least one item"),
         ("scope: local", "spec.limits: required"),
+        ("timeout: 0s\nlimits: [{requests: 1, per: day}]", "spec.timeout: must be at least 1ms, not '0s'"),
         ("limits: [{requests: 0, per: day}]", "spec.limits[0].requests: must be between 1 and 4294967295, not 0"),
         ("limits: [{requests: 1, per: week}]", "spec.limits[0].per: must be one of second, minute, hour, day, month, not 'week'"),
         (LIMIT.format("burst: 0"), "spec.limits[0].burst: must be between 1 and 4294967295, not 0"),

@@ -84,6 +84,7 @@ def limits(document: Document) -> Iterator[RateLimit]:
             shared=spec.scope is Scope.GLOBAL,
             told=spec.headers,
             fail_closed=spec.failure_mode is FailureMode.CLOSED,
+            patience=spec.timeout,
             source=document.at(f"spec.limits[{index}]"),
         )
 

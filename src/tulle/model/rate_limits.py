@@ -65,4 +65,6 @@ class RateLimit:
     """Callers learn from headers what is left."""
     fail_closed: bool = False
     """For shared ones: requests are refused when nobody can be asked."""
+    patience: timedelta = timedelta(milliseconds=500)
+    """For shared ones: how long an answer may take. Then nobody could be asked."""
     source: Source | None = None

@@ -57,6 +57,12 @@ def _has(*names: str) -> Test:
     return lambda value: isinstance(value, Mapping) and not lacks(value)
 
 
+def _counted_alone(field: str) -> Test:
+    """The field is there, in a RateLimit that asks nobody."""
+    there = _has(field)
+    return lambda spec: there(spec) and spec.get("scope", "local") in ("local", 0, None)
+
+
 def _by_turns(balancer: Any) -> bool:
     """Endpoints get their turn, so that a new one's can come more and more often."""
     return balancer.get("simple") not in ("RANDOM", "PASSTHROUGH", 2, 3) and _lacks("consistentHash")(balancer)
@@ -293,10 +299,13 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         _off("accessLogging", "no access log is written"),
     ),
     "RateLimit": (
-        Pending(
-            path="",
-            message="failureMode has no effect where the scope is local: nobody is asked",
-            when=lambda spec: _has("failureMode")(spec) and spec.get("scope", "local") in ("local", 0, None),
+        *(
+            Pending(
+                path="",
+                message=f"{field} has no effect where the scope is local: nobody is asked",
+                when=_counted_alone(field),
+            )
+            for field in ("failureMode", "timeout")
         ),
     ),
     "EnvoyFilter": (

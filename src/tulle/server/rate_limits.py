@@ -30,6 +30,9 @@ _OK, _OVER = 1, 2
 _UNITS = {1: 1, 60: 2, 3600: 3, 86_400: 4, 30 * 86_400: 5}
 _SECOND = 1_000_000_000
 _BATCH = 256
+_SHARE = 0.8
+_LONGEST = 5.0
+"""Seconds for who asks without saying how long it waits."""
 
 Meant = tuple[RateLimit, list[str]]
 """A limit, and the values that tell a request apart."""
@@ -62,7 +65,7 @@ class RateLimitService:
             return self.decide(request)
         known = self._known(request)
         try:
-            taken = await self._elsewhere.take([found for found in known if found], request.hits_addend or 1)
+            taken = await self._elsewhere.take([found for found in known if found], request.hits_addend or 1, _within(context))
         except CountsGoneError as error:
             self._tell(gone=True, why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
@@ -125,6 +128,11 @@ async def opened(stack: AsyncExitStack, url: str, limits: Callable[[], Mapping[s
     counts = RedisCounts(url)
     stack.push_async_callback(counts.close)
     return RateLimitService(limits, elsewhere=counts)
+
+
+def _within(context: Any) -> float:
+    """Seconds for the database: a little less than the proxy waits for its answer."""
+    return _SHARE * (context.time_remaining() or _LONGEST)
 
 
 def _answer(known: Sequence[Meant | None], taken: Sequence[Taken]) -> Any:

@@ -6,6 +6,7 @@ Numbers are those of Lua, good to a quarter of a microsecond.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from tulle.server.counts import CountsGoneError, count_name
 
 PREFIX = "tulle:rate-limits:"
 PATIENCE = 0.4
-"""Seconds for an answer: less than proxies wait for theirs."""
+"""Seconds for an answer, unless told otherwise: less than proxies wait for theirs."""
 _CONNECTIONS = 32
 
 _SCRIPT = """
@@ -46,20 +47,20 @@ class RedisCounts:
     """`url`: redis://, rediss:// or unix://."""
 
     def __init__(self, url: str) -> None:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url, max_connections=_CONNECTIONS, timeout=PATIENCE, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
-        )
+        # Nothing but `within` ends a call: some may wait for longer than others.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=None)
         self._client = redis.asyncio.Redis.from_pool(pool)
         self._script = self._client.register_script(_SCRIPT)
 
-    async def take(self, asked: Sequence[tuple[RateLimit, Iterable[str]]], hits: int = 1) -> tuple[Taken, ...]:
-        """As `Counts.take`, with no state to keep. Raises CountsGoneError."""
+    async def take(self, asked: Sequence[tuple[RateLimit, Iterable[str]]], hits: int = 1, within: float = PATIENCE) -> tuple[Taken, ...]:
+        """As `Counts.take`, with no state to keep; an answer may take `within` seconds. Raises CountsGoneError."""
         if not asked:
             return ()
         keys = [f"{PREFIX}{count_name(limit, values)}:{_rate(limit)}" for limit, values in asked]
         numbers = [n for limit, _ in asked for n in (repr(limit.per / timedelta(microseconds=1) / limit.requests), str(limit.burst))]
         try:
-            answer = await self._script(keys=keys, args=[hits, *numbers])
+            async with asyncio.timeout(within):
+                answer = await self._script(keys=keys, args=[hits, *numbers])
         except (RedisError, OSError) as error:
             raise CountsGoneError(f"the counts cannot be asked for: {type(error).__name__}") from None
         return tuple(Taken(allowed=fits == 1, full=0, remaining=left, wait=wait * 1000) for fits, left, wait in answer)

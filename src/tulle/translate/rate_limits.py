@@ -20,8 +20,6 @@ _NAME = "limit"
 """The first entry of each descriptor: which limit it is of."""
 _NONE = "-"
 """Stands for what a request lacks."""
-_PATIENCE = timedelta(milliseconds=500)
-"""For an answer; then nobody could be asked."""
 _COUNTS = 10_000
 """Of one limit; then those that were not needed for longest are forgotten."""
 _MOST = 2**32 - 1
@@ -65,26 +63,25 @@ def _local(of: Iterable[RateLimit]) -> list[Fields]:
 
 
 def _global(of: Iterable[RateLimit]) -> Iterator[Fields]:
-    """One filter for those that let requests through when nobody can be asked, one for those that do not."""
+    """One filter for all that wait as long for an answer, and let requests through, or not, when none comes."""
     every = tuple(of)
-    for closed in (False, True):
-        asked = [limit for limit in every if limit.fail_closed == closed]
-        if asked:
-            made = pb.HttpRateLimit(
-                domain="tulle",
-                stat_prefix="tulle",
-                timeout=duration(_PATIENCE),
-                failure_mode_deny=closed,
-                status_on_error={"code": 503},
-                rate_limited_as_resource_exhausted=True,
-                enable_retry_after_header=True,
-                rate_limit_service={
-                    "grpc_service": {"envoy_grpc": {"cluster_name": CONTROL_PLANE}, "timeout": duration(_PATIENCE)},
-                    "transport_api_version": "V3",
-                },
-                rate_limits=[counting(limit) for limit in asked],
-            )
-            yield {"name": GLOBAL, "typed_config": any_(made)}
+    for closed, patience in sorted({(limit.fail_closed, limit.patience) for limit in every}):
+        asked = [limit for limit in every if (limit.fail_closed, limit.patience) == (closed, patience)]
+        made = pb.HttpRateLimit(
+            domain="tulle",
+            stat_prefix="tulle",
+            timeout=duration(patience),
+            failure_mode_deny=closed,
+            status_on_error={"code": 503},
+            rate_limited_as_resource_exhausted=True,
+            enable_retry_after_header=True,
+            rate_limit_service={
+                "grpc_service": {"envoy_grpc": {"cluster_name": CONTROL_PLANE}, "timeout": duration(patience)},
+                "transport_api_version": "V3",
+            },
+            rate_limits=[counting(limit) for limit in asked],
+        )
+        yield {"name": GLOBAL, "typed_config": any_(made)}
 
 
 def counting(of: RateLimit) -> Fields:

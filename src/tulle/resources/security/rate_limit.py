@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from enum import Enum
 from typing import Annotated
 
 from tulle.resources.attachment import Attached
 from tulle.resources.names import header_name
-from tulle.resources.scalars import Flag, choice, text_that, whole
+from tulle.resources.scalars import Duration, Flag, choice, text_that, whole
 from tulle.resources.spec import Problem, Spec, shown
 
 _MOST_LIMITS = 64
@@ -100,6 +101,8 @@ class RateLimit(Attached):
     scope: Annotated[Scope, choice(Scope)] = Scope.LOCAL
     failure_mode: Annotated[FailureMode, choice(FailureMode)] = FailureMode.OPEN
     """What becomes of requests when nobody can be asked for the count of all proxies."""
+    timeout: Duration = timedelta(milliseconds=500)
+    """For the answer of who counts for all proxies; then nobody could be asked."""
     headers: Flag = True
     """Whether callers are told what is left."""
     limits: tuple[Limit, ...]
