@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 
 from support.browser import Browser
 from support.carried import until
+from support.openid import provider, registered
 from support.running import Place, free_port, running
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
@@ -74,33 +71,6 @@ kind: Secret
 metadata: {{name: login, namespace: istio-system}}
 stringData: {{client-secret: "{secret}"}}
 """
-LIFE = 2
-"""Seconds for which the provider's tokens hold."""
-
-
-@contextmanager
-def provider(port: int) -> Iterator[str]:
-    """Asks clients to register; so it checks their secrets, and where they send people."""
-    command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-registration=true", "--token-max-age", str(LIFE)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: answers(f"http://127.0.0.1:{port}/jwks"))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def registered(issuer: str, back: str) -> dict[str, str]:
-    """A client that may send people to `back` alone."""
-    return dict(httpx.post(f"{issuer}/oauth2/clients", json={"redirect_uris": [back]}).json())
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_an_issuer_is_all_that_must_be_told(tmp_path: Path) -> None:
