@@ -147,9 +147,13 @@ parentRefs:
 - {name: b, sectionName: x}
 - {name: b, sectionName: x}
 - {name: b, namespace: n}
+- {name: c, sectionName: x}
+- {name: c, sectionName: y, port: 80}
+- {name: c, port: 81}
 =>
 7: spec.parentRefs[1]: must set the same of sectionName and port as the other references to this parent
 9: spec.parentRefs[3]: names the same as an earlier one; give each its own sectionName or port
+13: spec.parentRefs[7]: must set the same of sectionName and port as the other references to this parent
 ====
 rules: [{sessionPersistence: {type: Cookie, cookie: {lifetimeType: Permanent}, header: {name: x}}}]
 =>
@@ -306,6 +310,13 @@ def test_traffic_policies() -> None:
                 "spec.infrastructure: has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`",
             ],
         ),
+        (
+            "HTTPRoute",
+            "parentRefs: [{group: '', kind: Service, name: a}]\nhostnames: [a.example]",
+            ["spec: hostnames are not in force: callers in the mesh call the services that parentRefs name"],
+        ),
+        ("GRPCRoute", "parentRefs: [{group: '', kind: Service, name: a}, {name: edge}]\nhostnames: [a.example]", []),
+        ("HTTPRoute", "hostnames: [a.example]", []),
     ],
 )
 def test_what_is_not_in_force_is_said(kind: str, spec: str, said: list[str]) -> None:

@@ -128,6 +128,29 @@ def test_of_two_policies_the_older_holds_and_gateways_are_told() -> None:
     assert "older and speaks for it (Conflicted)" in warnings(made, "BackendTLSPolicy/newer")[0]
 
 
+ENDED = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: ended}
+spec:
+  gatewayClassName: tulle
+  listeners:
+  - {name: tls, port: 443, protocol: TLS, hostname: "*.example", tls: {mode: Terminate, certificateRefs: [{name: shop}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: t}
+spec: {parentRefs: [{name: ended}], hostnames: [a.example], rules: [{backendRefs: [{name: far, port: 80}]}]}
+---
+"""
+
+
+def test_gateways_that_end_tls_are_told_too() -> None:
+    made = built(ENDED + policy("wellKnownCACertificates: System, hostname: a"), instance("far", number=80))
+    status = next(s for key, s in made.statuses.items() if key.name == "p")
+    assert [a["ancestorRef"]["name"] for a in status.details["ancestors"]] == ["ended"]  # type: ignore[attr-defined,index]
+
+
 def test_retries_are_limited() -> None:
     text = """
 apiVersion: gateway.networking.x-k8s.io/v1alpha1

@@ -162,6 +162,21 @@ def test_of_sets_the_older_keeps_a_listener() -> None:
     assert parents(text)[0][0] == FINE
 
 
+CLASHES = (
+    OPEN
+    + listener_set("w.test", name="host")
+    + listener_set(name="proto").replace("protocol: HTTP,", "protocol: TLS, tls: {mode: Passthrough},")
+)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("host", "HostnameConflict"), ("proto", "ProtocolConflict")])
+def test_a_conflict_of_a_set_is_told_in_all_conditions(name: str, reason: str) -> None:
+    """Of Gateways, it is told by one of them."""
+    found = listeners(CLASHES, name)["own"]["conditions"]
+    said = {kind: condition(found, kind) for kind in ("Accepted", "Programmed", "Conflicted")}
+    assert said == {"Accepted": f"False {reason}", "Programmed": f"False {reason}", "Conflicted": f"True {reason}"}
+
+
 @pytest.mark.parametrize(
     ("controller", "of_class", "of_gateway"),
     [

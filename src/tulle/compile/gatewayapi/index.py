@@ -49,6 +49,12 @@ class Index:
     budgets: Budgets = field(default_factory=dict)
     """What XBackendTrafficPolicies say of retries."""
 
+    def steerings(self, section: Section) -> Iterator[Steering]:
+        """All that is bound to a listener, or to one of its hosts where each is a server of its own."""
+        found = self.by_section.get(section.id, {}).values()
+        ids = map(section.bound, told_apart(section, found)) if section.ends_connections else (section.id,)
+        return (steering for id_ in ids for steering in self.by_gateway.get(id_, {}).values())
+
     def for_service(self, host: str, namespace: str) -> Steering | None:
         """The rules for callers of a namespace: its own, else those of the service's namespace."""
         found = self.by_service.get(host)

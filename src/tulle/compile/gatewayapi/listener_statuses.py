@@ -29,9 +29,15 @@ def references(scope: Scope, index: Index, section: Section) -> Verdict:
     return listener_tls.resolved(tls, keyring(scope)) if tls else FINE
 
 
+def _conflict(section: Section) -> Verdict:
+    """A conflict, as the other conditions tell of it: listeners of sets have the words for what it is, those of Gateways have not."""
+    reason, why = section.conflict
+    return (reason if section.owner is not section.gateway else "Invalid", why) if reason else FINE
+
+
 def accepted(scope: Scope, index: Index, section: Section) -> Verdict:
     """Why a listener is not accepted."""
-    own = section.refused if section.refused[0] or not section.conflict[0] else ("Invalid", section.conflict[1])
+    own = section.refused if section.refused[0] else _conflict(section)
     tls = listener_tls.ended(section, index.documents)
     if own[0] or tls is None or not listener_tls.lets_nobody_in(tls, keyring(scope)):
         return own
@@ -47,7 +53,7 @@ def _is_served(scope: Scope, index: Index, section: Section) -> bool:
 def listener(scope: Scope, index: Index, section: Section, known: Sections) -> dict[str, Any]:
     """The status of one listener, as JSON has it."""
     resolved, taken = references(scope, index, section), accepted(scope, index, section)
-    why = taken[1] or resolved[1]
+    lost = _conflict(section) if section.conflict[0] else ("Invalid", taken[1] or resolved[1])
     clash, others = section.conflict, overlapping(section, known)
     conflict = Condition(type="Conflicted", status=bool(clash[0]), reason=clash[0] or "NoConflicts", message=clash[1])
     overlap = Condition(
@@ -64,7 +70,7 @@ def listener(scope: Scope, index: Index, section: Section, known: Sections) -> d
             verdict("Accepted", taken, "Accepted"),
             conflict,
             verdict("ResolvedRefs", resolved, "ResolvedRefs"),
-            verdict("Programmed", FINE if _is_served(scope, index, section) else ("Invalid", why), "Programmed"),
+            verdict("Programmed", FINE if _is_served(scope, index, section) else lost, "Programmed"),
             overlap if others else None,
         ),
     }

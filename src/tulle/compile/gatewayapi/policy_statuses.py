@@ -83,7 +83,7 @@ def _said(index: Index, reached: set[str], problems: Iterable[Found], accepted: 
             "conditions": as_json(*conditions),
         }
         for key, known in index.sections.items()
-        if any(reached & set(s.targets) for section in known.all for s in index.by_gateway.get(section.id, {}).values())
+        if any(reached & set(s.targets) for section in known.all for s in index.steerings(section))
     ]
     return Status(conditions=conditions, warnings=warnings(problems), details=FrozenMap({"ancestors": ancestors[:_MOST]}))
 

@@ -40,10 +40,18 @@ def _endless(session: Any) -> bool:
     return isinstance(cookie, Mapping) and cookie.get("lifetimeType") != "Permanent"
 
 
+def _for_nobody(route: Any) -> bool:
+    """Hostnames of a route that is for services alone."""
+    parents = route.get("parentRefs") or []
+    kinds = [parent.get("kind", "Gateway") for parent in parents if isinstance(parent, Mapping)]
+    return bool(route.get("hostnames") and kinds) and not {"Gateway", "ListenerSet"} & {*kinds}
+
+
 _KUBERNETES = "has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`"
 _NO_IDLE = "not in force: a session ends with its cookie; set absoluteTimeout, and lifetimeType Permanent"
 _ENDLESS = "absoluteTimeout is not in force: a cookie of lifetimeType Session lasts as long as the caller's program runs"
-_SESSIONS: tuple[Entry, ...] = (
+_BY_REQUEST: tuple[Entry, ...] = (
+    ("", "hostnames are not in force: callers in the mesh call the services that parentRefs name", _for_nobody),
     ("rules[].sessionPersistence.idleTimeout", _NO_IDLE, _set),
     (
         "rules[].sessionPersistence",
@@ -67,8 +75,8 @@ IDLE: Mapping[str, tuple[Entry, ...]] = {
         *_OPTIONS,
     ),
     "ListenerSet": _OPTIONS,
-    "HTTPRoute": _SESSIONS,
-    "GRPCRoute": _SESSIONS,
+    "HTTPRoute": _BY_REQUEST,
+    "GRPCRoute": _BY_REQUEST,
     "BackendTLSPolicy": (
         ("targetRefs[]", _WHOM, _no_service),
         ("options", "not in force: no options are known", bool),
