@@ -191,3 +191,22 @@ def test_a_caller_of_plain_tcp_keeps_its_endpoint(tmp_path: Path) -> None:
         instances = tuple(at("far", 5432, b.port, id=b.name, protocol=Protocol.TCP) for b in (eu, us))
         with carried(rule, tcp_client(port), tmp_path, *instances):
             assert len({named(port) for _ in range(20)}) == 1
+
+
+def test_a_rule_for_chosen_callers_only(tmp_path: Path) -> None:
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: far}
+spec:
+  host: far
+  workloadSelector: {matchLabels: {app: chosen}}
+  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: who}}}
+"""
+    with two() as (eu, us):
+        instances = (at("far", 80, eu.port, id="eu"), at("far", 80, us.port, id="us"))
+        for app, answering in (("chosen", 1), ("other", 2)):
+            port = free_port()
+            node = sidecar(app=app, upstreams=(Upstream(host="far", port=80, bind_port=port),))
+            with carried(rule, node, tmp_path, *instances):
+                assert len({named(port, who="me") for _ in range(40)}) == answering
