@@ -58,6 +58,9 @@ class QuietMesh:
         programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
         return self.compiled.get(key, Status(conditions=(programmed,)))
 
+    def warnings(self, key: Key) -> tuple[Violation, ...]:
+        return self.status(key).warnings
+
     async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
         self.asked.append(change)
         return self.arising

@@ -181,13 +181,12 @@ class DocumentsApi:
 
     async def _refusals(self, report: Report) -> Sequence[str]:
         """What proxies refused of the documents that were just written, so that their last good version stays in force."""
-        keys = {result.key for result in report.results}
-        found = ((d.key, d.refusal()) for d in await self._documents.list() if d.key in keys)
-        return [f"{key.kind}/{key.name}: {refusal.message}" for key, refusal in found if refusal]
+        found = [await self._documents.get(result.key) for result in report.results]
+        return [f"{d.key.kind}/{d.key.name}: {refusal.message}" for d in found if d and (refusal := d.refusal())]
 
     def _compiled_warnings(self, report: Report) -> tuple[Violation, ...]:
         """What was found only when the documents were compiled together."""
-        found = (warning for result in report.results for warning in self._live.status(result.key).warnings)
+        found = (warning for result in report.results for warning in self._live.warnings(result.key))
         return tuple(warning for warning in found if warning not in report.warnings)
 
 

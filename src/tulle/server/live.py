@@ -87,7 +87,7 @@ class LiveMesh:
     def status(self, key: Key) -> Status:
         compiled = self._running.built.statuses.get(key, Status())
         if key.kind == "Certificate":
-            return self._of_certificate(key, compiled)
+            return self._of_certificate(key)
         # That a document could be read is for the documents to say; here it only counts if it could not be compiled.
         failed = tuple(c for c in compiled.conditions if (c.type, c.status, c.reason) != ("Accepted", True, "Accepted"))
         programmed = self._programmed(key)
@@ -100,6 +100,10 @@ class LiveMesh:
         conditions = (*failed, programmed, *self._addresses(key))
         return Status(conditions=conditions, warnings=compiled.warnings, details=with_listeners(details, programmed))
 
+    def warnings(self, key: Key) -> tuple[Violation, ...]:
+        compiled = self._running.built.statuses.get(key, Status()).warnings
+        return (*compiled, *self._running.certificates.status(key).warnings) if key.kind == "Certificate" else compiled
+
     async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
         built, inputs = self._running.built, self._running.inputs
         after = {**inputs.resources, **{key: resource for key, resource in change.items() if resource}}
@@ -110,11 +114,11 @@ class LiveMesh:
         now = built if built.inputs is inputs else await asyncio.to_thread(build, inputs)
         return arising(after, now.statuses, candidate.statuses, change.keys())
 
-    def _of_certificate(self, key: Key, compiled: Status) -> Status:
+    def _of_certificate(self, key: Key) -> Status:
         """Programmed where the proxies have what is in its Secret."""
         kept, secret = self._running.certificates.status(key), self._running.certificates.secret(key)
         programmed = self._running.fleet.programmed(secret or key)
-        return replace(kept, conditions=(programmed, *kept.conditions), warnings=(*compiled.warnings, *kept.warnings))
+        return replace(kept, conditions=(programmed, *kept.conditions), warnings=self.warnings(key))
 
     def _programmed(self, key: Key) -> Condition:
         found, inputs = self._running.fleet.programmed(key), self._running.inputs

@@ -107,6 +107,10 @@ class Live(Protocol):
         """
         ...
 
+    def warnings(self, key: Key) -> tuple[Violation, ...]:
+        """Those of `status`, without asking which proxies the document concerns."""
+        ...
+
     async def foreseen(self, change: Mapping[Key, Resource[Any] | None]) -> Sequence[Violation]:
         """What would be found wrong if documents were put into force, or (None) taken out, in which nothing is in force otherwise.
 
