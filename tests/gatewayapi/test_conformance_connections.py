@@ -112,11 +112,14 @@ WEIGHTS = "{name: a, port: 80, weight: 3}, {name: b, port: 80, weight: 1}, {name
 
 
 def test_shares_of_connections(tmp_path: Path) -> None:
-    """By weight; nothing goes to a backend of none, and the share of one that is not there is closed."""
-    ports = [free_port() for _ in range(3)]
+    """By weight; nothing goes to one of none, the share of one that is not there is closed, and of several routes the oldest has all."""
+    ports = [free_port() for _ in range(5)]
     text = edge(", ".join(f"{{name: l{n}, port: {port}, protocol: TCP}}" for n, port in enumerate(ports)))
     text += route("TCPRoute", "l0", WEIGHTS) + route("TCPRoute", "l1", "{name: a, port: 80, weight: 0}")
     text += route("TCPRoute", "l2", "{name: a, port: 80}, {name: gone, port: 80}")
+    text += route("TCPRoute", "l3", "{name: b, port: 80}", name="older") + route("TCPRoute", "l3", "{name: a, port: 80}", name="newer")
+    by_port = f"{{name: edge, port: {ports[4]}}}"
+    text += route("TCPRoute", "l4", "{name: c, port: 80}").replace("{name: edge, sectionName: l4}", by_port)
     with backend("a") as a, backend("b") as b, backend("c") as c:
         registered = [at(one.name, 80, one.port, id=one.name, protocol=Protocol.TCP) for one in (a, b, c)]
         with carried(text, gateway(), tmp_path, *registered):
@@ -125,6 +128,8 @@ def test_shares_of_connections(tmp_path: Path) -> None:
             assert 65 < seen["a"] < 115
             assert {_name(ports[1]) for _ in range(3)} == {""}
             assert {_name(ports[2]) for _ in range(40)} == {"a", ""}
+            assert {_name(ports[3]) for _ in range(5)} == {"b"}
+            assert _name(ports[4]) == "c"
 
 
 def _name(port: int) -> str:
@@ -144,7 +149,7 @@ def test_shares_of_datagrams(tmp_path: Path) -> None:
     text += route(
         "UDPRoute", "dns", "{name: one, port: 53, weight: 1}, {name: two, port: 53, weight: 1}, {name: three, port: 53, weight: 0}"
     )
-    text += route("UDPRoute", "more", "{name: three, port: 53}")
+    text += route("UDPRoute", "more", "{name: three, port: 53}") + route("UDPRoute", "more", "{name: one, port: 53}", name="newer")
     with dns_server("192.0.2.1") as one, dns_server("192.0.2.2") as two, dns_server("192.0.2.3") as three:
         found = {"one": one, "two": two, "three": three}
         registered = [at(name, 53, target, id=name, protocol=Protocol.UDP) for name, target in found.items()]

@@ -257,8 +257,8 @@ SCENES = {
                 rule(
                     prefix("/headers"),
                     "a",
-                    "  filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: new%}],"
-                    " add: [{name: x-add, value: two}], remove: [x-gone]}}]",
+                    "  filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: new%},"
+                    " {name: x-set, value: no}], add: [{name: x-add, value: two}, {name: X-Add, value: no}], remove: [x-gone]}}]",
                 ),
                 rule(
                     prefix("/own-host"),

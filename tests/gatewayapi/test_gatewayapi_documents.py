@@ -147,13 +147,9 @@ parentRefs:
 - {name: b, sectionName: x}
 - {name: b, sectionName: x}
 - {name: b, namespace: n}
-- {name: c, sectionName: x}
-- {name: c, sectionName: y, port: 80}
-- {name: c, port: 81}
 =>
 7: spec.parentRefs[1]: must set the same of sectionName and port as the other references to this parent
 9: spec.parentRefs[3]: names the same as an earlier one; give each its own sectionName or port
-13: spec.parentRefs[7]: must set the same of sectionName and port as the other references to this parent
 ====
 rules: [{sessionPersistence: {type: Cookie, cookie: {lifetimeType: Permanent}, header: {name: x}}}]
 =>
@@ -317,6 +313,11 @@ def test_traffic_policies() -> None:
         ),
         ("GRPCRoute", "parentRefs: [{group: '', kind: Service, name: a}, {name: edge}]\nhostnames: [a.example]", []),
         ("HTTPRoute", "hostnames: [a.example]", []),
+        (
+            "HTTPRoute",
+            "rules: [{matches: [{headers: [{name: A, value: b}, {name: a, value: c}]}]}]",
+            ["spec.rules[0].matches[0].headers: some are not in force: of names that differ only in case, the first counts"],
+        ),
     ],
 )
 def test_what_is_not_in_force_is_said(kind: str, spec: str, said: list[str]) -> None:

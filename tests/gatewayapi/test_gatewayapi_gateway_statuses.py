@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.certificates import Ca, secret, tls_secret
+from support.compiled import built
 from support.gateway_statuses import FINE, GRANT, HTTPS, ONE, condition, gateway, listeners, of, parents, route, top
 
 CA = Ca()
@@ -196,6 +197,31 @@ def test_doors_that_stand_open_are_told() -> None:
     assert "InsecureFrontendValidationMode" not in of(frontend("Secret, name: ca"), "edge", "Gateway.")
     found = of(frontend("Secret, name: ca", mode="AllowInsecureFallback"), "edge", "Gateway.")
     assert found["InsecureFrontendValidationMode"] == "True ConfigurationChanged"
+
+
+PER_PORT = "tls: {frontend: {default: {%s}, perPort: [{port: %d, tls: {}}]}}"
+
+
+@pytest.mark.parametrize(
+    ("listed", "default", "port", "idle"),
+    [
+        (HTTPS % "{name: shop}", "", 443, []),
+        (HTTPS % "{name: shop}", "", 80, ["spec.tls.frontend.perPort[0]: not in force: no HTTPS listener has port 80"]),
+        (
+            "{name: w, port: 80, protocol: HTTP}",
+            "validation: {caCertificateRefs: [{group: '', kind: Secret, name: ca}]}",
+            80,
+            [
+                "spec.tls.frontend.perPort[0]: not in force: no HTTPS listener has port 80",
+                "spec.tls.frontend.default: not in force: there is no HTTPS listener",
+            ],
+        ),
+    ],
+)
+def test_what_is_asked_where_nobody_calls_is_told(listed: str, default: str, port: int, idle: list[str]) -> None:
+    made = built(gateway(f"[{listed}]", PER_PORT % (default, port)) + tls_secret("shop", SHOP))
+    status = next(s for key, s in made.statuses.items() if key.name == "edge")
+    assert [f"{w.field}: {w.message}" for w in status.warnings] == idle
 
 
 def test_listeners_with_common_names_on_one_port_are_told() -> None:

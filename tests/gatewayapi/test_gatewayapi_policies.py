@@ -110,6 +110,8 @@ def conditions(text: str, name: str = "p") -> dict[str, str]:
         (policy(FROM_MAP.replace("ConfigMap", "Bucket")), "False NoValidCACertificate", "False InvalidKind"),
         (policy("wellKnownCACertificates: System, hostname: a").replace("far", "gone"), "False TargetNotFound", "True ResolvedRefs"),
         (policy("wellKnownCACertificates: System, hostname: a", name="older") + policy(FROM_MAP), "False NoValidCACertificate", ""),
+        (policy("wellKnownCACertificates: System, hostname: a", section="http"), "True Accepted", "True ResolvedRefs"),
+        (policy("wellKnownCACertificates: System, hostname: a", section="nope"), "False TargetNotFound", "True ResolvedRefs"),
     ],
 )
 def test_conditions(text: str, accepted: str, resolved: str) -> None:

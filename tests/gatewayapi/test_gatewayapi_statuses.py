@@ -169,7 +169,13 @@ CLASHES = (
 )
 
 
-@pytest.mark.parametrize(("name", "reason"), [("host", "HostnameConflict"), ("proto", "ProtocolConflict")])
+CLASHES += gateway("[{name: t, port: 1, protocol: TCP}]", "allowedListeners: {namespaces: {from: All}}", name="bytes")
+CLASHES += listener_set(name="same", parent="{name: bytes, namespace: default}").replace(
+    "80, protocol: HTTP, hostname: a.test", "1, protocol: TCP"
+)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("host", "HostnameConflict"), ("proto", "ProtocolConflict"), ("same", "ProtocolConflict")])
 def test_a_conflict_of_a_set_is_told_in_all_conditions(name: str, reason: str) -> None:
     """Of Gateways, it is told by one of them."""
     found = listeners(CLASHES, name)["own"]["conditions"]
@@ -261,6 +267,41 @@ def test_policies_for_traffic() -> None:
     ancestors: Any = next(s for key, s in built(text, instance("a", number=80)).statuses.items() if key.name == "p").details["ancestors"]
     assert [one["ancestorRef"]["name"] for one in ancestors] == ["edge"]
     assert condition(ancestors[0]["conditions"], "Accepted") == FINE
+
+
+WHOLE = gateway(
+    "[{name: t, port: 1, protocol: TCP}, {name: s, port: 2, protocol: TCP}, {name: u, port: 1, protocol: UDP},"
+    " {name: p, port: 3, protocol: TLS, tls: {mode: Passthrough}}]"
+)
+WHOLE += route("[{name: edge}, {name: a, kind: Service, group: ''}]", kind="TCPRoute", name="old")
+WHOLE += route("[{name: edge}]", kind="UDPRoute", name="old") + route(
+    "[{name: edge}]", "hostnames: [a.example]", kind="TLSRoute", name="old"
+)
+ELDER = "{} default/old is older and has what comes to {}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent", "more", "elders"),
+    [
+        ("TCPRoute", "{name: edge, sectionName: t}", "", ["listener t"]),
+        ("TCPRoute", "{name: edge}", "", ["listener t", "listener s"]),
+        ("UDPRoute", "{name: edge}", "", ["listener u"]),
+        ("TLSRoute", "{name: edge}", "hostnames: [b.example, a.example]", ["listener p for a.example"]),
+        ("TLSRoute", "{name: edge}", "hostnames: [b.example]", []),
+        ("TCPRoute", "{name: edge, sectionName: u}", "", []),
+        ("HTTPRoute", "{name: edge}", "", []),
+        ("TCPRoute", "{name: a, kind: Service, group: ''}", "", ["service a.default.svc.cluster.local"]),
+        ("TCPRoute", "{name: a, kind: Service, group: '', port: 80}", "", ["service a.default.svc.cluster.local"]),
+        ("TLSRoute", "{name: a, kind: Service, group: ''}", "hostnames: [a.example]", []),
+    ],
+)
+def test_of_connections_that_nothing_tells_apart_the_oldest_route_has_all(kind: str, parent: str, more: str, elders: list[str]) -> None:
+    """All are accepted, as the specification has it."""
+    made = built(WHOLE + route(f"[{parent}]", more, kind=kind, name="new"), instance("a", number=80))
+    status = next(s for key, s in made.statuses.items() if key.name == "new")
+    said = [w.message.partition(": ")[2] for w in status.warnings if "older" in w.message]
+    assert said == [ELDER.format(kind, where) for where in elders]
+    assert not elders or condition(status.details["parents"][0]["conditions"], "Accepted") == FINE  # type: ignore[index]
 
 
 def test_a_changed_listener_changes_what_is_said_of_routes() -> None:

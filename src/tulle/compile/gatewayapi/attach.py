@@ -36,6 +36,8 @@ class Attachment:
     message: str = ""
     valid: bool = True
     """Whether one of the route's rules at least can be applied, so that it counts."""
+    elders: tuple[str, ...] = ()
+    """What older routes keep from it, each as a sentence."""
 
     @property
     def accepted(self) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tulle.model.routing import Compare, Cors, HeaderOps, Redirect, StringMatch
 from tulle.resources.gatewayapi import filters as spec
-from tulle.resources.gatewayapi.filters import HeaderModifier, PathModifier, PathModifierType, RequestRedirect, UrlRewrite
+from tulle.resources.gatewayapi.filters import Header, HeaderModifier, PathModifier, PathModifierType, RequestRedirect, UrlRewrite
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 PathRewrite = tuple[str | None, tuple[str, str] | None]
@@ -21,9 +21,17 @@ def header_ops(modifiers: Iterable[HeaderModifier | None]) -> HeaderOps:
     given = [m for m in modifiers if m]
     return HeaderOps(
         remove=tuple(dict.fromkeys(name.lower() for m in given for name in m.remove)),
-        set=tuple((h.name.lower(), _text(h.value)) for m in given for h in m.set if h.name.lower() != "host"),
-        add=tuple((h.name.lower(), _text(h.value)) for m in given for h in m.add if h.name.lower() != "host"),
+        set=_values(h for m in given for h in m.set),
+        add=_values(h for m in given for h in m.add),
     )
+
+
+def _values(headers: Iterable[Header]) -> tuple[tuple[str, str], ...]:
+    """Of names that differ only in case, the first counts."""
+    first: dict[str, str] = {}
+    for header in headers:
+        first.setdefault(header.name.lower(), _text(header.value))
+    return tuple(pair for pair in first.items() if pair[0] != "host")
 
 
 def _text(value: str) -> str:

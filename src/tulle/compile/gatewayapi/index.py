@@ -12,6 +12,7 @@ from tulle.compile.gatewayapi.backend_tls import Claims, claims
 from tulle.compile.gatewayapi.backend_traffic import Budgets, budgets
 from tulle.compile.gatewayapi.clients import Clients, clients
 from tulle.compile.gatewayapi.documents import Documents, collect
+from tulle.compile.gatewayapi.elders import with_elders
 from tulle.compile.gatewayapi.listeners import Section, Sections, parent_of, refusal, sections
 from tulle.compile.gatewayapi.servers import as_gateway
 from tulle.compile.gatewayapi.steerings import Maker
@@ -72,7 +73,7 @@ def _arranged(documents: Documents, domain: str, memo: Memo) -> Index:
     by_set = {listeners.key: known for known in served.values() for listeners in known.sets}
     parents = Parents(documents=documents, by_gateway=served, by_set=by_set, domain=domain)
     each = tables.each(memo, "attached", documents.routes, lambda _, route: tuple(attachments(route, parents)), (documents.beside,))
-    found = one_kind_per_host(each)
+    found = with_elders(one_kind_per_host(each))
     by_section = _by_section(found, memo)
     shown = clients(documents)
     maker = Maker(documents, shown, domain, memo)

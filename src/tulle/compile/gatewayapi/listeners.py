@@ -183,5 +183,6 @@ def _conflicts(section: Section, others: Iterable[Section]) -> Iterator[Verdict]
         if one != two:
             yield "ProtocolConflict", f"port {mine.port} is for {theirs.protocol} in listener {theirs.name}"
         elif mine.hostname == theirs.hostname:
-            reason = "HostnameConflict" if mine.protocol == theirs.protocol else "ProtocolConflict"
-            yield reason, f"listener {theirs.name} has port {mine.port} and hostname {section.hostname}, too"
+            bare = mine.protocol in ("TCP", "UDP")
+            reason = "HostnameConflict" if mine.protocol == theirs.protocol and not bare else "ProtocolConflict"
+            yield reason, f"listener {theirs.name} has port {mine.port}{'' if bare else f' and hostname {section.hostname}'}, too"

@@ -28,7 +28,7 @@ def of_tls_policy(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy]
     place = policy.at("spec.validation")
     problems: list[Found] = [(place, found[1]) for found in dict.fromkeys((lost, resolved)) if found[0]]
     problems += ((c.source, f"{c.rival} is older and speaks for it (Conflicted)") for _, c in own if c.rival)
-    problems += ((c.source, f"service {host} is not known (TargetNotFound)") for host, c in own if host not in scope.backends)
+    problems += ((c.source, f"{why} (TargetNotFound)") for host, c in own if (why := _not_there(scope, host, c)))
     problems += _lacking(scope, index, policy)
     accepted = lost if lost[0] else _accepted(own, scope)
     return _said(index, {host for host, _ in own}, problems, accepted, resolved)
@@ -42,11 +42,21 @@ def _lacking(scope: Scope, index: Index, policy: Resource[BackendTlsPolicy] | Re
             yield policy.at(f"spec.targetRefs[{i}]"), f"{target.kind} {namespace}/{target.name} does not exist (TargetNotFound)"
 
 
+def _not_there(scope: Scope, host: str, claim: Claim) -> str:
+    """Why a target is not there; empty where it is."""
+    backend, port = scope.backends.get(host), claim.target.section_name
+    if backend is None:
+        return f"service {host} is not known"
+    if port is None or any(p.name == port for p in backend.ports):
+        return ""
+    return f"service {host} has no port of the name {port} (its ports: {', '.join(p.name for p in backend.ports) or 'none'})"
+
+
 def _accepted(own: list[tuple[str, Claim]], scope: Scope) -> Verdict:
     """In force as long as it is so for one of its targets."""
     if own and all(claim.rival for _, claim in own):
         return "Conflicted", f"{own[0][1].rival} is older"
-    if not any(host in scope.backends for host, _ in own):
+    if all(_not_there(scope, host, claim) for host, claim in own):
         return "TargetNotFound", "none of its targets is there"
     return FINE
 

@@ -90,7 +90,7 @@ def _of_gateway(scope: Scope, index: Index, resource: Resource[Gateway]) -> Stat
             verdict("ResolvedRefs", client if client[0] else _listeners_resolved(scope, index, own), "ResolvedRefs"),
             *_insecure(resource),
         ),
-        warnings=warnings(_gateway_problems(scope, index, resource, own, client)),
+        warnings=warnings((*_gateway_problems(scope, index, resource, own, client), *_idle_frontends(resource, known))),
         details=FrozenMap(
             {
                 "listeners": [listener_statuses.listener(scope, index, s, known) for s in own],
@@ -117,6 +117,17 @@ def _gateway_problems(
     if client[0]:
         yield resource.at("spec.tls.backend.clientCertificateRef"), f"{client[1]} ({client[0]})"
     yield from listener_statuses.problems(scope, index, own)
+
+
+def _idle_frontends(resource: Resource[Gateway], known: Sections) -> Iterator[Found]:
+    """What is asked of callers where nobody can call."""
+    frontend = resource.spec.tls.frontend if resource.spec.tls else None
+    ports = {s.spec.port for s in known.all if s.spec.protocol == "HTTPS"}
+    for index, one in enumerate(frontend.per_port if frontend else ()):
+        if one.port not in ports:
+            yield resource.at(f"spec.tls.frontend.perPort[{index}]"), f"not in force: no HTTPS listener has port {one.port}"
+    if frontend and frontend.default.validation and not ports:
+        yield resource.at("spec.tls.frontend.default"), "not in force: there is no HTTPS listener"
 
 
 def _listeners_resolved(scope: Scope, index: Index, own: tuple[Section, ...]) -> Verdict:
@@ -207,6 +218,7 @@ def _route_status(
     scope: Scope, route: Resource[Route], found: tuple[Attachment, ...], rules: tuple[Rule, ...], refs: tuple[Ref, ...]
 ) -> Status:
     problems: list[Found] = [(a.source, f"{a.message} ({a.reason})") for a in found if not a.accepted]
+    problems += ((a.source, f"not in force there: {elder}") for a in found for elder in a.elders)
     resolved = FINE
     for ref in refs:
         wrong = judged(ref, scope, udp=isinstance(route.spec, UdpRoute))

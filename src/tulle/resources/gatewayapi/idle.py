@@ -47,11 +47,21 @@ def _for_nobody(route: Any) -> bool:
     return bool(route.get("hostnames") and kinds) and not {"Gateway", "ListenerSet"} & {*kinds}
 
 
+def _named_twice(headers: Any) -> bool:
+    """Names that differ only in case are the same header's."""
+    names = [str(h.get("name")).lower() for h in headers if isinstance(h, Mapping)] if isinstance(headers, list) else []
+    return len(names) > len({*names})
+
+
+_TWICE = "some are not in force: of names that differ only in case, the first counts"
+_MODIFIERS = tuple(f"{which}HeaderModifier.{how}" for which in ("request", "response") for how in ("set", "add"))
 _KUBERNETES = "has no effect outside Kubernetes: proxies are started with `tulle gateway`, or with `tulle up`"
 _NO_IDLE = "not in force: a session ends with its cookie; set absoluteTimeout, and lifetimeType Permanent"
 _ENDLESS = "absoluteTimeout is not in force: a cookie of lifetimeType Session lasts as long as the caller's program runs"
 _BY_REQUEST: tuple[Entry, ...] = (
     ("", "hostnames are not in force: callers in the mesh call the services that parentRefs name", _for_nobody),
+    ("rules[].matches[].headers", _TWICE, _named_twice),
+    *((f"rules[].{of}filters[].{modifier}", _TWICE, _named_twice) for of in ("", "backendRefs[].") for modifier in _MODIFIERS),
     ("rules[].sessionPersistence.idleTimeout", _NO_IDLE, _set),
     (
         "rules[].sessionPersistence",

@@ -175,17 +175,11 @@ def parent_problems(parents: Sequence[ParentReference]) -> Iterator[Problem]:
         whole_parent = (parent.group, parent.kind, parent.namespace, parent.name)
         known = first.setdefault(whole_parent, parent)
         part = (*whole_parent, parent.section_name, parent.port)
-        if _told_apart_by(known) != _told_apart_by(parent):
+        if (known.section_name is None, known.port is None) != (parent.section_name is None, parent.port is None):
             yield ("parent_refs", index), "must set the same of sectionName and port as the other references to this parent"
         elif part in seen:
             yield ("parent_refs", index), "names the same as an earlier one; give each its own sectionName or port"
         seen.add(part)
-
-
-def _told_apart_by(parent: ParentReference) -> str:
-    if parent.section_name:
-        return "section_name"
-    return "port" if parent.port else ""
 
 
 class BackendReference(Spec):
