@@ -234,6 +234,37 @@ workloadSelector: {matchLabels: {"*": a}}
 7: spec.trafficPolicy.tunnel.targetPort: must be between 1 and 65535, not 0
 8: spec.trafficPolicy.proxyProtocol.version: must be one of V1, V2, not 'V3'
 9: spec.workloadSelector.matchLabels["*"]: is no label key: a key is letters, digits, '-', '_', '.', after an optional prefix and '/'
+====
+host: a
+trafficPolicy:
+  connectionPool:
+    tcp: {idleTimeout: 500us, tcpKeepalive: {probes: 128, time: 10h, interval: 32768s}}
+  tunnel: {targetHost: "*.b", targetPort: 1}
+  tls: {mode: SIMPLE, sni: "a\tb"}
+=>
+8: spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.probes: must be between 0 and 127, not 128
+8: spec.trafficPolicy.connectionPool.tcp.idleTimeout: must be 0s or at least 1ms, not '500us'
+9: spec.trafficPolicy.tunnel.targetHost: must be a host name without wildcard, not '*.b'
+10: spec.trafficPolicy.tls.sni: must not contain control characters
+====
+host: a
+trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 10h, interval: 32768s}}}}
+=>
+6: spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time: must be at most 32767s: Linux takes no more
+6: spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.interval: must be at most 32767s: Linux takes no more
+====
+host: a
+trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: "a b", minimumRingSize: 8388609}}}
+=>
+6: spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: must be a header name, not 'a b'
+6: spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: must be between 0 and 8388608, not 8388609
+====
+host: a
+trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: "", ttl: 1s, attributes: [{name: "a\\n", value: "b\\n"}]}}}}
+=>
+6: spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: must not be empty
+6: spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].name: must not contain control characters
+6: spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value: must not contain control characters
 """
 
 

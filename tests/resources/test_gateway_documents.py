@@ -28,8 +28,8 @@ servers:
     cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]
     ecdhCurves: [X25519]
     subjectAltNames: [x]
-    verifyCertificateSpki: [a]
-    verifyCertificateHash: [b]
+    verifyCertificateSpki: [NvqYIYSbgK2vCJpQhObf77vv+bQWtc5ek5RIOwPiC9A=]
+    verifyCertificateHash: [e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855]
     insecureSkipVerify: false
 - port: {number: 444, name: mutual, protocol: HTTPS}
   hosts: [b.example.com]
@@ -137,6 +137,18 @@ servers:
   tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}
 =>
 8: spec.servers[0].tls.maxProtocolVersion: must not be lower than minProtocolVersion
+====
+servers:
+- port: {number: 1, protocol: HTTPS, name: a}
+  hosts: ["*"]
+  tls: {mode: SIMPLE, credentialName: c, maxProtocolVersion: TLSV1_1}
+- port: {number: 2, protocol: HTTPS, name: b}
+  hosts: ["*"]
+  tls: {mode: MUTUAL, credentialName: c, verifyCertificateSpki: [abc], verifyCertificateHash: [abc]}
+=>
+8: spec.servers[0].tls.maxProtocolVersion: must not be lower than minProtocolVersion, which is TLSV1_2 if it is not set
+11: spec.servers[1].tls.verifyCertificateSpki[0]: must be a SHA-256 in base64 (44 characters), not 'abc'
+11: spec.servers[1].tls.verifyCertificateHash[0]: must be a SHA-256 in 64 hexadecimal digits, not 'abc'
 """
 
 

@@ -103,7 +103,7 @@ TWO = "tlsCertificates: [{serverCertificate: /a, privateKey: /b}]"
         ("mode: MUTUAL, credentialNames: [c], caCertificates: /a", SECRETS),
         ("mode: OPTIONAL_MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /a, caCertCredentialName: c", SECRETS),
         (f"mode: SIMPLE, serverCertificate: /a, privateKey: /b, {TWO}", PAIRS),
-        ("mode: ISTIO_MUTUAL, verifyCertificateHash: [aa]", OF_THE_MESH),
+        (f"mode: ISTIO_MUTUAL, verifyCertificateHash: [{'a' * 64}]", OF_THE_MESH),
         ("mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, cipherSuites: [AES128-SHA]", NO_SUITES),
         ("mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c", None),
         (f"mode: SIMPLE, {TWO}", None),

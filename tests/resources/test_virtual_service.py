@@ -278,6 +278,18 @@ http:
 =>
 7: spec.http[0].route: the weights must add up to more than 0
 ====
+hosts: [a]
+http:
+- route:
+  - {destination: {host: a}, weight: 2147483647}
+  - {destination: {host: b}, weight: 2147483647}
+  - {destination: {host: c}, weight: 2}
+- route: [{destination: {host: a}}]
+  timeout: 500us
+=>
+7: spec.http[0].route: the weights must add up to at most 4294967295
+12: spec.http[1].timeout: must be 0s or at least 1ms, not '500us'
+====
 hosts: ["*"]
 gateways: [edge, mesh]
 http:

@@ -96,7 +96,8 @@ class Trial:
         assert not found.violations, [str(v) for v in found.violations]
         built = self._built(found)
         self.said = (*found.warnings, *built.statuses[found.resources[0].key].warnings)
-        self.sent = {node.id: self._sent(built, node) for node in NODES}
+        self.snapshots = {node.id: self.translator.snapshot(view(built.mesh, node)) for node in NODES}
+        self.sent = {node: snapshot.versions() for node, snapshot in self.snapshots.items()}
 
     def _built(self, found: Read) -> Built:
         (resource,) = found.resources

@@ -15,7 +15,7 @@ from tulle.model.service import Endpoint, Health, Resolution
 from tulle.model.traffic import Algorithm, ConnectionPool, HashOn, HashPolicy, LoadBalancer, OutlierDetection, TcpKeepalive, TrafficPolicy
 from tulle.protos import library, to_dict
 from tulle.translate import Snapshot, Translator, clusters, listeners, routes
-from tulle.translate.endpoints import load_assignment
+from tulle.translate.endpoints import assignment, load_assignment
 from tulle.translate.filters import own_address
 from tulle.translate.headers import header_ops, literal_percents
 from tulle.translate.matches import route_match
@@ -165,6 +165,21 @@ def test_tcp_clusters_speak_no_http_unless_limits_need_it() -> None:
 def test_an_idle_timeout_for_http_goes_before_that_for_tcp() -> None:
     both = policy(connection_pool=ConnectionPool(tcp_idle_timeout=timedelta(seconds=9), idle_timeout=timedelta(seconds=3)))
     assert http_options(made(policy=both))["common_http_protocol_options"] == {"idle_timeout": "3s"}
+
+
+def test_weights_that_come_to_too_much_are_all_made_smaller() -> None:
+    heavy = tuple(Endpoint(address=f"192.0.2.{n}", port=80, weight=weight) for n, weight in enumerate((2**32 - 1, 2**32 - 1, 2**31, 1)))
+    (place,) = assignment("a", heavy)["endpoints"]
+    weights = [endpoint["load_balancing_weight"]["value"] for endpoint in place["lb_endpoints"]]
+    assert weights[0] == weights[1] == 2 * weights[2] - 1
+    assert weights[3] == 1
+    assert place["load_balancing_weight"]["value"] == sum(weights) < 2**32
+
+
+def test_keepalive_counts_whole_seconds() -> None:
+    said = TcpKeepalive(probes=0, time=timedelta(milliseconds=400), interval=timedelta(seconds=2))
+    kept = made(policy=policy(connection_pool=ConnectionPool(keepalive=said)))["upstream_connection_options"]
+    assert kept == {"tcp_keepalive": {"keepalive_time": 1, "keepalive_interval": 2}}
 
 
 def test_keepalive_with_nothing_said_is_on() -> None:

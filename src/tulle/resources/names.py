@@ -134,6 +134,16 @@ def control_free(value: str) -> str | None:
     return "must not contain control characters" if _CONTROL.search(value) or "\t" in value else None
 
 
+def named(value: str) -> str | None:
+    """Not empty, and without control characters."""
+    return control_free(value) if value else "must not be empty"
+
+
+def server_name(value: str) -> str | None:
+    """What a caller may ask for in TLS."""
+    return control_free(value) if len(value.encode("utf-8", "replace")) <= 255 else "must be at most 255 bytes long"
+
+
 def label_key(value: str) -> str | None:
     prefix, slash, name = value.rpartition("/")
     if _QUALIFIED.fullmatch(name) and len(name) <= 63 and (not slash or dns_name(prefix) is None):
@@ -187,3 +197,5 @@ HeaderName = Annotated[str, text_that(header_name)]
 Subnet = Annotated[str, text_that(cidr_or_ip)]
 IpOrUnix = Annotated[str, text_that(ip_or_unix)]
 Plain = Annotated[str, text_that(control_free)]
+Named = Annotated[str, text_that(named)]
+ServerName = Annotated[str, text_that(server_name)]

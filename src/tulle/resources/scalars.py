@@ -65,7 +65,14 @@ def _at_least_a_millisecond(value: object) -> timedelta:
     return duration
 
 
-AnyDuration = Annotated[timedelta, PlainValidator(parse_duration, json_schema_input_type=str)]
+def _nothing_or_a_millisecond(value: object) -> timedelta:
+    """What is shorter than a millisecond would be cut down to nothing, which is to wait for ever."""
+    if isinstance(value, str) and parse_duration(value) < timedelta(milliseconds=1) and re.search("[1-9]", value):
+        raise ValueError(f"must be 0s or at least 1ms, not {shown(value)}")
+    return parse_duration(value)
+
+
+AnyDuration = Annotated[timedelta, PlainValidator(_nothing_or_a_millisecond, json_schema_input_type=str)]
 """Zero is allowed."""
 Duration = Annotated[timedelta, PlainValidator(_at_least_a_millisecond, json_schema_input_type=str)]
 

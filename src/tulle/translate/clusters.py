@@ -153,11 +153,16 @@ def _budget(of: RetryBudget) -> Fields:
 def _keepalive(of: TcpKeepalive) -> Fields:
     return present(
         {
-            "keepalive_probes": None if of.probes is None else number(of.probes),
-            "keepalive_time": None if of.time is None else number(round(of.time.total_seconds())),
-            "keepalive_interval": None if of.interval is None else number(round(of.interval.total_seconds())),
+            "keepalive_probes": number(of.probes) if of.probes else None,
+            "keepalive_time": None if of.time is None else number(_seconds(of.time)),
+            "keepalive_interval": None if of.interval is None else number(_seconds(of.interval)),
         }
     )
+
+
+def _seconds(of: timedelta) -> int:
+    """Whole ones: none would switch off what is asked for."""
+    return max(1, round(of.total_seconds()))
 
 
 def _outlier(of: OutlierDetection) -> Fields:

@@ -14,6 +14,9 @@ from tulle.translate.values import Fields, number
 _HEALTH = {Health.PASSING: "UNKNOWN", Health.WARNING: "UNKNOWN", Health.CRITICAL: "UNHEALTHY"}
 """A warning is for people: the endpoint still takes requests, as in Consul. UNKNOWN is Envoy's word for "as far as we know, well"."""
 
+_BITS = 31
+"""What the sum of all weights may take."""
+
 _NOWHERE = Locality()
 _MESH_TLS: Fields = {"fields": {"tlsMode": {"string_value": "istio"}}}
 """What an endpoint that takes the mesh's mutual TLS is known by (Istio's metadata)."""
@@ -27,7 +30,18 @@ def load_assignment(group: EndpointGroup) -> Any:
 def assignment(cluster: str, endpoints: Iterable[Endpoint], localities: Iterable[LocalityGroup] = ()) -> Fields:
     """The fields of the message: as grouped by `localities`, else by locality in the order of their first endpoint."""
     groups = tuple(localities) or _by_locality(endpoints)
-    return {"cluster_name": cluster, "endpoints": [_place(group) for group in groups]}
+    lightened = _lightened(groups)
+    return {"cluster_name": cluster, "endpoints": [_place(group, lightened) for group in groups]}
+
+
+def _lightened(groups: Iterable[LocalityGroup]) -> int:
+    """By how many bits all weights are made smaller: together they must not come to more than Envoy counts."""
+    whole = sum(_weight(endpoint) for group in groups for endpoint in group.endpoints)
+    return max(0, whole.bit_length() - _BITS)
+
+
+def _weight(endpoint: Endpoint, lightened: int = 0) -> int:
+    return max(endpoint.weight >> lightened, 1)
 
 
 def _by_locality(endpoints: Iterable[Endpoint]) -> tuple[LocalityGroup, ...]:
@@ -37,17 +51,18 @@ def _by_locality(endpoints: Iterable[Endpoint]) -> tuple[LocalityGroup, ...]:
     return tuple(LocalityGroup(locality=locality, endpoints=tuple(there)) for locality, there in places.items())
 
 
-def _place(group: LocalityGroup) -> Fields:
+def _place(group: LocalityGroup, lightened: int) -> Fields:
     at = group.locality
     where = {} if at == _NOWHERE else {"region": at.region, "zone": at.zone, "sub_zone": at.subzone}
-    weight = sum(max(endpoint.weight, 1) for endpoint in group.endpoints) if group.weight is None else group.weight
-    made: Fields = {"locality": where, "lb_endpoints": [_lb_endpoint(e) for e in group.endpoints], "load_balancing_weight": number(weight)}
+    weight = sum(_weight(endpoint, lightened) for endpoint in group.endpoints) if group.weight is None else group.weight
+    inside = [_lb_endpoint(endpoint, lightened) for endpoint in group.endpoints]
+    made: Fields = {"locality": where, "lb_endpoints": inside, "load_balancing_weight": number(weight)}
     return made | {"priority": group.priority} if group.priority else made
 
 
-def _lb_endpoint(endpoint: Endpoint) -> Fields:
+def _lb_endpoint(endpoint: Endpoint, lightened: int) -> Fields:
     where = {"address": address(endpoint.address, endpoint.port)}
-    made: Fields = {"endpoint": where, "load_balancing_weight": number(max(endpoint.weight, 1))}
+    made: Fields = {"endpoint": where, "load_balancing_weight": number(_weight(endpoint, lightened))}
     if endpoint.mtls:
         made["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": _MESH_TLS}}
     # Weight 0 asks for no traffic; Envoy has no such weight, but it has a health that does the same.

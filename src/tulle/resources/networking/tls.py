@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Annotated
 
-from tulle.resources.scalars import Flag, Text, choice
-from tulle.resources.spec import Problem, Spec
+from tulle.resources.names import ServerName
+from tulle.resources.scalars import Flag, Text, choice, text_that
+from tulle.resources.spec import Problem, Spec, shown
 
 
 class ClientTlsMode(Enum):
@@ -28,7 +30,7 @@ class ClientTls(Spec):
     ca_certificates: Text | None = None
     credential_name: Text | None = None
     subject_alt_names: tuple[Text, ...] = ()
-    sni: Text | None = None
+    sni: ServerName | None = None
     insecure_skip_verify: Flag | None = None
     ca_crl: Text | None = None
 
@@ -91,10 +93,25 @@ class TlsVersion(Enum):
     TLSV1_3 = "TLSV1_3"
 
 
+_USUAL_MINIMUM = TlsVersion.TLSV1_2
+
+
 class TlsCertificate(Spec):
     server_certificate: Text
     private_key: Text
     ca_certificates: Text | None = None
+
+
+_KEY_DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")
+_CERTIFICATE_DIGEST = re.compile(r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}")
+
+
+def _key_digest(value: str) -> str | None:
+    return None if _KEY_DIGEST.fullmatch(value) else f"must be a SHA-256 in base64 (44 characters), not {shown(value)}"
+
+
+def _certificate_digest(value: str) -> str | None:
+    return None if _CERTIFICATE_DIGEST.fullmatch(value) else f"must be a SHA-256 in 64 hexadecimal digits, not {shown(value)}"
 
 
 class ServerTls(Spec):
@@ -111,8 +128,8 @@ class ServerTls(Spec):
     ca_cert_credential_name: Text | None = None
     tls_certificates: tuple[TlsCertificate, ...] = ()
     subject_alt_names: tuple[Text, ...] = ()
-    verify_certificate_spki: tuple[Text, ...] = ()
-    verify_certificate_hash: tuple[Text, ...] = ()
+    verify_certificate_spki: tuple[Annotated[str, text_that(_key_digest)], ...] = ()
+    verify_certificate_hash: tuple[Annotated[str, text_that(_certificate_digest)], ...] = ()
     min_protocol_version: Annotated[TlsVersion, choice(TlsVersion)] = TlsVersion.TLS_AUTO
     max_protocol_version: Annotated[TlsVersion, choice(TlsVersion)] = TlsVersion.TLS_AUTO
     cipher_suites: tuple[Text, ...] = ()
@@ -126,8 +143,12 @@ class ServerTls(Spec):
             yield from self._callers_authority()
         if self.mode is ServerTlsMode.ISTIO_MUTUAL:
             yield from _useless(self, _SERVER_FILES, "must not be set where mode is ISTIO_MUTUAL: the mesh brings its own certificates")
-        if self._rank(self.min_protocol_version, 0) > self._rank(self.max_protocol_version, 9):
-            yield ("max_protocol_version",), "must not be lower than minProtocolVersion"
+        if self._rank(self.min_protocol_version, _USUAL_MINIMUM) > self._rank(self.max_protocol_version, TlsVersion.TLSV1_3):
+            said = self.min_protocol_version is not TlsVersion.TLS_AUTO
+            yield (
+                ("max_protocol_version",),
+                f"must not be lower than minProtocolVersion{'' if said else ', which is TLSV1_2 if it is not set'}",
+            )
         for name in ("credential_names", "tls_certificates"):
             if len(getattr(self, name)) > 2:
                 yield (name,), "must have at most 2 items"
@@ -151,8 +172,8 @@ class ServerTls(Spec):
             yield (), f"mode {self.mode.value} needs credentialName or caCertificates, to check the certificates of callers"
 
     @staticmethod
-    def _rank(version: TlsVersion, automatic: int) -> int:
-        return automatic if version is TlsVersion.TLS_AUTO else list(TlsVersion).index(version)
+    def _rank(version: TlsVersion, automatic: TlsVersion) -> int:
+        return list(TlsVersion).index(automatic if version is TlsVersion.TLS_AUTO else version)
 
 
 _TERMINATING = (ServerTlsMode.SIMPLE, ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import timedelta
 from enum import Enum
 from typing import Annotated, Self
 
 from pydantic import PlainValidator
 
 from tulle.model.frozen import FrozenMap
-from tulle.resources.names import HostOrIp, Plain
+from tulle.resources.names import HeaderName, HostOrIp, Named, Plain
 from tulle.resources.networking.common import PortSelector
 from tulle.resources.networking.tls import ClientTls
 from tulle.resources.scalars import (
@@ -28,7 +29,7 @@ from tulle.resources.scalars import (
     number,
     whole,
 )
-from tulle.resources.spec import Problem, Spec
+from tulle.resources.spec import Problem, Spec, shown
 
 
 class SimpleLb(Enum):
@@ -43,20 +44,24 @@ class SimpleLb(Enum):
 
 
 class CookieAttribute(Spec):
-    name: Text
-    value: Text | None = None
+    name: Named
+    value: Plain | None = None
 
 
 class HttpCookie(Spec):
-    name: Text
+    name: Named
     path: Plain | None = None
     ttl: AnyDuration | None = None
     """None: the cookie is read but never made; zero makes a session cookie."""
     attributes: tuple[CookieAttribute, ...] = ()
 
 
+RingSize = Annotated[int, whole(0, 8 * 1024 * 1024)]
+"""What the data plane has room for."""
+
+
 class RingHash(Spec):
-    minimum_ring_size: Annotated[int, whole(0, 2**63 - 1)] = 0
+    minimum_ring_size: RingSize = 0
 
 
 class Maglev(Spec):
@@ -75,13 +80,13 @@ class ConsistentHash(Spec):
         ("ring_hash", "maglev", "minimum_ring_size"),
     )
 
-    http_header_name: Text | None = None
+    http_header_name: HeaderName | None = None
     http_cookie: HttpCookie | None = None
     use_source_ip: Flag | None = None
-    http_query_parameter_name: Text | None = None
+    http_query_parameter_name: Named | None = None
     ring_hash: RingHash | None = None
     maglev: Maglev | None = None
-    minimum_ring_size: Annotated[int, whole(0, 2**63 - 1)] | None = None
+    minimum_ring_size: RingSize | None = None
     """The old spelling; folded into `ring_hash`."""
 
     def settled(self) -> Self:
@@ -160,10 +165,21 @@ class LoadBalancer(Spec):
         return self.model_copy(update=update) if update else self
 
 
+_LONGEST_SILENCE = timedelta(seconds=32767)
+"""Linux takes no more."""
+
+
 class TcpKeepalive(Spec):
-    probes: UInt | None = None
+    """Counted in whole seconds."""
+
+    probes: Annotated[int, whole(0, 127)] | None = None
     time: Duration | None = None
     interval: Duration | None = None
+
+    def check(self) -> Iterable[Problem]:
+        for name in ("time", "interval"):
+            if (given := getattr(self, name)) and given > _LONGEST_SILENCE:
+                yield (name,), "must be at most 32767s: Linux takes no more"
 
 
 class TcpPool(Spec):
@@ -252,6 +268,10 @@ class Tunnel(Spec):
     protocol: Annotated[TunnelProtocol, choice(TunnelProtocol)] = TunnelProtocol.CONNECT
     target_host: HostOrIp
     target_port: Port
+
+    def check(self) -> Iterable[Problem]:
+        if "*" in self.target_host:
+            yield ("target_host",), f"must be a host name without wildcard, not {shown(self.target_host)}"
 
 
 class ProxyProtocolVersion(Enum):

@@ -56,10 +56,15 @@ class HttpMatch(Spec):
     stat_prefix: Text | None = None
 
 
+_HEAVIEST = 2**32 - 1
+
+
 def weight_problems(weights: Sequence[int | None]) -> Iterator[Problem]:
     """Several destinations need some weight between them; a single one gets everything, whatever its weight."""
     if len(weights) > 1 and not any(weights):
         yield ("route",), "the weights must add up to more than 0"
+    if sum(weight or 0 for weight in weights) > _HEAVIEST:
+        yield ("route",), f"the weights must add up to at most {_HEAVIEST}"
 
 
 class HttpDestination(WithHeaders):
