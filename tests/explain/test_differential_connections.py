@@ -20,7 +20,7 @@ from cryptography import x509
 from support.carried import at
 from support.certificates import Ca, Pair, tls_secret
 from support.compiled import gateway
-from support.generated_edges import BYTES, CERTIFICATES, HTTP, SECURE, Call, Edges
+from support.generated_edges import BYTES, CERTIFICATES, HTTP, SECURE, Call, Edges, Listeners
 from support.http3_client import http3
 from support.led_mesh import LedMesh, led_mesh
 from support.raw_http import upstreams
@@ -162,8 +162,8 @@ def _end(name: str, call: Call, serial: int, alpn: str, *, ended: bool) -> Seen:
     return Seen(name, OWN[name].serial if call.tls else 0)
 
 
-async def differences(seed: int, folder: Path) -> tuple[list[str], Counter[str]]:
-    edges = Edges(seed, [free_port() for _ in range(PORTS)])
+async def differences(kind: type[Edges], seed: int, folder: Path) -> tuple[list[str], Counter[str]]:
+    edges = kind(seed, [free_port() for _ in range(PORTS)])
     text = edges.documents() + "---\n" + "---\n".join(tls_secret(name, OWN[name]) for name in CERTIFICATES)
     found, kinds = [], Counter[str]()
     async with upstreams(*HTTP) as https, speakers(folder) as others:
@@ -199,8 +199,9 @@ def _explained(mesh: LedMesh, call: Call) -> Trace:
         return Trace(closed="nobody takes HTTP/3 there")
 
 
-def test_connections_are_explained_as_envoy_acts(tmp_path: Path) -> None:
-    found, kinds = asyncio.run(differences(SEED, tmp_path))
+@pytest.mark.parametrize("kind", [Edges, Listeners])
+def test_connections_are_explained_as_envoy_acts(kind: type[Edges], tmp_path: Path) -> None:
+    found, kinds = asyncio.run(differences(kind, SEED, tmp_path))
     print(f"seed {SEED}: {dict(kinds)}")
     assert not found, f"seed {SEED}: {len(found)} of {CALLS} differ:\n" + "\n".join(found[:25])
     groups = (("closed",), ("HTTP/1.1 404",), ("h2",), ("h3",), HTTP, BYTES, SECURE, tuple(k for k in kinds if "301" in k))
