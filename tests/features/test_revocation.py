@@ -14,15 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from support import carried
 from support.backend import backend
+from support.compiled import gateway
 from support.eventually import eventually
 from support.http2_client import http2
 from support.http2_server import http2_server
+from support.led_mesh import led_mesh
 from support.load import load
 from support.meshed import STRICT, Meshed, meshed, opened, sidecar
 from support.raw_http import Response, read_response, request_bytes
 from support.running import free_port
 from support.tls_client import unverified
+from tulle.agent.admin import Admin
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
 
@@ -123,22 +127,83 @@ def test_a_policy_holds_at_once_for_connections_that_are_open(tmp_path: Path) ->
     asyncio.run(run())
 
 
-def test_a_policy_ends_connections_of_bytes_that_are_open(tmp_path: Path) -> None:
-    """With the next bytes: whoever may still come then comes again. Where no policy holds yet, they end when the proxy has drained."""
+@pytest.mark.parametrize("before", ["", ALL_ACCOUNTS], ids=["the first", "another"])
+def test_a_policy_ends_connections_of_bytes_that_are_open(tmp_path: Path, before: str) -> None:
+    """With the next bytes: whoever may still come then comes again."""
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
             at = await stack.enter_async_context(server(tmp_path))
-            await at.mesh.change(STRICT + ALL_ACCOUNTS)
+            await at.mesh.change(STRICT + before)
             thief, client = [await stack.enter_async_context(kept(at.tcp, at.mesh, name)) for name in ("thief", "client")]
             assert [(await one.ask()).status for one in (thief, client)] == [200, 200]
-            await at.mesh.change(STRICT + ALL_ACCOUNTS + REVOKED)
+            await at.mesh.change(STRICT + before + REVOKED)
             thief.writer.write(request_bytes("GET", "/", [("host", "web")]))
             await thief.ended()
             again, other = [await stack.enter_async_context(kept(at.tcp, at.mesh, name)) for name in ("thief", "client")]
             with pytest.raises((EOFError, ConnectionError)):
                 await again.ask()
             assert (await other.ask()).status == 200
+
+    asyncio.run(run())
+
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: web}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: web}}}}]}}]}}
+"""
+"""For a server on a port."""
+
+NOBODY = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody, namespace: istio-system}
+spec: {}
+"""
+
+
+def test_a_policy_holds_at_once_at_a_gateway(tmp_path: Path) -> None:
+    """For the first one, and where there is no longer any."""
+
+    async def run() -> None:
+        text = GATEWAY.format(port=(port := free_port()))
+        with backend("web") as app:
+            async with led_mesh(gateway(), text, carried.at("web", 80, app.port, id="web")) as mesh, AsyncExitStack() as stack:
+                first = Kept(*await asyncio.open_connection("127.0.0.1", port))
+                second = await stack.enter_async_context(http2(port, stays=True))
+                assert [(await first.ask()).status, (await second.ask("web")).status] == [200, 200]
+                await mesh.change(text + NOBODY)
+                assert [(await first.ask()).status, (await second.ask("web")).status] == [403, 403]
+                refused = Kept(*await asyncio.open_connection("127.0.0.1", port))
+                assert (await refused.ask()).status == 403
+                await mesh.change(text)
+                assert (await refused.ask()).status == 200
+                assert mesh.rejections == []
+                for one in (first, refused):
+                    one.writer.close()
+
+    asyncio.run(run())
+
+
+def test_bytes_are_served_on_while_callers_with_requests_are_sent_elsewhere(tmp_path: Path) -> None:
+    """At the end of a workload: nobody could tell its callers of bytes, and each would lose what it has just asked for."""
+
+    async def run() -> None:
+        async with server(tmp_path) as at, kept(at.tcp, at.mesh, "client") as bytes_, kept(at.http, at.mesh, "client") as requests:
+            assert [(await one.ask()).status for one in (bytes_, requests)] == [200, 200]
+            await Admin(str(at.mesh.envoys["sidecar~web"].admin)).drain(inbound=True)
+            assert (await requests.ask()).get("connection") == "close"
+            assert [(await bytes_.ask()).status for _ in range(3)] == [200] * 3
 
     asyncio.run(run())
 

@@ -193,6 +193,21 @@ def test_claims_choose_the_route(tmp_path: Path) -> None:
         assert ask(port, headers={"@request.auth.claims.groups": "staff"})[0] in (209, 400), "no header is a claim"
 
 
+def test_a_route_that_only_claims_lead_to_is_guarded(tmp_path: Path) -> None:
+    """Before the token is looked at, no route takes the request."""
+    port = free_port()
+    routes = """http: [{match: [{headers: {"@request.auth.claims.groups": {exact: staff}}}], directResponse: {status: 207}}]"""
+    text = edge(port, routes=routes) + authentication(issued(ISSUER))
+    headers = bearer(ISSUER.token(groups=["staff"]))
+    for more, routed, others in (("", 207, 404), (policy("{action: DENY, rules: [{}]}"), 403, 403)):
+        seen = view(built(text + more).mesh, gateway())
+        with carried(text + more, gateway(), tmp_path):
+            assert (ask(port, headers=headers)[0], ask(port)[0]) == (routed, others)
+        trace = explain_view(seen, gateway(), Request(url=f"http://a:{port}/", headers=tuple(headers.items())))
+        assert trace.direct_response is not None
+        assert trace.direct_response.status == routed
+
+
 def test_keys_that_are_fetched(tmp_path: Path) -> None:
     """Until they are there no token is good, and the document says so."""
     port, uri = free_port(), "https://issuer.example/keys"

@@ -16,14 +16,24 @@ import h2.settings
 from support.exchange import Exchange
 
 
+class _Staying(h2.connection.H2Connection):
+    """The library takes a connection for closed once the server takes no more requests; what is under way goes on (RFC 9113, 6.8)."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        received = super()._receive_goaway_frame(frame)
+        if not frame.error_code:
+            self.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+        return received
+
+
 class Http2:
     """A connection. Requests may overlap."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, stays: bool) -> None:
         config = h2.config.H2Configuration(
             client_side=True, header_encoding="latin-1", validate_outbound_headers=False, normalize_outbound_headers=False
         )
-        self.core = h2.connection.H2Connection(config)
+        self.core = (_Staying if stays else h2.connection.H2Connection)(config)
         self._reader, self._writer = reader, writer
         self._open: dict[int, Exchange] = {}
         self.settled = asyncio.Event()
@@ -102,11 +112,14 @@ class Http2:
 
 
 @asynccontextmanager
-async def http2(port: int, *, tls: ssl.SSLContext | None = None, name: str = "") -> AsyncIterator[Http2]:
-    """A connection to a port of this machine, with prior knowledge; over TLS the context must offer `h2`."""
+async def http2(port: int, *, tls: ssl.SSLContext | None = None, name: str = "", stays: bool = False) -> AsyncIterator[Http2]:
+    """A connection to a port of this machine, with prior knowledge; over TLS the context must offer `h2`.
+
+    `stays`: hears the answers that come after the server has said that it takes no more requests.
+    """
     more = {"ssl": tls, "server_hostname": name} if tls else {}
     reader, writer = await asyncio.open_connection("127.0.0.1", port, **more)
-    client = Http2(reader, writer)
+    client = Http2(reader, writer, stays=stays)
     client.core.initiate_connection()
     client._flush()
     task = asyncio.get_running_loop().create_task(client.run())

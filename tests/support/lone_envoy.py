@@ -39,13 +39,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class LoneEnvoy:
-    """`get` asks the admin interface; `port` finds where a listener that asked for port 0 listens."""
+    """`get` asks the admin interface, on the socket `admin`; `port` finds where a listener that asked for port 0 listens."""
 
     def __init__(self, admin: Path) -> None:
-        self._admin = admin
+        self.admin = admin
 
     def get(self, path: str) -> str:
-        connection = _UnixConnection(self._admin)
+        connection = _UnixConnection(self.admin)
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read().decode()

@@ -65,9 +65,12 @@ class Admin:
         answer: dict[str, object] = (await self._get("/config_dump?include_eds", timeout=20)).json()
         return answer
 
-    async def drain(self) -> None:
-        """Asks every caller to go elsewhere: responses say `Connection: close`, HTTP/2 streams are followed by GOAWAY."""
-        await self._answered(await request(self.path, "POST", "/drain_listeners?graceful"))
+    async def drain(self, *, inbound: bool) -> None:
+        """Asks every caller to go elsewhere: responses say `Connection: close`, HTTP/2 streams are followed by GOAWAY.
+
+        `inbound`: only those of listeners for requests to the workload.
+        """
+        await self._answered(await request(self.path, "POST", f"/drain_listeners?graceful{'&inboundonly' if inbound else ''}"))
 
     async def active_connections(self, ports: Collection[int] | None = None) -> int:
         """How many callers are connected to the listeners on these ports, or to any."""

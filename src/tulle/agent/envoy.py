@@ -115,7 +115,7 @@ class Envoy:
         if not self.unit.up:
             return
         with contextlib.suppress(OSError):
-            await self.admin.drain()
+            await self.admin.drain(inbound=ports is not None)
         if may_end_early:
             await until_quiet(self.admin, ports, limit)
         else:

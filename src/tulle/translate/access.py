@@ -61,6 +61,21 @@ def by_table(of: Access) -> Fields:
     return {_name(effect): any_(pb.RBACPerRoute(rbac=pb.RBAC(**fields))) for effect, fields in _by_effect(of)}
 
 
+def standing(of: Access) -> list[Fields]:
+    """The same filters, for requests that no route takes, or another one once they are known better: a gateway's.
+
+    What is switched off for the first route that Envoy finds stays so. So these are always on, and say what holds; for requests that
+    are routed the table says it once more (`by_edge_table`), and so to connections that are open already.
+    """
+    found = dict(_by_effect(of))
+    return [{"name": _name(effect), "typed_config": any_(pb.RBAC(**found.get(effect, {})))} for effect in _ACTIONS]
+
+
+def by_edge_table(of: Access) -> Fields:
+    """What a gateway's table of routes says to them: also where nothing is asked any longer."""
+    return {_name(effect): any_(pb.RBACPerRoute()) for effect in _ACTIONS} | by_table(of)
+
+
 def _name(effect: Effect) -> str:
     """Envoy goes by the type of the configuration; the names only have to differ."""
     return f"{HTTP}.{effect.value.lower()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +36,6 @@ _SERVING, _SILENT = 0.45, 0.1
 """Parts of the life of a connection that carries requests."""
 _SETTING = ("APPEND_FORWARD", "SANITIZE_SET")
 """Of what becomes of x-forwarded-client-cert: those that write the caller's own certificate into it."""
-_DIRECTIONS = {Direction.INBOUND: "INBOUND", Direction.OUTBOUND: "OUTBOUND"}
 
 
 def listener(of: Listener) -> Any:
@@ -46,7 +45,7 @@ def listener(of: Listener) -> Any:
     fields: Fields = {
         "name": of.name,
         "filter_chains": [_chain(chain, of) for chain in of.chains],
-        "traffic_direction": _DIRECTIONS[of.direction],
+        "traffic_direction": _direction(of),
     }
     fields |= _bound(of) if of.address else {"internal_listener": {}}
     if most := _held(of):
@@ -56,6 +55,13 @@ def listener(of: Listener) -> Any:
     if of.patience:
         fields |= {"listener_filters_timeout": duration(of.patience), "continue_on_listener_filters_timeout": True}
     return pb.Listener(**fields)
+
+
+def _direction(of: Listener) -> str:
+    """As the agent speaks of at the end: callers who send requests can be told to go elsewhere, those who send bytes are served on."""
+    if of.direction is Direction.OUTBOUND:
+        return "OUTBOUND"
+    return "INBOUND" if any(isinstance(chain.serve, HttpConnections) for chain in of.chains) else "UNSPECIFIED"
 
 
 def _held(of: Listener) -> int | None:
@@ -128,7 +134,7 @@ def _filters(serve: HttpConnections | TcpConnections, within: Listener) -> list[
         return [{"name": HCM, "typed_config": any_(connection_manager(serve, within))}]
     if not _taking(serve.clusters):
         return []
-    return [*access.network_filters(serve.access), *_by_name(serve), {"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve))}]
+    return [*access.network_filters(serve.access), *_by_name(serve), {"name": TCP_PROXY, "typed_config": any_(_tcp_proxy(serve, within))}]
 
 
 def _by_name(serve: TcpConnections) -> list[Fields]:
@@ -198,12 +204,20 @@ def own_tables(of: Listener) -> Mapping[str, tuple[RouteTable, Access]]:
     return {serve.routes.name: (serve.routes, serve.access) for serve in serving if isinstance(serve.routes, RouteTable)}
 
 
-def _tcp_proxy(serve: TcpConnections) -> Any:
+def shared_tables(of: Listener) -> Iterator[tuple[str, Access]]:
+    """The names of the tables that a gateway's listener has in common with others, each with who is let in here."""
+    for chain in of.chains:
+        if isinstance(chain.serve, HttpConnections) and chain.serve.edge and isinstance(chain.serve.routes, str):
+            yield chain.serve.routes, chain.serve.access
+
+
+def _tcp_proxy(serve: TcpConnections, within: Listener) -> Any:
     fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters)
     if serve.idle_timeout is not None:
         fields["idle_timeout"] = duration(serve.idle_timeout)
-    if serve.access:
+    if serve.access or within.direction is Direction.INBOUND:
         # When who is let in changes, open connections end with the next bytes, and their callers come again: nobody looks at them later.
+        # So those end that began before there was any policy; at gateways they go on until the listener has drained, as weights change there.
         fields["check_drain_close"] = YES
     if serve.life is not None:
         fields["max_downstream_connection_duration"] = duration(serve.life)

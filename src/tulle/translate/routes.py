@@ -11,12 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from tulle.model.access import OPEN, Access
 from tulle.model.resource import Source
 from tulle.model.routing import DirectResponse, RetryPolicy, Route, RouteTable, VirtualHost
 from tulle.protos import pb
 from tulle.resources.kinds import kind_of
-from tulle.translate import access as accesses
 from tulle.translate import firewall
 from tulle.translate.actions import action, clusters, retry_policy
 from tulle.translate.common import common_retry, common_source
@@ -56,21 +54,22 @@ def host_part(host: VirtualHost) -> HostPart:
     )
 
 
-def table_body(table: RouteTable, hosts: Collection[HostPart], access: Access = OPEN) -> bytes:
-    """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way.
-
-    `access`: which of its requests are let in.
-    """
+def table_body(table: RouteTable, hosts: Collection[HostPart]) -> bytes:
+    """The serialised RouteConfiguration. It is fine for a route to name a cluster that is still under way."""
     fields: Fields = {"name": table.name, "validate_clusters": NO}
     if table.ignore_port_in_host:
         fields["ignore_port_in_host_matching"] = True
     biggest = max((host.biggest_body for host in hosts), default=0)
     if biggest > _USUAL_BODY:
         fields["max_direct_response_body_size_bytes"] = number(biggest)
-    if access:
-        fields["typed_per_filter_config"] = accesses.by_table(access)
     frame: bytes = pb.RouteConfiguration(**fields).SerializeToString(deterministic=True)
     return frame + b"".join(host.body for host in hosts)
+
+
+def admission(said: Fields) -> bytes:
+    """What a table says of who is let in, to be put behind its body: the few bytes that change while the many stay."""
+    body: bytes = pb.RouteConfiguration(typed_per_filter_config=said).SerializeToString(deterministic=True)
+    return body
 
 
 def varint(value: int) -> bytes:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tulle.model.access import OPEN, Access
+from tulle.model.access import Access
 from tulle.model.proxy import Cluster, EndpointGroup, HttpConnections, Layer, Listener, ProxyView
 from tulle.model.resource import Source
 from tulle.model.routing import RouteTable
 from tulle.model.tls import Secret
 from tulle.translate import tls
+from tulle.translate.access import by_edge_table, by_table
 from tulle.translate.clusters import cluster
 from tulle.translate.endpoints import load_assignment
-from tulle.translate.listeners import listener, own_tables, references
+from tulle.translate.listeners import listener, own_tables, references, shared_tables
 from tulle.translate.memo import Memo
 from tulle.translate.patching import Patcher
-from tulle.translate.routes import HostPart, host_part, table_body
+from tulle.translate.routes import HostPart, admission, host_part, table_body
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Bundle, Entry, Reference, Snapshot, content_hash
 
 _SPARE_TABLES = 8
@@ -64,7 +66,7 @@ class Translator:
         yield from map(self._endpoints, layer.endpoints)
         yield from map(self._listeners, layer.listeners)
         yield from itertools.chain.from_iterable(map(self._own_tables, layer.listeners))
-        yield from map(self._tables, layer.route_tables)
+        yield from _admitting(map(self._tables, layer.route_tables), layer.listeners)
 
     def _hold(self, layer: Layer) -> None:
         self._secrets.hold(layer, layer.secrets)
@@ -82,16 +84,34 @@ class Translator:
 def _tables_of(of: Listener) -> tuple[Entry, ...]:
     """Those that belong to it alone."""
     found = own_tables(of).values()
-    return tuple(_table(table, [host_part(host) for host in table.virtual_hosts], access) for table, access in found)
+    made = ((_table(table, [host_part(host) for host in table.virtual_hosts]), access) for table, access in found)
+    return tuple(_with(entry, access, admission(by_table(access))) if access else entry for entry, access in made)
 
 
-def _table(table: RouteTable, hosts: list[HostPart], access: Access = OPEN) -> Entry:
+def _admitting(tables: Iterable[Entry], listeners: Iterable[Listener]) -> Iterator[Entry]:
+    """With who is let in, where gateways serve the tables. Listeners that share one and disagree say it alone."""
+    agreed: dict[str, Access | None] = {}
+    for name, access in itertools.chain.from_iterable(map(shared_tables, listeners)):
+        agreed[name] = access if agreed.setdefault(name, access) == access else None
+    said = {id(access): admission(by_edge_table(access)) for access in {id(one): one for one in agreed.values() if one is not None}.values()}
+    for entry in tables:
+        access_ = agreed.get(entry.name)
+        yield entry if access_ is None else _with(entry, access_, said[id(access_)])
+
+
+def _with(entry: Entry, access: Access, said: bytes) -> Entry:
+    """A table with more behind it. What it has, maybe megabytes, is not looked into again."""
+    sources = (*entry.sources, *dict.fromkeys(policy.source for policy in access.policies if policy.source))
+    version = content_hash(f"{entry.version} {content_hash(said)}".encode())
+    return replace(entry, body=entry.body + said, version=version, sources=sources)
+
+
+def _table(table: RouteTable, hosts: list[HostPart]) -> Entry:
     named = dict.fromkeys((CLUSTER, name) for name in dict.fromkeys(itertools.chain.from_iterable(host.clusters for host in hosts)))
     # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
     found = list(itertools.chain.from_iterable(host.sources for host in hosts))
     sources = dict(zip(map(id, found), found, strict=True))
-    sources |= {id(policy.source): policy.source for policy in access.policies if policy.source}
-    return _entry(ROUTES, table.name, table_body(table, hosts, access), tuple(sources.values()), named)
+    return _entry(ROUTES, table.name, table_body(table, hosts), tuple(sources.values()), named)
 
 
 def _secret(of: Secret) -> Entry:

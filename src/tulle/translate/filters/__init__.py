@@ -67,7 +67,7 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
         *logins.http_filters(serve.logins),
         *access.asking(serve.access),
         *tokens.http_filters(serve.tokens, edge=serve.edge),
-        *(access.prepared() if isinstance(serve.routes, RouteTable) else access.deciding(serve.access)),
+        *_deciding(serve),
         *rate_limits.http_filters(serve.limits),
         *([] if upgraded else screens.holding(serve.screen)),
         *firewall.http_filters(serve.screen),
@@ -75,6 +75,13 @@ def http_filters(serve: HttpConnections, listener: Listener, *, upgraded: bool =
     ways = [(kind, {"name": kind.NAME} | kind.http_filter(listener)) for kind in FILTERS if kind.applies(serve, listener)]
     first, then = ([made for kind, made in ways if (kind in FIRST) is early] for early in (True, False))
     return [*guards, *first, *([] if upgraded else transcoding.http_filters(serve.transcodings)), *then]
+
+
+def _deciding(serve: HttpConnections) -> list[Fields]:
+    """Callers' own requests, inside of the proxy's machine, are asked nothing."""
+    if isinstance(serve.routes, RouteTable):
+        return access.prepared()
+    return access.standing(serve.access) if serve.edge else access.deciding(serve.access)
 
 
 _GUARDS = (

@@ -15,8 +15,8 @@ from tulle.translate.patching.lists import merged
 from tulle.translate.patching.values import Values
 from tulle.translate.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Bundle, Entry, content_hash
 
-_INBOUND = 1
-"""core.v3.TrafficDirection.INBOUND"""
+_OUTBOUND = 2
+"""core.v3.TrafficDirection.OUTBOUND"""
 
 
 class Patcher:
@@ -85,7 +85,7 @@ class _Work:
 
     def listener(self, entry: Entry) -> Entry | None:
         message = listeners.parse(entry.body)
-        inbound = message.traffic_direction == _INBOUND
+        inbound = message.traffic_direction != _OUTBOUND
         context = "GATEWAY" if self.gateway else "SIDECAR_INBOUND" if inbound else "SIDECAR_OUTBOUND"
         work = listeners.ListenerPatcher(message, context, self.declared.get(entry.name, 0), self.values)
         if not work.run(self.patches):
