@@ -217,7 +217,7 @@ def _tcp_proxy(serve: TcpConnections, within: Listener) -> Any:
         fields["idle_timeout"] = duration(serve.idle_timeout)
     if serve.access or within.direction is Direction.INBOUND:
         # When who is let in changes, open connections end with the next bytes, and their callers come again: nobody looks at them later.
-        # So those end that began before there was any policy; at gateways they go on until the listener has drained, as weights change there.
+        # Here also those that began before there was a policy. At gateways rules change for other reasons, too: those go on until drained.
         fields["check_drain_close"] = YES
     if serve.life is not None:
         fields["max_downstream_connection_duration"] = duration(serve.life)

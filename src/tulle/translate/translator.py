@@ -93,10 +93,14 @@ def _admitting(tables: Iterable[Entry], listeners: Iterable[Listener]) -> Iterat
     agreed: dict[str, Access | None] = {}
     for name, access in itertools.chain.from_iterable(map(shared_tables, listeners)):
         agreed[name] = access if agreed.setdefault(name, access) == access else None
-    said = {id(access): admission(by_edge_table(access)) for access in {id(one): one for one in agreed.values() if one is not None}.values()}
+    said: dict[int, bytes] = {}
     for entry in tables:
-        access_ = agreed.get(entry.name)
-        yield entry if access_ is None else _with(entry, access_, said[id(access_)])
+        if (access_ := agreed.get(entry.name)) is None:
+            yield entry
+            continue
+        if id(access_) not in said:
+            said[id(access_)] = admission(by_edge_table(access_))
+        yield _with(entry, access_, said[id(access_)])
 
 
 def _with(entry: Entry, access: Access, said: bytes) -> Entry:
