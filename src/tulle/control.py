@@ -337,6 +337,11 @@ class Control:
             member.take(type_url, snapshot)
             self.fleet.notify()
 
+    def complete(self, node_id: str, snapshot: Snapshot) -> None:
+        if member := self.fleet.members.get(node_id):
+            member.complete = snapshot
+            self.fleet.notify()
+
     def rejected(self, node_id: str, rejection: Rejected) -> None:
         if (member := self.fleet.members.get(node_id)) is None:
             return

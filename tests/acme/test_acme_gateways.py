@@ -1,4 +1,4 @@
-"""Which gateways can answer an authority, and when they do: an acknowledged listener is open only with its routes and secrets."""
+"""Which gateways can answer an authority, and when they do."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def waits_for(of: Running, *challenges: Challenge) -> tuple[str, ...]:
 def test_who_is_waited_for() -> None:
     of = running(gateway(), sidecar("web"))
     member = of.fleet.members[gateway().id]
-    for type_url in (CLUSTER, LISTENER):
+    for type_url in (CLUSTER, LISTENER, ROUTES):
         member.take(type_url, member.snapshot)
-        assert waits_for(of, ASKED) == (member.node.id,), "it has not even asked for its routes"
-    member.take(ROUTES, member.snapshot)
+    assert waits_for(of, ASKED) == (member.node.id,), "it has not asked for all of its routes"
+    member.complete = member.snapshot
     assert waits_for(of, ASKED) == (), "sidecars are not asked"
-    member.take(ROUTES, Translator().snapshot(view(build(inputs(EDGE)).mesh, gateway())))
+    member.complete = Translator().snapshot(view(build(inputs(EDGE)).mesh, gateway()))
     assert waits_for(of, ASKED) == (member.node.id,), "it has the routes from before"
     member.refused[ROUTES] = "no"
     assert waits_for(of, ASKED) == (), "one that refuses something is not waited for"
@@ -63,8 +63,7 @@ def test_who_is_waited_for() -> None:
 def test_what_is_not_compiled_yet_is_shown_by_nobody() -> None:
     of = running(gateway())
     member = of.fleet.members[gateway().id]
-    for type_url in (CLUSTER, LISTENER, ROUTES):
-        member.take(type_url, member.snapshot)
+    member.complete = member.snapshot
     assert waits_for(of, ASKED) == ()
     assert waits_for(of, replace(ASKED, token="other")) == ("the control plane itself",)
 

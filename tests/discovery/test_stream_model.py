@@ -14,7 +14,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support.model_envoy import TYPES, ModelEnvoy
-from tulle.discovery import CDS, EDS, LDS, RDS, Acknowledged, Command, Event, Mode, Offer, Rejected, Remind, Reminded, Send, Shared, Stream
+from tulle.discovery import (
+    CDS,
+    EDS,
+    LDS,
+    RDS,
+    Acknowledged,
+    Command,
+    Complete,
+    Event,
+    Mode,
+    Offer,
+    Rejected,
+    Remind,
+    Reminded,
+    Send,
+    Shared,
+    Stream,
+)
 from tulle.discovery.kinds import WHOLE
 from tulle.translate.snapshot import Bundle, Entry, Snapshot, content_hash
 
@@ -60,6 +77,7 @@ class Line:
     stream: Stream
     reminders: list[int] = field(default_factory=list)
     acked: dict[str, Snapshot] = field(default_factory=dict)
+    complete: Snapshot | None = None
     rejected: set[tuple[str, str]] = field(default_factory=set)
     steady: bool = True
     """Nothing excuses a missing resource."""
@@ -77,10 +95,20 @@ class Line:
                 self.reminders.append(command.token)
             case Acknowledged():
                 self.acked[command.type_url] = command.snapshot
+            case Complete():
+                self.complete = command.snapshot
+                self.serves(command.snapshot)
             case Rejected():
                 self.rejected |= {(command.type_url, e.name) for e in command.entries}
                 assert all(b"poison" in e.body for e in command.entries)
                 assert command.type_url not in WHOLE or all(b"poison" not in e.body for e in command.replaced.values())
+
+    def serves(self, snapshot: Snapshot) -> None:
+        """All listeners are in service, each with all that it uses."""
+        assert not any(b"poison" in entry.body for entry in snapshot)
+        said = {entry.name: entry.body.decode() for entry in snapshot.entries(LDS)}
+        assert said.items() <= self.client.active.items()
+        assert not self.steady or not self.client.missing()
 
 
 class World(RuleBasedStateMachine):
@@ -210,6 +238,7 @@ def converge(line: Line, snapshot: Snapshot) -> None:
         assert has.keys() <= wanted.keys() or refused & USES[type_url]
     if not bad:
         assert line.stream.idle
+        assert line.complete is snapshot
         assert not client.warming
         assert all(line.acked[t] is snapshot for t in (CDS, LDS))
     assert bad <= line.rejected | {(t, n) for t, n in bad if t in client.asked and n not in client.asked[t]}

@@ -52,7 +52,7 @@ def test_clusters_and_endpoints_come_before_listeners_and_routes() -> None:
     play >> ask(EDS, "a") << "send EDS 2: +a"
     play >> ack(EDS, 2) << "acknowledged EDS old" << "send LDS 3: +l" << "send RDS 4: +r"
     play >> ack(LDS, 3) << "acknowledged LDS old"
-    play >> ack(RDS, 4) << "acknowledged RDS old"
+    play >> ack(RDS, 4) << "acknowledged RDS old" << "complete old"
     play.done()
 
 
@@ -62,7 +62,7 @@ def test_a_route_moves_to_a_new_cluster_and_the_old_one_goes_last() -> None:
     play >> ask(EDS, "b") << "send EDS 6: +b"
     play >> ack(CDS, 5) << "acknowledged CDS new"
     play >> ack(EDS, 6) << "acknowledged LDS new" << "send RDS 7: +r"
-    play >> ack(RDS, 7) << "acknowledged RDS new" << "remind linger 1"
+    play >> ack(RDS, 7) << "acknowledged RDS new" << "remind linger 1" << "complete new"
     play >> Reminded(token=1) << "send CDS 8: -a"
     play >> ask(EDS, gone=("a",))
     play >> ack(CDS, 8)
@@ -76,7 +76,7 @@ def test_the_same_in_state_of_the_world_first_sends_both_clusters() -> None:
     play >> ask(EDS, "a", "b", nonce=2) << "send EDS 6: =eb1"
     play >> ack(CDS, 5) << "acknowledged CDS new"
     play >> ack(EDS, 6, "a", "b") << "acknowledged LDS new" << "send RDS 7: =to b"
-    play >> ack(RDS, 7, "r") << "acknowledged RDS new" << "remind linger 1"
+    play >> ack(RDS, 7, "r") << "acknowledged RDS new" << "remind linger 1" << "complete new"
     play >> Reminded(token=1) << "send CDS 8: =b1"
     play >> ask(EDS, "b", nonce=6)
     play >> ack(CDS, 8)
@@ -97,7 +97,7 @@ def test_a_newer_snapshot_replaces_the_target_in_the_middle() -> None:
     play >> ack(CDS, 7) << "acknowledged CDS new"
     play >> ack(EDS, 9) << "acknowledged LDS new"
     play >> ack(RDS, 8) << "acknowledged RDS never" << "send RDS 10: +r"
-    play >> ack(RDS, 10) << "acknowledged RDS new" << "remind linger 1"
+    play >> ack(RDS, 10) << "acknowledged RDS new" << "remind linger 1" << "complete new"
     play >> Reminded(token=1) << "send CDS 11: -a -b"
     play.done()
 
@@ -109,7 +109,7 @@ def test_a_slow_client_gets_only_the_latest() -> None:
     for n in range(3, 9):
         play >> f"s{n}" << f"acknowledged CDS s{n}"
     play >> ack(EDS, 5) << "acknowledged EDS s2" << "send EDS 6: +a" << "acknowledged LDS s2" << "acknowledged RDS s2"
-    play >> ack(EDS, 6) << "acknowledged EDS s8" << "acknowledged LDS s8" << "acknowledged RDS s8"
+    play >> ack(EDS, 6) << "acknowledged EDS s8" << "acknowledged LDS s8" << "acknowledged RDS s8" << "complete s8"
     play.done()
 
 
@@ -124,7 +124,8 @@ def test_a_changed_cluster_brings_its_endpoints_again(mode: Mode) -> None:
 def test_what_did_not_change_is_not_sent() -> None:
     same = snapshot(entry(CDS, "a", "a1"), EA, L, RA)
     play = started(DELTA, old=first(), same=same)
-    play >> "same" << "acknowledged CDS same" << "acknowledged EDS same" << "acknowledged LDS same" << "acknowledged RDS same"
+    play >> "same" << "acknowledged CDS same" << "acknowledged EDS same"
+    play << "acknowledged LDS same" << "acknowledged RDS same" << "complete same"
     play.done()
 
 
@@ -154,7 +155,7 @@ def test_a_name_not_wanted_any_longer_is_not_sent() -> None:
     play = started(DELTA, old=first(), new=snapshot(A, entry(EDS, "a", "ea2"), L, RA))
     play >> ask(EDS, gone=("a",))
     play >> "new" << "acknowledged CDS new" << "acknowledged EDS new" << "remind patience 1"
-    play >> Reminded(token=1) << "acknowledged LDS new" << "acknowledged RDS new"
+    play >> Reminded(token=1) << "acknowledged LDS new" << "acknowledged RDS new" << "complete new"
     play.done()
 
 
@@ -199,7 +200,7 @@ def test_stale_requests_of_the_state_of_the_world_are_passed_over() -> None:
     play = started(SOTW, old=first(), new=snapshot(A, entry(EDS, "a", "ea2"), L, RA))
     play >> "new" << "acknowledged CDS new" << "send EDS 5: =ea2"
     play >> ask(EDS, "a", "b", nonce=2)
-    play >> ack(EDS, 5, "a", "b") << "acknowledged EDS new" << "acknowledged LDS new" << "acknowledged RDS new"
+    play >> ack(EDS, 5, "a", "b") << "acknowledged EDS new" << "acknowledged LDS new" << "acknowledged RDS new" << "complete new"
     play.done()
 
 
@@ -220,7 +221,7 @@ def test_a_resuming_client_gets_what_changed_and_loses_what_went() -> None:
     play >> ask(RDS, "r", held={"r": RA.version})
     play >> ack(CDS, 1) << "acknowledged CDS new"
     play >> ack(EDS, 2) << "acknowledged EDS new" << "send LDS 3:" << "acknowledged RDS new"
-    play >> ack(LDS, 3) << "acknowledged LDS new" << "remind linger 1"
+    play >> ack(LDS, 3) << "acknowledged LDS new" << "remind linger 1" << "complete new"
     play >> Reminded(token=1) << "send CDS 4: -gone"
     play >> ack(CDS, 4) << "send EDS 5: -gone"
     play >> ack(EDS, 5)
@@ -249,7 +250,7 @@ def test_a_listener_whose_port_is_taken_is_tried_again_and_told_once(mode: Mode,
     play >> Reminded(token=1) << f"send LDS 6: {sent}"
     play >> nack(LDS, 6, why) << "remind retry 2"
     play >> Reminded(token=2) << f"send LDS 7: {sent}"
-    play >> ack(LDS, 7) << "acknowledged LDS new"
+    play >> ack(LDS, 7) << "acknowledged LDS new" << "complete new"
     play.done()
     assert play.stream.idle
 
@@ -260,7 +261,7 @@ def test_the_next_snapshot_does_not_wait_for_what_was_refused_before() -> None:
     play >> "bad" << "send CDS 5: +bad" << "acknowledged EDS bad"
     play >> nack(CDS, 5, "bad: is bad") << "rejected CDS bad: bad: bad: is bad" << "remind patience 1"
     play >> "good" << "acknowledged CDS good" << "acknowledged EDS good" << "acknowledged LDS good" << "send RDS 6: +r"
-    play >> ack(RDS, 6) << "acknowledged RDS good" << "remind linger 2"
+    play >> ack(RDS, 6) << "acknowledged RDS good" << "remind linger 2" << "complete good"
     play >> Reminded(token=2) << "send CDS 7: -bad"
     play >> ack(CDS, 7)
     play.done()
@@ -287,7 +288,7 @@ def test_old_clusters_stay_while_the_new_routes_are_refused() -> None:
     play >> ack(EDS, 6) << "acknowledged LDS new" << "send RDS 7: +r"
     play >> nack(RDS, 7, "bad route") << "rejected RDS new: r: bad route"
     play >> "better" << "acknowledged CDS better" << "acknowledged EDS better" << "acknowledged LDS better" << "send RDS 8: +r"
-    play >> ack(RDS, 8) << "acknowledged RDS better" << "remind linger 1"
+    play >> ack(RDS, 8) << "acknowledged RDS better" << "remind linger 1" << "complete better"
     play >> Reminded(token=1) << "send CDS 9: -a"
     play.done()
 
@@ -311,10 +312,10 @@ def test_a_grpc_client_asks_from_the_other_end() -> None:
     play >> ask(CDS, "a") << "send CDS 3: =a1"
     play >> ask(EDS, "a") << "send EDS 4: =ea1"
     play >> ack(CDS, 3, "a") << "acknowledged CDS old"
-    play >> ack(EDS, 4, "a") << "acknowledged EDS old"
+    play >> ack(EDS, 4, "a") << "acknowledged EDS old" << "complete old"
     # It hears of the new cluster from the new routes only.
     play >> "new" << "acknowledged CDS new" << "acknowledged EDS new" << "acknowledged LDS new" << "send RDS 5: =to b"
-    play >> ack(RDS, 5, "r") << "acknowledged RDS new" << "remind linger 1"
+    play >> ack(RDS, 5, "r") << "acknowledged RDS new" << "remind linger 1" << "complete new"
     play >> ask(CDS, "a", "b", nonce=3) << "send CDS 6: =a1 =b1"
     play >> ack(CDS, 6, "a", "b")
     play >> ask(EDS, "a", "b", nonce=4) << "send EDS 7: =eb1"
@@ -344,7 +345,7 @@ def test_a_stale_request_does_not_take_names_away() -> None:
     play = started(SOTW, old=first(), new=snapshot(A, entry(EDS, "a", "ea2"), L, RA))
     play >> "new" << "acknowledged CDS new" << "send EDS 5: =ea2"
     play >> ask(EDS, nonce=2)
-    play >> ack(EDS, 5, "a") << "acknowledged EDS new" << "acknowledged LDS new" << "acknowledged RDS new"
+    play >> ack(EDS, 5, "a") << "acknowledged EDS new" << "acknowledged LDS new" << "acknowledged RDS new" << "complete new"
     play.done()
 
 
@@ -364,7 +365,7 @@ def test_a_resuming_client_keeps_old_clusters_until_its_listeners_are_known() ->
     play >> ask(LDS, held={"l": L.version}) << "send LDS 2:"
     play >> ask(RDS, "r", held={"r": RA.version}) << "send RDS 3: +r"
     play >> ack(LDS, 2) << "acknowledged LDS new"
-    play >> ack(RDS, 3) << "acknowledged RDS new" << "remind linger 2"
+    play >> ack(RDS, 3) << "acknowledged RDS new" << "remind linger 2" << "complete new"
     play >> Reminded(token=2) << "send CDS 4: -a"
     play.done()
 

@@ -57,6 +57,9 @@ class LedMesh:
     def acknowledged(self, _node_id: str, _type_url: str, _snapshot: Snapshot) -> None:
         """What is settled is asked of the server."""
 
+    def complete(self, _node_id: str, _snapshot: Snapshot) -> None:
+        """As above."""
+
     def rejected(self, _node_id: str, rejection: object) -> None:
         self.rejections.append(rejection)
 

@@ -21,8 +21,10 @@ from tulle.discovery import (
     EDS,
     LDS,
     RDS,
+    SDS,
     Acknowledged,
     Command,
+    Complete,
     Event,
     Mode,
     Offer,
@@ -37,7 +39,7 @@ from tulle.discovery import (
 from tulle.protos import pb
 from tulle.translate.snapshot import Bundle, Entry, Snapshot, content_hash
 
-SHORT = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS"}
+SHORT = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS"}
 
 
 def entry(type_url: str, name: str, body: str = "", **more: object) -> Entry:
@@ -113,6 +115,8 @@ class Playbook:
                 return self._sent(command)
             case Acknowledged():
                 return f"acknowledged {SHORT[command.type_url]} {self._name(command.snapshot)}"
+            case Complete():
+                return f"complete {self._name(command.snapshot)}"
             case Rejected():
                 names = " ".join(e.name for e in command.entries)
                 return f"rejected {SHORT[command.type_url]} {self._name(command.snapshot)}: {names}: {command.message}"

@@ -20,6 +20,8 @@ class Recorder:
         self.snapshot = self.translate(view)
         self.nodes: dict[str, Node] = {}
         self.acked: dict[tuple[str, str], Snapshot] = {}
+        self.held: dict[str, Snapshot] = {}
+        """By node: what it has all of."""
         self.rejections: list[Rejected] = []
         self._news = asyncio.Event()
 
@@ -39,6 +41,10 @@ class Recorder:
 
     def acknowledged(self, node_id: str, type_url: str, snapshot: Snapshot) -> None:
         self.acked[node_id, type_url] = snapshot
+        self._news.set()
+
+    def complete(self, node_id: str, snapshot: Snapshot) -> None:
+        self.held[node_id] = snapshot
         self._news.set()
 
     def rejected(self, node_id: str, rejection: Rejected) -> None:

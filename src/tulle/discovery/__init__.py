@@ -5,6 +5,7 @@ from __future__ import annotations
 from tulle.discovery.events import (
     Acknowledged,
     Command,
+    Complete,
     Event,
     Offer,
     Rejected,
@@ -27,6 +28,7 @@ __all__ = [
     "SDS",
     "Acknowledged",
     "Command",
+    "Complete",
     "Event",
     "Mode",
     "Offer",

@@ -62,6 +62,17 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """The client has acknowledged all of the snapshot, and has asked for whatever its listeners and clusters refer to.
+
+    `Acknowledged` comes before: of route tables, endpoints and secrets a client asks for those only that it has heard of, one kind
+    after the other. Said once for a snapshot. What a client does not ask for within `Reminder.PATIENCE` is not waited for.
+    """
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
     """The client refused these entries; what it had of those names before stays in force there."""
 
@@ -93,4 +104,4 @@ class Remind:
     token: int
 
 
-Command = Send | Acknowledged | Rejected | Remind
+Command = Send | Acknowledged | Complete | Rejected | Remind

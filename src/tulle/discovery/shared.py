@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tulle.discovery.kinds import CDS, EDS, RDS
+from tulle.discovery.kinds import CDS, EDS, RDS, SDS
 from tulle.translate.snapshot import Bundle, Entry, Snapshot
 
 T = TypeVar("T")
@@ -146,6 +146,18 @@ class Shared:
     def unsubscribed_routes(self, snapshot: Snapshot, routes: Interest) -> frozenset[str]:
         """Names of route tables to which the client has not subscribed."""
         return self._missing(snapshot, RDS, routes)
+
+    def unsubscribed_secrets(self, snapshot: Snapshot, secrets: Interest) -> frozenset[str]:
+        """Names of secrets that something else in the snapshot needs, and to which the client has not subscribed."""
+        if secrets.wildcard:
+            return NAMES
+        return NAMES.union(*map(self._secrets_needed, snapshot.bundles)) - secrets.names
+
+    def _secrets_needed(self, bundle: Bundle) -> frozenset[str]:
+        def find() -> frozenset[str]:
+            return frozenset(name for entry in bundle for type_url, name in entry.references if type_url == SDS)
+
+        return self._gaps.get((bundle,), SDS, find)
 
     def _missing(self, snapshot: Snapshot, type_url: str, interest: Interest) -> frozenset[str]:
         bundles = _parts(snapshot, type_url)

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tulle.discovery.blame import may_pass, named
-from tulle.discovery.events import Acknowledged, Command, Event, Offer, Rejected, Remind, Reminded, Reminder, Request, Send
-from tulle.discovery.kinds import CDS, EDS, LDS, ORDER, RDS, ROUTING, USERS, WHOLE
+from tulle.discovery.events import Acknowledged, Command, Complete, Event, Offer, Rejected, Remind, Reminded, Reminder, Request, Send
+from tulle.discovery.kinds import CDS, EDS, LDS, ORDER, RDS, ROUTING, SDS, USERS, WHOLE
 from tulle.discovery.reply import advance, attempt, remove
 from tulle.discovery.shared import NAMES, Shared
 from tulle.discovery.track import Flight, Refused, Track
@@ -33,11 +33,14 @@ class Stream:
         self._order: tuple[Track, ...] = ()
         self._ready: Snapshot | None = None
         """The latest snapshot whose clusters and endpoints are in place."""
+        self._complete: Snapshot | None = None
+        """The last of which that was said."""
         self._nothing = shared.interest(wildcard=False, names=NAMES)
         self._warming: frozenset[str] = NAMES
         """Clusters that changed before a resuming client came to subscribe to endpoints."""
         self._unasked_endpoints: frozenset[str] = NAMES
         self._unasked_routes: frozenset[str] = NAMES
+        self._unasked_secrets: frozenset[str] = NAMES
         self._without_listeners = False
         self._nonce = 0
         self._token = 0
@@ -159,6 +162,7 @@ class Stream:
                 track.excused = True
         if listeners := self._tracks.get(LDS):
             self._unasked_routes |= self._routes_to_come(listeners.sent)
+            self._unasked_secrets |= self._secrets_to_come(listeners.sent)
         else:
             self._without_listeners = True
 
@@ -222,6 +226,7 @@ class Stream:
         for track in self._order:
             if track.stale and track.flight is None:
                 yield from self._purge(track)
+        yield from self._look_whether_complete()
         yield from self._be_patient()
 
     def _push(self, track: Track, goal: Snapshot) -> Iterator[Command]:
@@ -294,6 +299,29 @@ class Stream:
     def _routes_to_come(self, snapshot: Snapshot) -> frozenset[str]:
         routes = self._tracks.get(RDS)
         return self._shared.unsubscribed_routes(snapshot, routes.interest if routes else self._nothing)
+
+    def _secrets_to_come(self, snapshot: Snapshot) -> frozenset[str]:
+        secrets = self._tracks.get(SDS)
+        return self._shared.unsubscribed_secrets(snapshot, secrets.interest if secrets else self._nothing)
+
+    def _look_whether_complete(self) -> Iterator[Command]:
+        if self._complete is self._target or not {CDS, LDS} <= self._tracks.keys():
+            return
+        if not all(track.clean and track.sent is self._target for track in self._order):
+            return
+        if self._is_to_come(self._target):
+            self._blocked = True
+            return
+        self._complete = self._target
+        yield Complete(snapshot=self._target)
+
+    def _is_to_come(self, snapshot: Snapshot) -> bool:
+        """Whether the client has still to ask for something that what it holds of the snapshot refers to."""
+        return not (
+            self._endpoints_to_come(snapshot) <= self._unasked_endpoints
+            and self._routes_to_come(snapshot) <= self._unasked_routes
+            and self._secrets_to_come(snapshot) <= self._unasked_secrets
+        )
 
     # Break: what nothing uses any longer goes
 

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 from google.protobuf.json_format import MessageToDict
 
-from tulle.discovery import Acknowledged, Mode, Offer, Rejected, Remind, Reminded, Reminder, Request, Send, Shared, Stream
+from tulle.discovery import Acknowledged, Complete, Mode, Offer, Rejected, Remind, Reminded, Reminder, Request, Send, Shared, Stream
 from tulle.discovery.events import Event
 from tulle.discovery.node import from_envoy
 from tulle.discovery.wire import parse
@@ -63,6 +63,10 @@ class Proxies(Protocol):
 
     def acknowledged(self, node_id: str, type_url: str, snapshot: Snapshot) -> None:
         """The proxy took over all of the snapshot's resources of this kind."""
+        ...
+
+    def complete(self, node_id: str, snapshot: Snapshot) -> None:
+        """The proxy holds all of the snapshot, and all that it refers to."""
         ...
 
     def rejected(self, node_id: str, rejection: Rejected) -> None: ...
@@ -166,6 +170,9 @@ class Ads:
 
     def acknowledged(self, node_id: str, command: Acknowledged) -> None:
         self._proxies.acknowledged(node_id, command.type_url, command.snapshot)
+
+    def complete(self, node_id: str, command: Complete) -> None:
+        self._proxies.complete(node_id, command.snapshot)
 
     def rejected(self, node_id: str, command: Rejected) -> None:
         self._proxies.rejected(node_id, command)
@@ -296,6 +303,8 @@ class _Session:
                     self._queue(command)
                 case Acknowledged():
                     self._ads.acknowledged(self._id, command)
+                case Complete():
+                    self._ads.complete(self._id, command)
                 case Rejected():
                     self._ads.rejected(self._id, command)
                 case Remind():

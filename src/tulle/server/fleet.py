@@ -29,6 +29,8 @@ class Member:
     revision: int
     """Of the store, that `snapshot` was made from."""
     acked: dict[str, Snapshot] = field(default_factory=dict)
+    complete: Snapshot | None = None
+    """The last one that it holds all of, with all that it refers to."""
     taken: dict[str, int] = field(default_factory=dict)
     """By type: the store's revision up to which it has acknowledged everything."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -51,9 +53,8 @@ class Member:
 
     @property
     def current(self) -> bool:
-        """Whether it has acknowledged all that it is to have. A proxy asks for clusters and listeners before anything else."""
-        both = CLUSTER in self.acked and LISTENER in self.acked
-        return both and all(_same(type_url, acked, self.snapshot) for type_url, acked in self.acked.items())
+        """Whether it has acknowledged all that it is to have, and has asked for all that this refers to."""
+        return self.complete is self.snapshot
 
 
 class Fleet:
@@ -130,14 +131,6 @@ class Fleet:
                     found.setdefault(source.key, {})[id(entry)] = entry
             index = self._by_key[bundle] = {key: tuple(entries.values()) for key, entries in found.items()}
         return index
-
-
-def _same(type_url: str, acked: Snapshot, wanted: Snapshot) -> bool:
-    """Whether two snapshots hold the same of one kind; most often they are the same objects."""
-    if acked is wanted:
-        return True
-    mine, theirs = ({e.name: e.version for e in s.entries(type_url)} for s in (acked, wanted))
-    return mine == theirs
 
 
 def _info(member: Member) -> ProxyInfo:

@@ -12,7 +12,6 @@ from tulle.compile.challenges import answers
 from tulle.model.challenges import Challenge, ChallengeType
 from tulle.model.proxy import Role
 from tulle.server.fleet import Fleet, Member
-from tulle.translate.snapshot import LISTENER, ROUTES, SECRET
 
 SETTLING = 0.3
 """Seconds that a proxy's workers have to follow what the proxy has acknowledged."""
@@ -53,11 +52,5 @@ class FleetGateways:
     def _lagging(self) -> tuple[str, ...]:
         """All where not a single one is connected."""
         members = list(self._members())
-        behind = tuple(member.node.id for member in members if not _follows(member) and not member.refused)
+        behind = tuple(member.node.id for member in members if not member.current and not member.refused)
         return behind if members else ("none is connected",)
-
-
-def _follows(member: Member) -> bool:
-    """A listener opens only when its routes and secrets are there, for which the proxy asks once it knows the listener."""
-    named = {type_url for entry in member.snapshot.entries(LISTENER) for type_url, _ in entry.references}
-    return member.current and named & {ROUTES, SECRET} <= member.acked.keys()
