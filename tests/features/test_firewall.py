@@ -265,7 +265,8 @@ def test_exclusions() -> None:
             body = json.dumps({"comment": script})
             assert await wall.status(Sent(path="/api", type=JSON, body=body)) == 200
             noted = {"x-note": script, "cookie": f"note={script}"}
-            assert await wall.statuses(Sent(path="/a.raw", headers=noted), Sent(path="/a.rawer", headers=noted)) == [200, 403]
+            paths = ("/a.raw", "/a.rawer", "/admin;a.raw", "/admin%3ba.raw", "/admin%23a.raw")
+            assert await wall.statuses(*(Sent(path=path, headers=noted) for path in paths)) == [200, 403, 403, 403, 403]
 
     asyncio.run(whole())
 

@@ -100,6 +100,9 @@ def test_keys_in_each_place() -> None:
         ("/health/../", {}, 401, None),
         ("/public/../", {}, 401, None),
         ("/public/%2e%2e/", {}, 401, None),
+        ("/public/..%2f", {}, 401, None),
+        ("/public/x%5C..%5C..%5Cadmin", {}, 401, None),
+        ("/public/a?next=/x%2f../", {}, 200, ""),
         ("//public/", {}, 401, None),
         ("/PUBLIC/", {}, 401, None),
     )
@@ -113,6 +116,35 @@ def test_keys_in_each_place() -> None:
                     if client is not None:
                         assert got(far).get("x-client", "") == client, (path, headers)
                         assert KEY not in json.dumps(far.seen[-1]), "the key is not for the endpoint"
+                assert mesh.rejections == []
+
+    asyncio.run(run())
+
+
+def test_a_key_is_taken_out_of_a_query_and_the_rest_stays_as_it_is() -> None:
+    """Not decoded into something else, as Envoy would have it."""
+    port, key = free_port(), OTHER.replace("/", "%2F")
+    rest = "name=ann%26role=admin&x=1%20HTTP/1.1%0d%0ax:%20y&b&a=%C3%A9&k%20y=z"
+
+    async def run() -> None:
+        with backend("far") as far:
+            spec = "{apiKeys: {secret: partners, from: [{header: x-key}, {query: 'k\"y'}], clientHeader: x-client}, excludedPaths: [/free]}"
+            async with led_mesh(gateway(), edge(port) + PARTNERS + login(spec), at("far", 80, far.port, id="far")) as mesh:
+                moved = "x-tulle-query-" + b'k"y'.hex()
+                for path, headers, status, behind in (
+                    (f"/a?k%22y={key}&{rest}", {}, 200, f"/a?{rest}"),
+                    (f"/a?{rest}&%6b%22y={key}", {}, 200, f"/a?{rest}"),
+                    (f"/a?k%22y={key}", {}, 200, "/a"),
+                    (f"/a?{rest}", {"x-key": OTHER}, 200, f"/a?{rest}"),
+                    (f"/free?k%22y={key}&{rest}", {}, 200, f"/free?k%22y={key}&{rest}"),
+                    (f"/a?x=%26k%22y={key}", {}, 401, ""),
+                    (f"/a?k%22y=wrong&k%22y={key}", {}, 401, ""),
+                    ("/a", {moved: OTHER}, 401, ""),
+                ):
+                    assert await asked(port, path, headers) == status, path
+                    if behind:
+                        assert far.seen[-1]["path"] == behind
+                        assert moved not in got(far)
                 assert mesh.rejections == []
 
     asyncio.run(run())

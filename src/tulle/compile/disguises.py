@@ -26,14 +26,12 @@ _PIECES = {"{*}": "[^/]+", "{**}": ".*"}
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
-CLIMBING: Condition = Is(
-    attribute=Attribute.PATH,
-    match=StringMatch(
-        compare=Compare.REGEX,
-        value=r"(?i).*(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:;[^/]*)?(?:(?:/|\\|%2f|%5c).*)?",
-        said="a path with an encoded /../",
-    ),
+_CLIMBS = StringMatch(
+    compare=Compare.REGEX,
+    value=r"(?i).*(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:;[^/]*)?(?:(?:/|\\|%2f|%5c).*)?",
+    said="a path with an encoded /../",
 )
+CLIMBING: Condition = Is(attribute=Attribute.PATH, match=_CLIMBS)
 """A dot segment that is still there once the path was normalised: one behind slashes that were encoded."""
 
 
@@ -41,6 +39,16 @@ def refused_paths(values: Iterable[str]) -> Iterator[Condition]:
     """All that may be one of some paths of an AuthorizationPolicy, and every path that climbs out of where it seems to lie."""
     yield from map(_spelt, values)
     yield CLIMBING
+
+
+def refused_targets(values: Iterable[str]) -> Iterator[StringMatch]:
+    """The same, where the query comes with the path; beyond what fits into one pattern, as they stand."""
+    room = LONGEST
+    for value in values:
+        room -= len(value)
+        spelt = _spelt(value).match if room >= 0 else text(value)
+        yield _with_query(spelt) if spelt else _regex(".*", "any path")
+    yield CLIMBING_TARGET
 
 
 def usual_paths(values: Iterable[str]) -> Iterator[Condition]:
@@ -55,7 +63,7 @@ def _plain_in_any_case(value: str) -> StringMatch | None:
     return any_case(match)
 
 
-def _spelt(value: str) -> Condition:
+def _spelt(value: str) -> Is:
     if value == "*" or len(value) > LONGEST:
         return Is(attribute=Attribute.PATH, match=plain_path(value))
     before, after = value.startswith("*"), value.endswith("*") and not value.startswith("*")
@@ -64,6 +72,14 @@ def _spelt(value: str) -> Condition:
     # Behind a prefix comes anything; else what counts for nothing at the end of a path.
     end = ".*" if after else f"{_PARAMETERS}{_SLASH}*"
     return Is(attribute=Attribute.PATH, match=_regex(f"(?i){'.*' if before else ''}{pattern}{end}", f"{value!r} in any spelling"))
+
+
+def _with_query(path: StringMatch) -> StringMatch:
+    """What a pattern leaves open ends where the query begins."""
+    if path.compare is not Compare.REGEX:
+        return path
+    pattern = path.value.replace(".*", "[^?]*").replace("[^/]*", "[^/?]*")
+    return _regex(rf"{pattern}(?:\?.*)?", path.said)
 
 
 def plain_path(value: str) -> StringMatch | None:
@@ -146,3 +162,7 @@ def text(value: str) -> StringMatch | None:
 
 def _regex(pattern: str, said: str) -> StringMatch:
     return StringMatch(compare=Compare.REGEX, value=pattern, said=said)
+
+
+CLIMBING_TARGET = _with_query(_CLIMBS)
+"""CLIMBING, where the query comes with the path."""

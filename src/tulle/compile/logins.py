@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
 from tulle.compile.credentials import Credentials
-from tulle.compile.disguises import allowed_host
+from tulle.compile.disguises import CLIMBING_TARGET, allowed_host
 from tulle.compile.passwords import Problem, clients, users
 from tulle.compile.sign_in import CLIENT, asks, discovery, sign_in
 from tulle.model.identity import Labels
@@ -74,6 +74,7 @@ class Logins:
             told_by=header.lower(),
             forward=forward,
             excluded=tuple(map(_path, spec.excluded_paths)),
+            never_excluded=(CLIMBING_TARGET,) if any(path.endswith("*") for path in spec.excluded_paths) else (),
             hosts=tuple(filter(None, map(allowed_host, sorted(hosts)))),
             source=of.at("spec"),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tulle.compile.attachment import by_namespace, is_for, takes, unused_targets
-from tulle.compile.disguises import allowed_host, text
+from tulle.compile.disguises import CLIMBING_TARGET, allowed_host, any_case, leaves_room, refused_host, refused_targets, text
 from tulle.model.access import Attribute
 from tulle.model.identity import Labels
 from tulle.model.rate_limits import Counted, CountKey, Only, RateLimit
@@ -102,16 +102,22 @@ def _count_key(written: str) -> CountKey:
 
 
 def _only(limit: Limit) -> Iterator[Only]:
+    """However it is written, what is limited counts; what is let off does so as it stands alone."""
     match = limit.match or LimitMatch.model_construct()
     for attribute, wanted, unwanted in (
-        (Attribute.METHOD, match.methods, match.not_methods),
-        (Attribute.PATH, match.paths, match.not_paths),
-        (Attribute.HOST, match.hosts, match.not_hosts),
+        (Attribute.METHOD, map(_method, match.methods), map(text, match.not_methods)),
+        (Attribute.PATH, refused_targets(match.paths) if match.paths else (), map(text, match.not_paths)),
+        (Attribute.HOST, map(refused_host, match.hosts), map(allowed_host, match.not_hosts)),
     ):
-        for values, negated in ((wanted, False), (unwanted, True)):
-            if values:
-                look = allowed_host if attribute is Attribute.HOST else text
-                yield Only(attribute=attribute, matches=tuple(look(v) or _ANY for v in values), negated=negated)
+        if found := tuple(one or _ANY for one in wanted):
+            yield Only(attribute=attribute, matches=found)
+        if found := tuple(one or _ANY for one in unwanted):
+            hiding = attribute is Attribute.PATH and any(map(leaves_room, match.not_paths))
+            yield Only(attribute=attribute, matches=found, negated=True, but=(CLIMBING_TARGET,) if hiding else ())
+
+
+def _method(value: str) -> StringMatch | None:
+    return any_case(text(value))
 
 
 def _confined(limit: RateLimit, hosts: Iterable[str]) -> RateLimit:

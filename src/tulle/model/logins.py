@@ -108,6 +108,8 @@ class Login:
     """The endpoint gets the key or the password, too."""
     excluded: tuple[StringMatch, ...] = ()
     """Paths, with their queries, for which nothing is asked."""
+    never_excluded: tuple[StringMatch, ...] = ()
+    """Those among them for which it is asked all the same."""
     hosts: tuple[StringMatch, ...] = ()
     """For which it is asked; empty: for all."""
     source: Source | None = None

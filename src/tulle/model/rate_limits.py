@@ -40,11 +40,12 @@ class CountKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Only:
-    """Requests count of which an attribute fits any of some matches, or none of them."""
+    """Requests count of which an attribute fits any of some matches and none of others; or, negated, all but those."""
 
     attribute: Attribute
     """METHOD, PATH or HOST."""
     matches: tuple[StringMatch, ...]
+    but: tuple[StringMatch, ...] = ()
     negated: bool = False
 
 

@@ -52,6 +52,7 @@ NAMES = {
     "JwtAuthentication": "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
     "Listener": "envoy.config.listener.v3.Listener",
     "LocalRateLimit": "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    "Lua": "envoy.extensions.filters.http.lua.v3.Lua",
     "HttpRateLimit": "envoy.extensions.filters.http.ratelimit.v3.RateLimit",
     "RateLimitRequest": "envoy.service.ratelimit.v3.RateLimitRequest",
     "RateLimitResponse": "envoy.service.ratelimit.v3.RateLimitResponse",

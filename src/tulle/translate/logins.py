@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tulle.model.logins import ApiKeys, Login, Passwords, SignIn
-from tulle.model.routing import Compare, StringMatch
 from tulle.protos import any_, pb
-from tulle.translate import look_alikes, sign_in
+from tulle.translate import look_alikes, queries, sign_in, sparing
 from tulle.translate.snapshot import Reference
 from tulle.translate.values import Fields
 
@@ -19,7 +18,7 @@ NOBODY = "nobody:{SHA}" + "nobody".ljust(28, ".")
 """Stands where there are no users, as Envoy wants one: no password has such a hash."""
 
 
-PLAIN = (API_KEY, BASIC, MUTATION, sign_in.NAME)
+PLAIN = (API_KEY, BASIC, MUTATION, queries.LUA, sign_in.NAME)
 """The names of the filters of logins that are for all requests."""
 
 
@@ -28,7 +27,7 @@ def names(login: str) -> tuple[str, ...]:
     return tuple(_named(part, login) for part in _PARTS)
 
 
-_PARTS = _TOLD, _LOGIN, _SHOWN = "told", "login", "shown"
+_PARTS = _TOLD, _QUERY, _LOGIN, _SHOWN = "told", "query", "login", "shown"
 
 
 def _named(part: str, login: str) -> str:
@@ -44,7 +43,9 @@ def http_filters(asked: Iterable[Login]) -> list[Fields]:
 
 def _asking(of: Login) -> list[Fields]:
     if isinstance(of.by, ApiKeys):
-        return [_where(_filter(API_KEY, _api_keys(of, of.by)), _LOGIN, of)]
+        moved = _moved(of, of.by)
+        first = [_where(queries.moving(moved), _QUERY, of)] if moved else []
+        return [*first, _where(_filter(API_KEY, _api_keys(of, of.by)), _LOGIN, of)]
     if isinstance(of.by, SignIn):
         return [_where(_filter(sign_in.NAME, sign_in.oauth2(of.by)), _LOGIN, of)]
     asking = _where(_filter(BASIC, _passwords(of, of.by)), _LOGIN, of)
@@ -66,8 +67,21 @@ def _without(header: str) -> Fields:
     return _filter(MUTATION, pb.HeaderMutation(mutations={"request_mutations": [{"remove": header}, *look_alikes.removals([header])]}))
 
 
+def _moved(of: Login, by: ApiKeys) -> tuple[str, ...]:
+    """The parameters of queries that are taken out of the request."""
+    return () if of.forward else tuple(place.query for place in by.places if place.query)
+
+
 def _api_keys(of: Login, by: ApiKeys) -> Any:
-    sources = [{"header": p.header} if p.header else {"query": p.query} if p.query else {"cookie": p.cookie} for p in by.places]
+    moved = _moved(of, by)
+    sources = [
+        {"header": queries.header(p.query) if p.query in moved else p.header}
+        if p.header or p.query in moved
+        else {"query": p.query}
+        if p.query
+        else {"cookie": p.cookie}
+        for p in by.places
+    ]
     return pb.ApiKeyAuth(
         credentials=[{"key": key.reveal().decode(), "client": name} for name, key in by.clients],
         key_sources=sources,
@@ -82,24 +96,14 @@ def _passwords(of: Login, by: Passwords) -> Any:
 
 def _where(filter_: Fields, part: str, of: Login, *, excluding: bool = True) -> Fields:
     """The filter, left out for other hosts and for paths that are excluded."""
-    skipped = [{"not_matcher": _any_of(":authority", of.hosts)}] if of.hosts else []
+    skipped = [sparing.others(of.hosts)] if of.hosts else []
     if excluding and of.excluded:
-        skipped.append(_any_of(":path", of.excluded))
-    if not skipped:
-        return filter_
-    skip = {"action": {"name": "skip", "typed_config": any_(pb.SkipFilter())}}
-    matcher = {"matcher_list": {"matchers": [{"predicate": predicate, "on_match": skip} for predicate in skipped]}}
-    return _filter(_named(part, of.name), pb.ExtensionWithMatcher(extension_config=filter_, xds_matcher=matcher))
+        skipped.append(_excluded(of))
+    return sparing.sparing(filter_, _named(part, of.name), skipped) if skipped else filter_
 
 
-def _any_of(header: str, matches: tuple[StringMatch, ...]) -> Fields:
-    subject = {"name": header, "typed_config": any_(pb.HttpRequestHeaderMatchInput(header_name=header))}
-    each: list[Fields] = [{"single_predicate": {"input": subject, "value_match": _value(match)}} for match in matches]
-    return each[0] if len(each) == 1 else {"or_matcher": {"predicate": each}}
-
-
-def _value(of: StringMatch) -> Fields:
-    """An xds.type.matcher.v3.StringMatcher."""
-    if of.compare is Compare.REGEX:
-        return {"safe_regex": {"google_re2": {}, "regex": of.value}}
-    return {of.compare.value: of.value, "ignore_case": of.ignore_case}
+def _excluded(of: Login) -> Fields:
+    found = sparing.any_of(":path", of.excluded)
+    if not of.never_excluded:
+        return found
+    return {"and_matcher": {"predicate": [found, {"not_matcher": sparing.any_of(":path", of.never_excluded)}]}}

@@ -111,10 +111,14 @@ def _told_apart(key: CountKey) -> Fields:
 
 
 def _condition(of: Only, value: str) -> Fields:
-    either = "|".join(_pattern(m, of.attribute) for m in of.matches)
-    query = r"(?:\?.*)?" if of.attribute is Attribute.PATH else ""
-    header: Fields = {"name": _HEADERS[of.attribute], "string_match": {"safe_regex": regex(f"(?:{either}){query}")}}
-    return {"descriptor_value": value, "headers": [header], "expect_match": {"value": not of.negated}}
+    headers = [_header(of.attribute, of.matches), *([_header(of.attribute, of.but) | {"invert_match": True}] if of.but else [])]
+    return {"descriptor_value": value, "headers": headers, "expect_match": {"value": not of.negated}}
+
+
+def _header(attribute: Attribute, matches: tuple[StringMatch, ...]) -> Fields:
+    either = "|".join(_pattern(m, attribute) for m in matches)
+    query = r"(?:\?.*)?" if attribute is Attribute.PATH else ""
+    return {"name": _HEADERS[attribute], "string_match": {"safe_regex": regex(f"(?:{either}){query}")}}
 
 
 def _pattern(match: StringMatch, attribute: Attribute) -> str:

@@ -36,7 +36,7 @@ def admitted(asked: tuple[Login, ...], seen: Seen) -> Admitted:
     told = {login.told_by for login in meant}
     seen = replace(seen, headers=tuple((name, value) for name, value in seen.headers if name not in told))
     for login in meant:
-        if any(compare(path, seen.path) for path in login.excluded):
+        if _excluded(login, seen):
             steps.append(_step(login, False, f"{quote(split_query(seen.path)[0])} is among its excludedPaths"))
             continue
         if isinstance(login.by, SignIn):
@@ -52,6 +52,10 @@ def admitted(asked: tuple[Login, ...], seen: Seen) -> Admitted:
         steps.append(_step(login, True, f"the caller is {quote(who)}"))
         seen = _handed_on(login, who, seen)
     return Admitted(seen=seen, steps=tuple(steps))
+
+
+def _excluded(login: Login, seen: Seen) -> bool:
+    return any(compare(path, seen.path) for path in login.excluded) and not any(compare(path, seen.path) for path in login.never_excluded)
 
 
 def _step(login: Login, matched: bool, why: str) -> Step:

@@ -41,7 +41,9 @@ def _lost(only: Only, seen: Seen) -> str:
 
 
 def _holds(only: Only, seen: Seen) -> bool:
-    return any(compare(m, value) for m in only.matches for value in _values(only.attribute, seen)) != only.negated
+    values = _values(only.attribute, seen)
+    fits, not_so = (any(compare(m, value) for m in matches for value in values) for matches in (only.matches, only.but))
+    return (fits and not not_so) != only.negated
 
 
 def _values(attribute: Attribute, seen: Seen) -> tuple[str, ...]:

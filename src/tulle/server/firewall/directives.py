@@ -30,6 +30,8 @@ _ALL_RULES = "OWASP_CRS"
 """The tag that each rule of the set bears."""
 _COUNTING = 901321
 """Keeps a record of every caller, which rules that are left out here would need."""
+_BEFORE = r"[^;?#\x00-\x1f]*"
+"""Before the end of an excluded path: none of what an end may be hung on to whatever another path is, as in `/admin;x.css`."""
 _LIMIT = 2**27 + 1
 """Bytes. Proxies see to it that bodies are not too long."""
 
@@ -117,7 +119,7 @@ def exclusion(of: Exclusion, number: int) -> Iterator[str]:
 
 def _pattern(path: str) -> str:
     if path.startswith("*"):
-        return ".*" + _literal(path[1:])
+        return _BEFORE + _literal(path[1:])
     return _literal(path.removesuffix("*")) + (".*" if path.endswith("*") else "")
 
 
