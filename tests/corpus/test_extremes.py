@@ -49,10 +49,9 @@ def test_envoy_takes_all_that_is_accepted(order: int, tmp_path: Path) -> None:
     configs = []
     for kind in KINDS:
         for number, document in enumerate(documents(kind)):
-            trial = Trial(extreme(document, order))
-            configs += [
-                (f"{kind} {number} {node.id}", static_config(trial.snapshots[node.id], node, roots)) for node in (NODES[0], NODES[-1])
-            ]
+            node = NODES[-1] if kind == "Gateway" else NODES[0]
+            snapshot = Trial(extreme(document, order)).snapshots[node.id]
+            configs.append((f"{kind} {number}", static_config(snapshot, node, roots)))
     listening = [(name, config) for name, config in configs if config.get("static_resources", {}).get("listeners")]
     for inside, config in together(listening):
         assert validate(config, tmp_path) == "", inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -61,6 +62,21 @@ def test_ingress_leads_to_the_endpoint_that_it_names(tmp_path: Path) -> None:
         node = sidecar(app="web", inbound=(InboundPort(service_port=80, listen=registered, target=1),))
         stack.enter_context(carried(SIDECAR.format(spec=spec) + PLAIN, node, tmp_path))
         assert [name(ask(p)[2]) for p in (registered, other)] == ["app", "admin"]
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("limit", ["idleTimeout", "maxConnectionDuration"])
+def test_connections_of_bytes_to_a_workload_end_in_time(tmp_path: Path, limit: str) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        of_workload = InboundPort(service_port=5432, listen=port, target=server.getsockname()[1], protocol=Protocol.TCP)
+        spec = f"{{inboundConnectionPool: {{tcp: {{{limit}: 200ms}}}}}}"
+        node = sidecar(app="web", inbound=(of_workload,))
+        with (
+            carried(SIDECAR.format(spec=spec) + PLAIN, node, tmp_path),
+            socket.create_connection(("127.0.0.1", port), timeout=60) as caller,
+        ):
+            assert caller.recv(1) == b"", "the workload did not close it"
 
 
 @pytest.mark.envoy

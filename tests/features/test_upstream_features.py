@@ -169,6 +169,16 @@ def test_the_endpoint_is_told_of_the_callers_address(tmp_path: Path, version: st
         assert mine.to_bytes(2, "big") in found
 
 
+@pytest.mark.parametrize("limit", ["idleTimeout", "maxConnectionDuration"])
+def test_a_connection_of_bytes_ends_in_time(tmp_path: Path, limit: str) -> None:
+    port = free_port()
+    rule = RULE.format(policy=f"{{connectionPool: {{tcp: {{{limit}: 200ms}}}}}}")
+    with listening() as server:
+        far = at("far", 5432, server.getsockname()[1], id="far", protocol=Protocol.TCP)
+        with carried(rule, tcp_client(port), tmp_path, far), socket.create_connection(("127.0.0.1", port), timeout=60) as caller:
+            assert caller.recv(1) == b"", "the endpoint did not close it"
+
+
 @pytest.mark.parametrize("method", ["CONNECT", "POST"])
 def test_connections_inside_of_http(tmp_path: Path, method: str) -> None:
     port = free_port()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tulle.resources.networking.common import PresenceMatch, StringMatch
@@ -10,7 +10,7 @@ from tulle.resources.networking.virtual_service import HttpMatch, HttpRoute
 
 _INHERITED = ("timeout", "retries", "fault", "rewrite", "cors_policy", "headers", "mirror", "mirror_percentage")
 _STRINGS = ("uri", "scheme", "method", "authority")
-_MAPS = ("headers", "without_headers", "query_params", "source_labels")
+_MATCHES = ("headers", "query_params")
 
 
 class ConflictError(Exception):
@@ -27,7 +27,9 @@ def conditions(root: HttpMatch | None, leaf: HttpMatch | None) -> HttpMatch | No
         return leaf or root
     update: dict[str, Any] = {"name": _joined(root.name, leaf.name)}
     update.update((field, _narrower(getattr(root, field), getattr(leaf, field))) for field in _STRINGS)
-    update.update((field, _both(getattr(root, field), getattr(leaf, field))) for field in _MAPS)
+    update.update((field, _both(getattr(root, field), getattr(leaf, field), _narrower)) for field in _MATCHES)
+    update["without_headers"] = _both(root.without_headers, leaf.without_headers, _wider)
+    update["source_labels"] = _both(root.source_labels, leaf.source_labels, _same)
     update.update((field, _same(getattr(root, field), getattr(leaf, field))) for field in ("port", "source_namespace"))
     if root.uri and leaf.uri and root.ignore_uri_case != leaf.ignore_uri_case:
         raise ConflictError
@@ -54,7 +56,7 @@ def _joined(root: str | None, leaf: str | None) -> str | None:
 def _narrower(root: StringMatch | PresenceMatch | None, leaf: StringMatch | PresenceMatch | None) -> StringMatch | PresenceMatch | None:
     if root is None or leaf is None:
         return leaf or root
-    if root == leaf:
+    if root == leaf or (isinstance(root, PresenceMatch) and root.is_presence):
         return leaf
     inner = leaf.exact if leaf.exact is not None else leaf.prefix
     if root.prefix is not None and inner is not None and inner.startswith(root.prefix):
@@ -62,11 +64,17 @@ def _narrower(root: StringMatch | PresenceMatch | None, leaf: StringMatch | Pres
     raise ConflictError
 
 
-def _both(root: Mapping[str, Any], leaf: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in root.keys() & leaf.keys():
-        if root[name] != leaf[name]:
-            raise ConflictError
-    return type(leaf)({**root, **leaf}) if root and leaf else (leaf or root)  # type: ignore[call-arg]
+def _wider(root: PresenceMatch, leaf: PresenceMatch) -> PresenceMatch:
+    """What is kept out: the leaf must keep out the same or more."""
+    _narrower(leaf, root)
+    return leaf
+
+
+def _both(root: Mapping[str, Any], leaf: Mapping[str, Any], united: Callable[[Any, Any], Any]) -> Mapping[str, Any]:
+    if not root or not leaf:
+        return leaf or root
+    common = {name: united(root[name], leaf[name]) for name in root.keys() & leaf.keys()}
+    return type(leaf)({**root, **leaf, **common})  # type: ignore[call-arg]
 
 
 def _same(root: object, leaf: object) -> object:

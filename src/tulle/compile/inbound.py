@@ -219,7 +219,13 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
             limits=of.asked.limits,
             transcodings=of.asked.transcodings,
         )
-    return TcpConnections(stat_prefix=name, clusters=(WeightedCluster(cluster=name),), access=before(of.screen.access, of.access))
+    return TcpConnections(
+        stat_prefix=name,
+        clusters=(WeightedCluster(cluster=name),),
+        idle_timeout=of.pool.tcp_idle_timeout,
+        access=before(of.screen.access, of.access),
+        life=of.pool.max_connection_duration,
+    )
 
 
 def _table(port: InboundPort, source: Source | None) -> RouteTable:

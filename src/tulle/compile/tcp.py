@@ -127,6 +127,7 @@ def connections(clusters: tuple[WeightedCluster, ...], place: Place) -> TcpConne
         stat_prefix=clusters[0].cluster if len(clusters) == 1 else "weighted",
         clusters=clusters,
         idle_timeout=policy.connection_pool.tcp_idle_timeout,
+        life=policy.connection_pool.max_connection_duration,
         hash_policy=by_source if by_source and by_source.on is HashOn.SOURCE_IP else None,
         tunnel=policy.tunnel,
     )

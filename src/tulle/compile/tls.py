@@ -63,7 +63,8 @@ def bounded(chain: FilterChain, life: timedelta | None) -> FilterChain:
     """What begins with the mesh's certificates does not go on for ever: nobody looks at them again (see `MeshSettings.connection_life`)."""
     if life is None or chain.tls is None or MESH_CERTIFICATE not in chain.tls.certificates:
         return chain
-    return replace(chain, serve=replace(chain.serve, life=life))
+    own = chain.serve.life
+    return replace(chain, serve=replace(chain.serve, life=life if own is None else min(life, own)))
 
 
 def gateway_of_the_mesh(spec: ServerTls, trust_domains: tuple[str, ...], *, http: bool) -> DownstreamTls:
