@@ -222,6 +222,14 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A rule, or a part of one, that is not in force, and why: kept so that explanations can name it."""
+
+    source: Source
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     name: str
     match: RouteMatch
@@ -241,14 +249,8 @@ class Route:
     """The rule that this route came from; None for what Tulle adds by itself."""
     via: Source | None = None
     """The rule that delegates to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A rule that is not among the routes, and why: kept so that explanations can name it."""
-
-    source: Source
-    why: str
+    lost: tuple[Skipped, ...] = ()
+    """Parts of the rule for which requests are answered with an error: destinations that are not there, filters that cannot act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

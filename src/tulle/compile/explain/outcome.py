@@ -27,6 +27,7 @@ from tulle.model.routing import (
     Redirect,
     Route,
     RouteTable,
+    Skipped,
     VirtualHost,
     WeightedCluster,
 )
@@ -174,7 +175,11 @@ def _try(candidate: Route, seen: Seen) -> Step:
 
 
 def _skipped(host: VirtualHost) -> tuple[Step, ...]:
-    return tuple(Step(rule=str(s.source), source=place(s.source), matched=False, why=f"not in force: {s.why}") for s in host.skipped)
+    return tuple(_not_in_force(skipped) for skipped in host.skipped)
+
+
+def _not_in_force(of: Skipped) -> Step:
+    return Step(rule=str(of.source), source=place(of.source), matched=False, why=f"not in force: {of.why}")
 
 
 def _to_tls(trace: Trace, host: VirtualHost, seen: Seen) -> Trace:
@@ -193,6 +198,7 @@ def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backe
     if seen.refuses:
         return _end(replace(trace, steps=steps), _because(chosen, seen.refuses), seen, 403)
     trace = replace(trace, policies=FrozenMap(policies.of_route(chosen)), steps=(*steps, *map(_looked_at, chosen.firewalls)))
+    trace = replace(trace, steps=(*trace.steps, *map(_not_in_force, chosen.lost)))
     if isinstance(chosen.action, Forward) and chosen.action.clusters and chosen.cors and _preflight(chosen.cors, seen):
         step = _because(chosen, "a CORS preflight is answered by the proxy")
         return replace(trace, direct_response=Answer(status=200), steps=(*trace.steps, step))
@@ -202,6 +208,8 @@ def _act(trace: Trace, steps: tuple[Step, ...], chosen: Route, seen: Seen, backe
     if isinstance(chosen.action, Redirect):
         return replace(trace, redirect=_moved(seen, chosen.action.status, location(seen, chosen.match, chosen.action)))
     if isinstance(chosen.action, DirectResponse):
+        if chosen.lost:
+            return _end(trace, _because(chosen, "nothing takes its requests"), seen, chosen.action.status)
         body = chosen.action.body.decode("utf-8", "replace")
         return replace(trace, direct_response=_answer(chosen.action.status, body, grpc=seen.grpc))
     return _forwarded(trace, chosen, chosen.action, seen, backends)

@@ -66,15 +66,16 @@ def routes(entries: Iterable[Entry], place: Place, *, tls: bool = False, client:
 
 
 def _route(entry: Entry, at: _At) -> Route:
-    rule = entry.rule
+    rule, action = entry.rule, _action(entry, at)
     return Route(
         name=rule.name,
         match=entry.match,
-        action=_action(entry, at),
+        action=action,
         request_headers=rule.request,
         response_headers=rule.response,
         cors=filters.cors(rule.cors),
         source=entry.source,
+        lost=tuple(_lost(rule, at)) if _fails(action, rule) else (),
     )
 
 
@@ -105,6 +106,26 @@ def _action(entry: Entry, at: _At) -> Action:
     if not any(found):
         return DirectResponse(status=_failure(rule))
     return _forward(entry, at, chosen, found)
+
+
+def _fails(action: Action, rule: Rule) -> bool:
+    """Whether some requests are answered with an error because the rule is not valid."""
+    if isinstance(action, Forward):
+        return any(cluster.cluster == INVALID_BACKEND for cluster in action.clusters)
+    return isinstance(action, DirectResponse) and not rule.answer
+
+
+def _lost(rule: Rule, at: _At) -> Iterator[Skipped]:
+    """What of a rule leads nowhere, in the words of the route's status."""
+    filters_lost = [verdict for verdict in (rule.unresolved, rule.unsupported) if verdict[0]]
+    yield from (Skipped(source=rule.source, why=f"{reason}: {message}") for reason, message in filters_lost)
+    chosen = [share.ref for share in rule.shares if share.weight]
+    if not chosen and not filters_lost:
+        yield Skipped(source=rule.source, why="it names no backend" + (" whose weight is more than 0" if rule.shares else ""))
+    for ref in chosen:
+        reason, message = judged(ref, at.place.scope)
+        if reason:
+            yield Skipped(source=ref.source, why=f"{reason}: {message}")
 
 
 def _failure(rule: Rule) -> int:
