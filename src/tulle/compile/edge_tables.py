@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tulle.compile import http3, names, tables
 from tulle.compile.memo import Memo
@@ -52,9 +52,16 @@ def _spoken(scope: Scope, group: list[Served], memo: Memo) -> dict[str, tuple[tu
     """By host, what is bound to each of the servers that speak for it, with the port that the server declares."""
     found: dict[str, tuple[tuple[Bound, int], ...]] = {}
     for server in group:
-        for host, own in bound(scope, server, memo).items():
-            found[host] = (*found.get(host, ()), (own, server.declared_port))
+        own = _spoken_at(scope, server, memo)
+        both = {host: (*found[host], *own[host]) for host in found.keys() & own.keys()}
+        found.update(own)
+        found.update(both)
     return found
+
+
+def _spoken_at(scope: Scope, server: Served, memo: Memo) -> Mapping[str, tuple[tuple[Bound, int], ...]]:
+    which, port = ("spoken", scope.id, server.gateway, server.index), server.declared_port
+    return tables.each(memo, which, bound(scope, server, memo), lambda _, own: ((own, port),), (port,))
 
 
 def _parts(scope: Scope, port: int, own: frozenset[str], found: Iterable[tuple[Bound, int]]) -> Iterator[Parts]:

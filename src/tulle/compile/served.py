@@ -173,4 +173,4 @@ def in_force(scope: Scope, server: Served, memo: Memo) -> dict[Steering, None]:
 
 def targets(scope: Scope, server: Served, memo: Memo) -> frozenset[str]:
     """Full names of all services that the rules in force at a server send to."""
-    return frozenset(target for steering in in_force(scope, server, memo) for target in steering.targets)
+    return frozenset[str]().union(*(steering.targets for steering in in_force(scope, server, memo)))

@@ -74,7 +74,10 @@ def statuses(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Sta
     made.append({key: _warned(proxy_start.overruled(config, configs.values())) for key, config in configs.items()})
     rest = kinds.but(VirtualService, ProxyConfig, *ROUTES, *_GROUNDED)
     made.append({key: _status(structure, resource, memo) for group in rest for key, resource in group.items()})
-    return {key: status for table in made for key, status in table.items()}
+    together: dict[Key, Status] = {}
+    for table in made:
+        together.update(table)
+    return together
 
 
 def _grounded(structure: Structure, kinds: Kinds, memo: Memo) -> Mapping[Key, Status]:

@@ -148,8 +148,8 @@ def _stand_ins(mesh: Mesh, scope: Scope, tuning: Tuning | None) -> dict[str, clu
 
 
 def _gateway(mesh: Mesh, scope: Scope, node: Node) -> ProxyView:
-    shared, backends, placed = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
-    layers = (shared, _endpoints(mesh, scope, backends, placed, node), *_named(mesh, scope))
+    doors, beyond, backends, placed = mesh.memo.get(("gateway", scope.id), (scope,), lambda: _served(mesh, scope))
+    layers = (doors, beyond, _endpoints(mesh, scope, backends, placed, node), *_named(mesh, scope))
     return ProxyView(layers=(*layers, *_secrets(mesh, scope, layers)))
 
 
@@ -179,7 +179,8 @@ def _secrets(mesh: Mesh, scope: Scope, layers: tuple[Layer, ...], of: str = "") 
 
     `of`: whose layers they are, where proxies of the scope do not share them.
     """
-    made_from = (*layers, mesh.structure.credentials, mesh.structure.challenges)
+    users = ((part.listeners, part.clusters) for part in layers)
+    made_from = (*users, mesh.structure.credentials, mesh.structure.challenges)
     secrets = mesh.memo.get(("secrets", scope.id, of), made_from, lambda: _held(scope, layers))
     return (mesh.memo.get(("secret layer", scope.id, of), secrets, lambda: Layer(secrets=secrets)),) if secrets else ()
 
@@ -199,19 +200,19 @@ def _users(layers: tuple[Layer, ...]) -> Iterator[DownstreamTls | UpstreamTls | 
         yield from (cluster.tls for cluster in part.clusters)
 
 
-def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, tuple[Backend, ...], Placed]:
-    """A gateway has clusters only for what its rules send to."""
+def _served(mesh: Mesh, scope: Scope) -> tuple[Layer, Layer, tuple[Backend, ...], Placed]:
+    """A gateway has clusters only for what its rules send to. They have a layer of their own: routes change more often."""
     which, memo = scope.id, mesh.memo
     there = served.servers(scope.structure.rules, scope.labels, which.bind, privileged=which.privileged)
     listeners, tables = gateways.listeners(scope, there, memo)
-    sent = {t for server in there if not server.dropped for t in served.targets(scope, server, memo)}
-    sent.update(a.host for a in scope.structure.rules.guards.authorizers.values())
-    hosts = tuple(sorted(t for t in sent if t in scope.backends))
+    sent = {a.host for a in scope.structure.rules.guards.authorizers.values()}
+    sent.update(*(served.targets(scope, server, memo) for server in there if not server.dropped))
+    hosts = tuple(sorted(filter(scope.backends.__contains__, sent)))
     footing = (scope.structure.ground, scope.structure.rules.gateway_api.calls, hosts)
     backends, placed, made = memo.get(("gateway clusters", which), footing, lambda: _sent_to(scope, hosts, memo))
     asked = memo.get(("gateway providers", which), listeners, lambda: sign_in.clusters(listeners))
-    shared = layer(("gateway", which), memo, listeners=listeners, route_tables=tables, clusters=(*made, *asked))
-    return shared, backends, placed
+    doors = layer(("gateway", which), memo, listeners=listeners, route_tables=tables)
+    return doors, layer(("beyond the gateway", which), memo, clusters=(*made, *asked)), backends, placed
 
 
 def _sent_to(scope: Scope, hosts: tuple[str, ...], memo: Memo) -> tuple[tuple[Backend, ...], Placed, tuple[Cluster, ...]]:

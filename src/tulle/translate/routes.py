@@ -20,6 +20,7 @@ from tulle.translate.actions import action, clusters, retry_policy
 from tulle.translate.common import common_retry, common_source
 from tulle.translate.filters import per_route
 from tulle.translate.matches import route_match
+from tulle.translate.snapshot import CLUSTER, Reference
 from tulle.translate.values import NO, Fields, number
 
 _VIRTUAL_HOSTS = b"\x12"
@@ -36,7 +37,7 @@ class HostPart:
     """A virtual host as it stands in a serialised route table."""
 
     body: bytes
-    clusters: tuple[str, ...]
+    references: tuple[Reference, ...]
     """The clusters that its routes name, each once."""
     sources: tuple[Source, ...]
     """The rules that made its routes, and those that delegate to them, each once."""
@@ -46,11 +47,11 @@ class HostPart:
 
 def host_part(host: VirtualHost) -> HostPart:
     body = virtual_host(host).SerializeToString(deterministic=True)
-    named = dict.fromkeys(name for route in host.routes for name in clusters(route))
+    named = dict.fromkeys((CLUSTER, name) for route in host.routes for name in clusters(route))
     sources = dict.fromkeys(source for route in host.routes for source in (route.source, route.via) if source)
     own = (len(route.action.body) for route in host.routes if isinstance(route.action, DirectResponse))
     return HostPart(
-        body=_VIRTUAL_HOSTS + varint(len(body)) + body, clusters=tuple(named), sources=tuple(sources), biggest_body=max(own, default=0)
+        body=_VIRTUAL_HOSTS + varint(len(body)) + body, references=tuple(named), sources=tuple(sources), biggest_body=max(own, default=0)
     )
 
 

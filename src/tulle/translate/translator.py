@@ -111,7 +111,7 @@ def _with(entry: Entry, access: Access, said: bytes) -> Entry:
 
 
 def _table(table: RouteTable, hosts: list[HostPart]) -> Entry:
-    named = dict.fromkeys((CLUSTER, name) for name in dict.fromkeys(itertools.chain.from_iterable(host.clusters for host in hosts)))
+    named = dict.fromkeys(itertools.chain.from_iterable(host.references for host in hosts))
     # Told apart by identity: to hash the sources of a thousand rules would cost more than all the rest.
     found = list(itertools.chain.from_iterable(host.sources for host in hosts))
     sources = dict(zip(map(id, found), found, strict=True))
