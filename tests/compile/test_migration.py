@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.compiled import built
 from support.meshed import DISABLE, STRICT, opened, registered, sidecar
 from tulle.compile.edges import edges
-from tulle.compile.migration import Counts, Group, Heard, Way, Window, groups, plan, verdict
+from tulle.compile.migration import Counts, Group, Heard, PlainCaller, Way, Window, groups, plan, verdict
+from tulle.compile.whereabouts import Whom
 from tulle.model.proxy import Node
 from tulle.model.service import Protocol
 
@@ -78,6 +79,20 @@ def test_callers_in_plain_text_stand_in_the_way_for_a_while() -> None:
     assert one(None) == (Way.TURN, "")
 
 
+def test_callers_in_plain_text_are_named_who_called_lately() -> None:
+    group = found("", WEB)["web"]
+
+    def said_of(*addresses: str, ago: timedelta = HOUR / 2) -> str:
+        callers = [PlainCaller(port=80, whom=Whom(address=address, machine="old"), last=NOW - ago) for address in addresses]
+        early = PlainCaller(port=80, whom=Whom(address="10.0.0.99"), last=NOW - 2 * HOUR)
+        (step,) = plan([replace(group, heard=Heard(connections=2, last=NOW, callers=(*callers, early)))], NOW, HOUR)
+        return step.why.partition("00Z")[2]
+
+    assert said_of() == ""
+    assert said_of("10.0.0.1", "10.0.0.1", "10.0.0.2") == ", by old (10.0.0.1), old (10.0.0.2)"
+    assert said_of(*(f"10.0.0.{n}" for n in range(8))).endswith("old (10.0.0.4) and 3 more")
+
+
 def test_those_with_the_fewest_callers_come_first() -> None:
     of = found("", WEB, CART)
     some = [replace(of["cart"], connections=9), replace(of["web"], connections=3)]
@@ -113,6 +128,8 @@ def test_reasons() -> None:
 
     assert why(requests=100) == ""
     assert why(refused=2) == "refused: 2 connections in plain text"
+    refused = Window(seconds=60, counts=Counts(refused=1))
+    assert verdict(quiet, refused, ("old (10.0.0.1)", "10.0.0.2")) == "refused: 1 connection in plain text, by old (10.0.0.1), 10.0.0.2"
     assert why(failed=1) == "failed in the handshake of TLS: 1 connection"
     assert why(unreached=1) == "could not be made by callers: 1 connection"
     assert why(requests=1000, errors=10) == "", "one in a hundred may be chance"

@@ -89,6 +89,21 @@ def test_merging() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "every"),
+    [
+        ({}, "60s"),
+        ({"stats_flush_interval": "7s"}, "63s"),
+        ({"stats_flush_interval": "0.500s"}, "60s"),
+        ({"stats_flush_interval": "90s"}, "90s"),
+        ({"stats_flush_interval": "7s", "stats_eviction_interval": "14s"}, "14s"),
+    ],
+)
+def test_statistics_are_forgotten_in_step_with_their_flushes(values: dict[str, str], every: str) -> None:
+    assert changed({"stats_eviction_interval": "60s"}, (Change(value=values),))["stats_eviction_interval"] == every
+    assert "stats_eviction_interval" not in changed({}, (Change(value={"stats_flush_interval": "7s"}),))
+
+
+@pytest.mark.parametrize(
     ("value", "said"),
     [
         ("{statsFlushInterval: 7s}", "holds for proxies that are started from now on: those that run keep what they have"),

@@ -29,6 +29,11 @@ spec:
   - {{service: client, serviceAccount: client, ports: [{{number: 9090}}], command: [{python}, -m, tulle.demo.apps.echo]}}
 ---
 apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: legacy}}
+spec: {{address: 127.0.0.7, labels: {{app: legacy}}}}
+---
+apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: edge}}
 spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]}}
@@ -120,11 +125,23 @@ async def the_edges(place: Place) -> None:
     assert "all that connected proxies say" in (await place.tulle("mtls", "status", "--plain"))[1]
     await place.until("/api/v1/mtls", lambda a: all(not c["plain"] for c in a["callers"]))
     direct = (await shown(place, "endpoints", "web"))[0]["port"]
-    assert (await asyncio.to_thread(ask, direct))[0] == 200
-    told = await place.until("/api/v1/mtls", lambda a: any(c["plain"] for c in a["callers"]), seconds=30)
+    for source in ("127.0.0.7", "127.0.0.7", "127.0.0.8"):
+        assert (await asyncio.to_thread(ask, direct, source=source))[0] == 200
+    told = await place.until("/api/v1/mtls", lambda a: sum(c["calls"] for c in a["plain"]) == 3, seconds=60)
     (counted,) = [c for c in told["callers"] if c["plain"]]
-    assert (counted["proxy"], counted["port"], counted["plain"]) == ("sidecar~web", 9080, 1)
-    assert "CALLED IN PLAIN TEXT" in (await place.tulle("mtls", "status"))[1]
+    assert (counted["proxy"], counted["port"], counted["plain"]) == ("sidecar~web", 9080, 3)
+    callers = {c["address"]: c for c in told["plain"]}
+    assert {address: (c["workloads"], c["calls"], c["refused"]) for address, c in callers.items()} == {
+        "127.0.0.7": (["default/legacy"], 2, 0),
+        "127.0.0.8": ([], 1, 0),
+    }
+    machine = callers["127.0.0.8"]["caller"]
+    assert machine == callers["127.0.0.8"]["machine"] != ""
+    text = (await place.tulle("mtls", "status"))[1]
+    assert "CALLED IN PLAIN TEXT" in text
+    lines = [line.split()[:6] for line in text.partition("PLAIN TEXT FROM")[2].splitlines()]
+    assert ["default/legacy", "127.0.0.7", "sidecar~web", "9080", "2", "0"] in lines
+    assert [machine, "127.0.0.8", "sidecar~web", "9080", "1", "0"] in lines
     place.write("strict.yaml", STRICT)
     place.write("plain.yaml", PLAIN)
     place.write("few.yaml", FEW_REQUESTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -107,10 +108,11 @@ async def scenario(folder: Path) -> None:
 async def left_alone(mesh: Turned) -> None:
     """Whom somebody calls in plain text stays as it is; the others are turned."""
     assert await mesh.plain() == 200
-    await mesh.place.until("/api/v1/mtls/workloads", lambda a: any(w["plain"] for w in a["workloads"]))
+    await mesh.place.until("/api/v1/mtls/workloads", lambda a: any(w["plain"] and w["callers"] for w in a["workloads"]))
     code, text = await mesh.strict("--watch", "2s")
     assert code == 1
     assert "default/shop is left as it is: it is called in plain text: 1 connection, the last at " in text
+    assert re.search(r"Z, by \S+ \(127\.0\.0\.1\)\n", text)
     assert "default/web: STRICT\n" in text
     policies = await mesh.policies()
     assert set(policies) == {"web-strict", "client-strict"}
@@ -129,7 +131,7 @@ async def back(mesh: Turned) -> None:
                 await mesh.plain()
     code, text = trial.result()
     assert code == 1
-    assert "default/shop: back as before: refused: " in text
+    assert re.search(r"default/shop: back as before: refused: \d+ connections? in plain text, by \S+ \(127\.0\.0\.1\)\n", text)
     assert await mesh.plain() == 200
     assert "shop-strict" not in await mesh.policies()
 

@@ -39,9 +39,9 @@ def carried(text: str, node: Node, folder: Path, *registrations: Registration, s
         yield envoy
 
 
-def ask(port: int, path: str = "/", *, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
-    """A request to a local port: status, headers and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def ask(port: int, path: str = "/", *, headers: Mapping[str, str] | None = None, source: str = "") -> tuple[int, dict[str, str], bytes]:
+    """A request to a local port, from an address of loopback: status, headers and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
     try:
         connection.request("GET", path, headers=dict(headers or {}))
         answer = connection.getresponse()

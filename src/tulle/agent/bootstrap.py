@@ -6,6 +6,7 @@ Pure: a node and its metadata in, a dictionary out, in the JSON form of `envoy.c
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from tulle.agent.sds import CERTIFICATE, ROOTS
 from tulle.model.firewall import CLUSTER, SOCKET
 from tulle.model.limits import FORMATTED_KEYS, MAX_REGEX_PROGRAM
-from tulle.model.proxy import Node
+from tulle.model.plain_text import FORGOTTEN, PREFIX
+from tulle.model.proxy import Node, Role
 from tulle.model.tls import SYSTEM_ROOTS
 from tulle.settings import Address
 from tulle.translate.values import CONTROL_PLANE
@@ -29,6 +31,7 @@ _CONNECTION_LIMIT = "envoy.extensions.resource_monitors.downstream_connections.v
 _UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 LONGEST_CONNECTION = 600.0
 """Seconds after which streams that begin take a new connection to the control plane."""
+_EVICTION = "stats_eviction_interval"
 _INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 
 KEPT_STATS: Mapping[str, tuple[str, ...]] = {
@@ -39,6 +42,7 @@ KEPT_STATS: Mapping[str, tuple[str, ...]] = {
         "control_plane.",
         f"cluster.{XDS_CLUSTER}.",
         "overload.",
+        f"{PREFIX}.",
     ),
     "suffix": (
         "downstream_cx_active",
@@ -128,7 +132,16 @@ def changed(config: Mapping[str, Any], changes: Iterable[Change]) -> dict[str, A
     merged = dict(config)
     for change in changes:
         merged = _merged(merged, change.value, change.replace_lists)
-    return merged
+    return merged | _in_step(config, merged)
+
+
+def _in_step(config: Mapping[str, Any], merged: Mapping[str, Any]) -> dict[str, Any]:
+    """Envoy forgets statistics only at every so many flushes: where those come at another pace, so does that."""
+    own, flush = config.get(_EVICTION), merged.get("stats_flush_interval", "")
+    every = float(flush.removesuffix("s") or 0)
+    if own is None or not every or merged[_EVICTION] != own:
+        return {}
+    return {_EVICTION: _seconds(math.ceil(FORGOTTEN / every) * every)}
 
 
 def _merged(config: Mapping[str, Any], value: Mapping[str, Any], replace_lists: bool) -> dict[str, Any]:
@@ -157,6 +170,7 @@ def bootstrap(node: Node, metadata: Mapping[str, Any], settings: BootstrapSettin
         "layered_runtime": RUNTIME,
         "overload_manager": _overload(settings),
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _kept_stats()}}},
+        **({_EVICTION: _seconds(FORGOTTEN)} if node.role is Role.SIDECAR else {}),
     }
 
 

@@ -13,10 +13,12 @@ from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tulle.agent import callers, plain_text
 from tulle.agent.admin import Admin
-from tulle.agent.callers import PATTERN, Counted
+from tulle.agent.callers import Counted
 from tulle.agent.certificates import Shown, shown
 from tulle.agent.ejections import Ejections, ejected_hosts
+from tulle.agent.plain_text import PlainCallers
 from tulle.agent.supervise import Policy
 from tulle.credentials import NOBODY, Credentials
 from tulle.http_client import request
@@ -31,6 +33,7 @@ CONFIRM = 10
 LARGEST_LOG = 4 * 1024 * 1024
 FEW_USES = 50
 """Of certificates, that are looked at with each report."""
+_COUNTS = f"{callers.PATTERN}|{plain_text.PATTERN}"
 MOST_CALLS, MOST_CERTIFICATES = 1000, 200
 """So many of each are told."""
 
@@ -56,6 +59,7 @@ class Reporter:
     def __post_init__(self) -> None:
         self._ejections = Ejections()
         self._callers = Counted(self.inbound)
+        self._plain = PlainCallers()
         self._certificates: tuple[Shown, ...] = ()
         self._uses = 0
         self._read = 0
@@ -101,11 +105,12 @@ class Reporter:
 
     def _body(self) -> bytes:
         ejected = [asdict(ejected) for ejected in self._ejections.current.values()]
-        callers = [asdict(callers) for callers in self._callers.current.values()]
+        counted = [asdict(one) for one in self._callers.current.values()]
+        plain = [asdict(one) for one in self._plain.current]
         calls = [asdict(calls) for calls in self._callers.calls[:MOST_CALLS]]
         certificates = [asdict(one) for one in self._certificates[:MOST_CERTIFICATES]]
-        counted = {"ejected": ejected, "callers": callers, "calls": calls, "certificates": certificates}
-        said = {"node": self.node, "address": self.address, **counted}
+        seen = {"ejected": ejected, "callers": counted, "plain": plain, "calls": calls, "certificates": certificates}
+        said = {"node": self.node, "address": self.address, **seen}
         return json.dumps(said | ({"holds": self.member.holds} if self.member else {})).encode()
 
     def _follow(self) -> None:
@@ -126,7 +131,9 @@ class Reporter:
     async def _count(self) -> None:
         if self.admin:
             with contextlib.suppress(OSError, ValueError):
-                self._callers.take(await self.admin.stats(PATTERN), datetime.now(UTC).isoformat(timespec="seconds"))
+                stats, now = await self.admin.stats(_COUNTS), datetime.now(UTC).isoformat(timespec="seconds")
+                self._callers.take(stats, now)
+                self._plain.take(stats, now)
 
     async def _look_at_certificates(self) -> None:
         """Seldom where the proxy has much to say: it tells of each use of each."""

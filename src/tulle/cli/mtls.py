@@ -28,8 +28,9 @@ def status(
 ) -> None:
     """Every connected proxy and every service that it can call: what is spoken between them, and what the service takes.
 
-    Below it the workloads that callers reached in plain text since their proxies started, from wherever those callers are.
-    STRICT refuses them: turn a service to it when they have gone.
+    Below it the workloads that callers reached in plain text since their proxies started, from wherever those callers are, and
+    who calls them so: the workload or machine that has the caller's address, where the mesh knows it. STRICT refuses them: turn
+    a service to it when they have gone.
 
     \b
     Examples:
@@ -42,10 +43,12 @@ def status(
     edges = [edge for edge in found["edges"] if not plain or edge["speaks"] not in ("mutual TLS", "no instances")]
     callers = [counted for counted in found["callers"] if counted["plain"] or counted["refused"] or not plain]
     if form in (output.Format.YAML, output.Format.JSON):
-        output.document({"edges": edges, "callers": callers}, form)
+        output.document({"edges": edges, "callers": callers, "plain": found["plain"]}, form)
         return
-    _show_edges(edges, wide=form is output.Format.WIDE, known=bool(found["edges"]))
+    wide = form is output.Format.WIDE
+    _show_edges(edges, wide=wide, known=bool(found["edges"]))
     _show_callers([counted for counted in callers if counted["plain"] or counted["refused"]])
+    _show_plain(found["plain"], wide=wide)
 
 
 @mtls.command("strict")
@@ -153,6 +156,17 @@ def _show_callers(callers: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC)
     rows = [[c["proxy"], c["port"], c["plain"], c["refused"], c["mutual"], _ago(c["last"], now)] for c in callers]
     output.table(["CALLED IN PLAIN TEXT", "PORT", "CONNECTIONS", "REFUSED", "MUTUAL TLS", "LAST"], rows)
+
+
+def _show_plain(callers: list[dict[str, Any]], *, wide: bool) -> None:
+    if not callers:
+        return
+    output.out("")
+    now = datetime.now(UTC)
+    headers = ["PLAIN TEXT FROM", "ADDRESS", "TO", "PORT", "CALLS", "REFUSED", "LAST"] + (["WORKLOADS THERE"] if wide else [])
+    rows = [[c["caller"] or "-", c["address"], c["proxy"], c["port"], c["calls"], c["refused"], _ago(c["last"], now)] for c in callers]
+    more = [[", ".join(c["workloads"]) or "-"] if wide else [] for c in callers]
+    output.table(headers, [[*row, *tail] for row, tail in zip(rows, more, strict=True)])
 
 
 def _ago(last: str, now: datetime) -> str:

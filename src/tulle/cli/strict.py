@@ -31,6 +31,20 @@ _MARGIN = timedelta(seconds=60)
 """After the end of a trial, until it counts as abandoned."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What was counted since the proxies started."""
+
+    counts: Counts
+    refused: Mapping[str, int]
+    """Connections, by caller."""
+    every: float
+    """Seconds between two reports of it."""
+
+    def refused_since(self, before: _Seen) -> tuple[str, ...]:
+        return tuple(caller for caller, count in self.refused.items() if count > before.refused.get(caller, 0))
+
+
 @dataclass(kw_only=True)
 class Turning:
     """One run. `watch`: seconds for which each workload is on trial."""
@@ -38,7 +52,7 @@ class Turning:
     at: client.Client
     watch: float
     stop_at_first: bool = False
-    _before: dict[str, tuple[float, Counts]] = field(default_factory=dict)
+    _before: dict[str, tuple[float, _Seen]] = field(default_factory=dict)
 
     def run(self, steps: Iterable[Mapping[str, Any]]) -> bool:
         """Whether all that were to be turned are STRICT now."""
@@ -53,8 +67,9 @@ class Turning:
     def _look_beforehand(self, steps: list[Mapping[str, Any]]) -> None:
         every = 0.0
         for step in steps:
-            counts, every = self._counts(step)
-            self._before[_name(step)] = time.monotonic(), counts
+            seen = self._seen(step)
+            every = seen.every
+            self._before[_name(step)] = time.monotonic(), seen
         if steps:
             pause = min(self.watch, every * REPORTS)
             output.err(f"looking for {pause:.0f}s at how calls fare now")
@@ -65,12 +80,11 @@ class Turning:
         until = datetime.now(UTC) + timedelta(seconds=self.watch)
         output.err(f"{name}: STRICT, on trial for {self.watch:g}s")
         begun, first = self._before[name]
-        counts, every = self._counts(step)
-        start = time.monotonic()
-        before = Window(seconds=start - begun, counts=counts.since(first))
+        seen, start = self._seen(step), time.monotonic()
+        before = Window(seconds=start - begun, counts=seen.counts.since(first.counts))
         try:
             self._apply(step, {TRIAL: f"{until:%Y-%m-%dT%H:%M:%SZ}"})
-            why = self._watched(step, before, start, counts, max(self.watch, every * 2))
+            why = self._watched(step, before, start, seen)
             if not why:
                 self._apply(step, {})
         except BaseException as error:
@@ -83,20 +97,20 @@ class Turning:
         output.out(f"{name}: STRICT")
         return True
 
-    def _watched(self, step: Mapping[str, Any], before: Window, start: float, counts: Counts, seconds: float) -> str:
+    def _watched(self, step: Mapping[str, Any], before: Window, start: float, then: _Seen) -> str:
         """Why it is to go back; empty where all went well."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + max(self.watch, then.every * 2)
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(LOOK, left))
-            now, _ = self._counts(step)
-            if why := verdict(before, Window(seconds=time.monotonic() - start, counts=now.since(counts))):
+            now = self._seen(step)
+            during = Window(seconds=time.monotonic() - start, counts=now.counts.since(then.counts))
+            if why := verdict(before, during, now.refused_since(then)):
                 return why
         return ""
 
-    def _counts(self, step: Mapping[str, Any]) -> tuple[Counts, float]:
-        """What was counted since the proxies started, and the seconds between two reports of that."""
+    def _seen(self, step: Mapping[str, Any]) -> _Seen:
         found = self.at.get(f"/api/v1/mtls/workloads/{quote(step['namespace'], safe='')}/{quote(step['name'], safe='')}")
-        return Counts(**found["counts"]), float(found["every"])
+        return _Seen(counts=Counts(**found["counts"]), refused=found["refused"], every=float(found["every"]))
 
     def _apply(self, step: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
         text = write(document(step, annotations))

@@ -175,6 +175,7 @@ def _listener(of: Served, asked: Asked, policies: tuple[Policy, ...]) -> Listene
         chains=tuple(sniffing.told_apart(*chains)) if len(chains) > 1 else chains[0],
         sources=tuple(source for source in (of.source, of.ruled.source) if source),
         udp=udp,
+        counted_as=0 if udp or of.ruled.mode is MtlsMode.DISABLE else port.service_port,
         patience=sniffing.PATIENCE if waits and not (port.protocol.is_http or udp) else None,
     )
 
@@ -182,7 +183,8 @@ def _listener(of: Served, asked: Asked, policies: tuple[Policy, ...]) -> Listene
 def _chains(of: Served) -> Iterator[FilterChain]:
     """Mutual TLS is told by its ALPN from TLS of the workload's own, which a port that is not HTTP passes on (BEHAVIOURS 16)."""
     mode = of.ruled.mode
-    plain = FilterChain(name=cluster_name(of.port), serve=_serve(of), source=of.source)
+    told = mode is MtlsMode.PERMISSIVE and not of.ended
+    plain = FilterChain(name=cluster_name(of.port), serve=_serve(of, counted_as=of.port.service_port if told else 0), source=of.source)
     if mode is MtlsMode.DISABLE or of.port.protocol is Protocol.UDP:
         yield replace(plain, tls=of.ended)
         return
@@ -204,7 +206,7 @@ def _chains(of: Served) -> Iterator[FilterChain]:
             yield replace(plain, name=f"{plain.name}tls", transport_protocol="tls")
 
 
-def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | TcpConnections:
+def _serve(of: Served, *, forward_client_cert: str = "", counted_as: int = 0) -> HttpConnections | TcpConnections:
     name = cluster_name(of.port)
     if of.port.protocol.is_http:
         routes = _table(of.port, of.source)
@@ -218,6 +220,7 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
             tokens=of.asked.tokens,
             limits=of.asked.limits,
             transcodings=of.asked.transcodings,
+            counted_as=counted_as,
         )
     return TcpConnections(
         stat_prefix=name,
@@ -225,6 +228,7 @@ def _serve(of: Served, *, forward_client_cert: str = "") -> HttpConnections | Tc
         idle_timeout=of.pool.tcp_idle_timeout,
         access=before(of.screen.access, of.access),
         life=of.pool.max_connection_duration,
+        counted_as=counted_as,
     )
 
 

@@ -14,6 +14,7 @@ from tulle.compile import names
 from tulle.compile.edges import Edge, Speech
 from tulle.compile.mesh import Mesh
 from tulle.compile.peers import Posture, Ruled
+from tulle.compile.whereabouts import Whom
 from tulle.model.proxy import Node, Role
 from tulle.model.resource import Source
 from tulle.model.service import Protocol
@@ -24,16 +25,34 @@ APP = "app"
 _PLAIN = frozenset({Speech.PLAIN, Speech.OTHER})
 _SLACK = 0.01
 """So much more of all requests may be answered 5xx than before."""
+_NAMED = 5
+"""So many callers are named in a sentence."""
 _FACTOR = 1.5
 """So many times as often as before may happen what also happened before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainCaller:
+    """Who calls a workload in plain text, from one address."""
+
+    port: int
+    """As callers know it."""
+    whom: Whom
+    calls: int = 0
+    """Requests on a port for HTTP; on others connections."""
+    refused: int = 0
+    """Connections."""
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """Callers in plain text, of whom nothing else is known."""
+    """Callers in plain text."""
 
     connections: int = 0
     last: datetime | None = None
+    callers: tuple[PlainCaller, ...] = ()
+    """The latest first: not all, where there are many."""
 
 
 NOBODY = Heard()
@@ -178,7 +197,14 @@ def _spoken_to(speakers: tuple[Edge, ...]) -> str:
 def _called(heard: Heard, now: datetime, quiet: timedelta) -> str:
     if heard.last is None or now - heard.last > quiet:
         return ""
-    return f"it is called in plain text: {_many(heard.connections, 'connection')}, the last at {heard.last:%Y-%m-%dT%H:%M:%SZ}"
+    called = f"it is called in plain text: {_many(heard.connections, 'connection')}, the last at {heard.last:%Y-%m-%dT%H:%M:%SZ}"
+    lately = tuple(dict.fromkeys(str(caller.whom) for caller in heard.callers if now - caller.last <= quiet))
+    return called + _by(lately)
+
+
+def _by(whom: tuple[str, ...]) -> str:
+    more = len(whom) - _NAMED
+    return f", by {', '.join(whom[:_NAMED])}" + (f" and {more} more" if more > 0 else "") if whom else ""
 
 
 def _many(count: int, what: str) -> str:
@@ -193,12 +219,12 @@ class Window:
     counts: Counts = Counts()
 
 
-def verdict(before: Window, during: Window) -> str:
-    """Why a group that was turned is to go back; empty where all is well. `before`: how it fared until then."""
+def verdict(before: Window, during: Window, refused: tuple[str, ...] = ()) -> str:
+    """Why a group that was turned is to go back; empty where all is well. `before`: how it fared until then. `refused`: whom, if known."""
     now, then = during.counts, before.counts
     share = during.seconds / max(before.seconds, 1.0) * _FACTOR
     if now.refused:
-        return f"refused: {_many(now.refused, 'connection')} in plain text"
+        return f"refused: {_many(now.refused, 'connection')} in plain text" + _by(refused)
     if now.failed > then.failed * share:
         return f"failed in the handshake of TLS: {_many(now.failed, 'connection')}"
     if now.unreached > then.unreached * share:

@@ -104,6 +104,10 @@ class Workloads:
             return ()
         return tuple(self._by_id[i] for i in sorted(frozenset.intersection(*sets)))
 
+    def entries(self) -> tuple[Workload, ...]:
+        """Those of WorkloadEntries, by id."""
+        return tuple(workload for _, workload in sorted(self._by_id.items()) if workload.registered is None)
+
     def registered_services(self) -> frozenset[tuple[str, str]]:
         """Namespace and name of each service that has a registered instance."""
         return frozenset((namespace, value) for namespace, key, value in self._index if key == SERVICE)

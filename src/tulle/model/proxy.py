@@ -114,6 +114,8 @@ class HttpConnections:
     """How JSON becomes gRPC, behind all that refuses requests."""
     life: timedelta | None = None
     """A connection ends after so long at most, and its last request with it. Callers are told in time; None: it may go on for ever."""
+    counted_as: int = 0
+    """Requests are counted by the address of the caller, as those for this port of the workload; 0: they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,8 @@ class TcpConnections:
     """Which connections are let in."""
     life: timedelta | None = None
     """A connection is closed after so long; None: it may go on for ever."""
+    counted_as: int = 0
+    """Connections are counted by the address of the caller, as those to this port of the workload; 0: they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,8 @@ class Listener:
     """After so long a silent caller counts as one in plain text; None: it is cut off after a while, where its first words matter."""
     original_source: int | None = None
     """Endpoints see the caller's address; the mark of the packets to them, 0 for none. None: endpoints see the proxy's address."""
+    counted_as: int = 0
+    """Connections that no chain takes are counted by the address of the caller, as those to this port of the workload; 0: they are not."""
 
     @property
     def looks_for_http(self) -> bool:

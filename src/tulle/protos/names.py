@@ -81,6 +81,7 @@ NAMES = {
     "SourcePortInput": "envoy.extensions.matching.common_inputs.network.v3.SourcePortInput",
     "StatefulSession": "envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
     "StatefulSessionPerRoute": "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute",
+    "StatsAccessLog": "envoy.extensions.access_loggers.stats.v3.Config",
     "StdoutAccessLog": "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
     "TcpProxy": "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "TlsInspector": "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",

@@ -62,6 +62,21 @@ class Callers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainCaller:
+    """Calls in plain text to a port of the agent's workload from one address since the agent started."""
+
+    port: int
+    address: str
+    """An IP address, as the workload's machine sees it."""
+    calls: int = 0
+    """Requests that were answered, on a port for HTTP; on others connections."""
+    refused: int = 0
+    """Connections that were refused."""
+    last: str
+    """When the last of either was noticed, as ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
     """What failed of the calls of the agent's workload to a service since its proxy started."""
 
@@ -96,6 +111,7 @@ class Report:
     ejected: tuple[Ejection, ...] = ()
     """What its proxy has ejected."""
     callers: tuple[Callers, ...] = ()
+    plain: tuple[PlainCaller, ...] = ()
     calls: tuple[Calls, ...] = ()
     certificates: tuple[Shown, ...] = ()
     holds: str = ""

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tulle.registry.agents import Agent, Agents, Callers, Calls, Ejection, Report, Shown
+from tulle.model.plain_text import MOST_TOLD
+from tulle.registry.agents import Agent, Agents, Callers, Calls, Ejection, PlainCaller, Report, Shown
 from tulle.registry.form import RegistrationError, check_id
 from tulle.registry.registry import Registry
 from tulle.server.access.caller import Caller, caller_of
@@ -20,6 +21,16 @@ from tulle.server.forms import answer, body_of, problem
 
 BODY_LIMIT = 1024 * 1024
 Text = Annotated[str, Field(max_length=300)]
+
+
+def _moment(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+Moment = Annotated[Text, AfterValidator(_moment)]
+"""As ISO 8601; empty for never."""
 
 
 class _Form(BaseModel):
@@ -38,11 +49,19 @@ class _Callers(_Form):
     port: Annotated[int, Field(ge=0, le=65535)]
     mutual: Annotated[int, Field(ge=0)] = 0
     plain: Annotated[int, Field(ge=0)] = 0
-    last: Text = ""
+    last: Moment = ""
     refused: Annotated[int, Field(ge=0)] = 0
     failed: Annotated[int, Field(ge=0)] = 0
     requests: Annotated[int, Field(ge=0)] = 0
     errors: Annotated[int, Field(ge=0)] = 0
+
+
+class _PlainCaller(_Form):
+    port: Annotated[int, Field(ge=0, le=65535)]
+    address: Annotated[str, Field(pattern=r"^[0-9A-Fa-f:.]{2,45}(%[0-9A-Za-z_]{1,16})?$")]
+    calls: Annotated[int, Field(ge=0)] = 0
+    refused: Annotated[int, Field(ge=0)] = 0
+    last: Annotated[Moment, Field(min_length=1)]
 
 
 class _Calls(_Form):
@@ -63,6 +82,7 @@ class _Report(_Form):
     address: Text = "127.0.0.1"
     ejected: Annotated[tuple[_Ejection, ...], Field(max_length=10_000)] = ()
     callers: Annotated[tuple[_Callers, ...], Field(max_length=1000)] = ()
+    plain: Annotated[tuple[_PlainCaller, ...], Field(max_length=MOST_TOLD)] = ()
     calls: Annotated[tuple[_Calls, ...], Field(max_length=1000)] = ()
     certificates: Annotated[tuple[_Shown, ...], Field(max_length=200)] = ()
     holds: Text = ""
@@ -74,6 +94,7 @@ class _Report(_Form):
             address=self.address,
             ejected=tuple(Ejection(**one.model_dump()) for one in self.ejected),
             callers=tuple(Callers(**one.model_dump()) for one in self.callers),
+            plain=tuple(PlainCaller(**one.model_dump()) for one in self.plain),
             calls=tuple(Calls(**one.model_dump()) for one in self.calls),
             certificates=tuple(Shown(**one.model_dump()) for one in self.certificates),
             holds=self.holds,

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tulle.compile import names
 from tulle.compile.edges import edges
-from tulle.compile.migration import Counts, Group, Heard, Step, groups, plan
+from tulle.compile.migration import APP, Counts, Group, Heard, PlainCaller, Step, groups, plan
 from tulle.model.proxy import Node
 from tulle.registry.agents import Callers, Calls
-from tulle.server.trust import Running
+from tulle.server.plain_text import Running, plain_callers
 
 
 class Migration:
     def __init__(self, running: Running) -> None:
         self._running = running
 
+    def plain(self) -> Iterator[tuple[Node, PlainCaller]]:
+        """By connected proxy, who calls its workload in plain text."""
+        return plain_callers(self._running)
+
     def steps(self, quiet: timedelta) -> tuple[Step, ...]:
         """What to do with each group of workloads."""
         mesh, nodes = self._running.built.mesh, self._nodes()
-        found = groups(mesh, nodes, edges(mesh, nodes))
-        return plan(map(self._counted, found), datetime.now(UTC), quiet)
+        plain: dict[str, list[PlainCaller]] = {}
+        for node, caller in self.plain():
+            plain.setdefault(node.id, []).append(caller)
+        found = (self._counted(group, plain) for group in groups(mesh, nodes, edges(mesh, nodes)))
+        return plan(found, datetime.now(UTC), quiet)
 
     def counts(self, namespace: str, name: str) -> Counts | None:
         """What went wrong with calls to a group since its proxies started; None for one that is not there."""
@@ -40,14 +47,24 @@ class Migration:
             call_errors=sum(c.errors for c in calls),
         )
 
+    def refused(self, namespace: str, name: str) -> dict[str, int]:
+        """By caller, so many connections in plain text a group has refused since its agents started."""
+        found: dict[str, int] = {}
+        for node, caller in self.plain():
+            if caller.refused and (node.namespace, node.labels.get(APP)) == (namespace, name):
+                found[str(caller.whom)] = found.get(str(caller.whom), 0) + caller.refused
+        return found
+
     def _nodes(self) -> list[Node]:
         return [member.node for member in self._running.fleet.members.values()]
 
-    def _counted(self, group: Group) -> Group:
-        callers = list(self._callers(group))
-        last = max((c.last for c in callers if c.last), default="")
-        heard = Heard(connections=sum(c.plain + c.refused for c in callers), last=datetime.fromisoformat(last) if last else None)
-        return replace(group, heard=heard, connections=sum(c.mutual for c in callers))
+    def _counted(self, group: Group, plain: Mapping[str, Iterable[PlainCaller]]) -> Group:
+        """A connection is counted when it begins, but those who call on it do so for as long as it stands."""
+        counted = list(self._callers(group))
+        callers = sorted((caller for proxy in group.proxies for caller in plain.get(proxy, ())), key=lambda c: c.last, reverse=True)
+        times = [*(datetime.fromisoformat(c.last) for c in counted if c.last), *(c.last for c in callers)]
+        heard = Heard(connections=sum(c.plain + c.refused for c in counted), last=max(times, default=None), callers=tuple(callers))
+        return replace(group, heard=heard, connections=sum(c.mutual for c in counted))
 
     def _callers(self, group: Group) -> Iterator[Callers]:
         for proxy in group.proxies:

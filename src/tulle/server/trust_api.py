@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tulle.compile.edges import Edge
-from tulle.compile.migration import APP, Step
+from tulle.compile.migration import APP, PlainCaller, Step
 from tulle.server.access.caller import caller_of
 from tulle.server.forms import answer, problem, seconds
 from tulle.server.migrating import Migration
@@ -66,7 +66,8 @@ class TrustApi:
 
     async def edges(self, _: Request) -> Response:
         callers = [{"proxy": proxy, **asdict(counted)} for proxy, counted in self._trust.callers()]
-        return answer({"edges": [_edge(edge) for edge in self._trust.edges()], "callers": callers})
+        plain = [_plain(node.id, caller) for node, caller in self._migration.plain()]
+        return answer({"edges": [_edge(edge) for edge in self._trust.edges()], "callers": callers, "plain": plain})
 
     async def workloads(self, request: Request) -> Response:
         """What keeps each group of workloads from mutual TLS alone. `?quiet=1h`: for so long nobody may have called in plain text."""
@@ -80,7 +81,7 @@ class TrustApi:
         found = self._migration.counts(namespace, name)
         if found is None:
             raise problem(404, f"no connected sidecar in namespace {namespace!r} has the label {APP}: {name}")
-        return answer({"counts": asdict(found), "every": self._trust.every})
+        return answer({"counts": asdict(found), "refused": self._migration.refused(namespace, name), "every": self._trust.every})
 
     def _state(self) -> dict[str, Any]:
         of = self._trust.authority
@@ -136,6 +137,20 @@ def _edge(of: Edge) -> dict[str, Any]:
     }
 
 
+def _plain(proxy: str, of: PlainCaller) -> dict[str, Any]:
+    return {
+        "proxy": proxy,
+        "port": of.port,
+        "caller": of.whom.name,
+        "workloads": list(of.whom.workloads),
+        "machine": of.whom.machine,
+        "address": of.whom.address,
+        "calls": of.calls,
+        "refused": of.refused,
+        "last": _time(of.last),
+    }
+
+
 def _step(of: Step) -> dict[str, Any]:
     group = of.group
     return {
@@ -147,6 +162,7 @@ def _step(of: Step) -> dict[str, Any]:
         "ports": [{"port": port, "mode": ruled.mode.value} for port, ruled in group.ports.items()],
         "connections": group.connections,
         "plain": group.heard.connections,
+        "callers": [str(caller) for caller in dict.fromkeys(caller.whom for caller in group.heard.callers)],
         "way": of.way.value,
         "why": of.why,
     }

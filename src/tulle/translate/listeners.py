@@ -10,7 +10,7 @@ from tulle.model.access import Access, Attribute
 from tulle.model.proxy import Direction, FilterChain, HttpConnections, Listener, TcpConnections
 from tulle.model.routing import RouteTable, WeightedCluster
 from tulle.protos import any_, pb
-from tulle.translate import access, dns, firewall, logins, screens, tls, udp
+from tulle.translate import access, dns, firewall, logins, plain_text, screens, tls, udp
 from tulle.translate.endpoints import address
 from tulle.translate.filters import http_filters, original_source
 from tulle.translate.snapshot import CLUSTER, ROUTES, Reference
@@ -50,6 +50,7 @@ def listener(of: Listener) -> Any:
     fields |= _bound(of) if of.address else {"internal_listener": {}}
     if most := _held(of):
         fields["per_connection_buffer_limit_bytes"] = number(most)
+    fields |= plain_text.refusals(of.counted_as)
     if filters := _listener_filters(of):
         fields["listener_filters"] = filters
     if of.patience:
@@ -161,7 +162,7 @@ def connection_manager(serve: HttpConnections, within: Listener) -> Any:
     } | screens.settings(serve.screen)
     if options := screens.options(serve.screen) | (_bounds(serve.life) if serve.life else {}):
         fields |= {"common_http_protocol_options": options, "http1_safe_max_connection_duration": bool(serve.life)}
-    if told := firewall.access_log(serve.screen):
+    if told := [*firewall.access_log(serve.screen), *plain_text.requests(serve.counted_as)]:
         fields["access_log"] = told
     if within.quic:
         fields["codec_type"] = "HTTP3"
@@ -212,7 +213,7 @@ def shared_tables(of: Listener) -> Iterator[tuple[str, Access]]:
 
 
 def _tcp_proxy(serve: TcpConnections, within: Listener) -> Any:
-    fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters)
+    fields: Fields = {"stat_prefix": serve.stat_prefix} | _tcp_destination(serve.clusters) | plain_text.connections(serve.counted_as)
     if serve.idle_timeout is not None:
         fields["idle_timeout"] = duration(serve.idle_timeout)
     if serve.access or within.direction is Direction.INBOUND:
