@@ -8,11 +8,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # What an example may cost in time says more about the machine's other work than about the code.
-settings.register_profile("tulle", deadline=None)
-settings.load_profile("tulle")
+settings.register_profile("search", deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run: what passed once passes again. New ones are looked for by `pytest --hypothesis-profile search`.
+settings.register_profile("steady", settings.get_profile("search"), derandomize=True)
+settings.load_profile("steady")
 
 # Where nobody can press Ctrl-C, shells have programs ignore it, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from support.pebble import KEY_ID, MAC, Pebble, needs_pebble, pebble
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(110), needs_pebble]
+pytestmark = [pytest.mark.envoy, needs_pebble]
 
 HOST = "shop.example.com"
 WHERE = "/api/v1/resources/certificates/default/shop"
@@ -93,7 +93,7 @@ class Shop:
         found: dict[str, Any] = await self.place.get(WHERE)
         return found
 
-    async def until(self, kind: str, status: str, reason: str = "", seconds: float = 20.0) -> dict[str, str]:
+    async def until(self, kind: str, status: str, reason: str = "", seconds: float = 60) -> dict[str, str]:
         """A condition of the Certificate, once it stands so."""
 
         def found(item: dict[str, Any]) -> list[dict[str, str]]:
@@ -108,7 +108,7 @@ class Shop:
 
     def _shown(self, trust: ssl.SSLContext) -> x509.Certificate:
         with (
-            socket.create_connection(("127.0.0.1", self.authority.tls), timeout=10) as raw,
+            socket.create_connection(("127.0.0.1", self.authority.tls), timeout=60) as raw,
             trust.wrap_socket(raw, server_hostname=HOST) as s,
         ):
             found = s.getpeercert(binary_form=True)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from support.certificates import Ca, tls_secret
 from support.pebble import Pebble, needs_pebble, pebble
 from support.running import free_port
@@ -26,7 +24,7 @@ from tulle.store.documents import Documents
 from tulle.store.port import Store
 from tulle.store.sqlite import open_sqlite
 
-pytestmark = [needs_pebble, pytest.mark.timeout(60)]
+pytestmark = needs_pebble
 
 CA = Ca()
 SHOP = Key(kind="Certificate", namespace="default", name="shop")
@@ -61,7 +59,7 @@ class Kept:
         assert report.violations == ()
 
     async def until(self, key: Key, kind: str, reason: str) -> Condition:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = self.keeper.status(key).condition(kind)
                 if found and found.reason == reason:
@@ -75,7 +73,7 @@ class Kept:
 
     async def until_held(self, holds: Callable[[str], bool]) -> None:
         """Of the certificate in the Secret."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(fingerprint(await secret_at(self.documents, SECRET))):  # noqa: ASYNC110 - as a reader sees it
                 await asyncio.sleep(0.02)
 

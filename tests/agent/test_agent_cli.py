@@ -123,4 +123,4 @@ def test_a_signal_ends_it_in_peace(words: tuple[str, ...]) -> None:
         # Envoy's first word is that there is no control plane.
         assert any("[envoy]" in line for line in running.stdout)
         running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0
+        assert running.wait(60) == 0

@@ -166,7 +166,7 @@ def registering(answer: Handler, play: Callable[[Registrar, list[str]], Coroutin
     lines: list[str] = []
 
     async def run() -> None:
-        async with server(answer) as address, asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with server(answer) as address, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             registrar = Registrar(**{"api": address, "id": "web-0", "ttl": 30.0, "renew": 10.0, "report": lines.append, **more})
             running = tasks.create_task(registrar.run())
             await play(registrar, lines)
@@ -253,7 +253,7 @@ def test_an_application_elsewhere_comes_and_goes() -> None:
             seen.append(up)
             changed.set()
 
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             async with server(lambda _head, _body: ok()) as address:
                 host, port = address.split(":")
                 watched = Elsewhere([(host, int(port))], every=0.01)

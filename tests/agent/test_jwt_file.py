@@ -46,7 +46,7 @@ def test_each_token_takes_the_place_of_the_last_as_a_whole(api: Api, tmp_path: P
         # To a clock that is far ahead every token is about to end.
         one = kept(api, tmp_path, now=lambda: 4e9, least=0.005)
         running = asyncio.get_running_loop().create_task(one.file.run())
-        await asyncio.wait_for(one.file.there.wait(), 10)
+        await asyncio.wait_for(one.file.there.wait(), 60)
         seen = set[str]()
 
         def look() -> bool:
@@ -70,7 +70,7 @@ def test_what_there_is_stays_while_the_control_plane_refuses_or_is_away(api: Api
     async def run() -> None:
         one = kept(api, tmp_path, now=lambda: 4e9, least=0.005)
         running = asyncio.get_running_loop().create_task(one.file.run())
-        await asyncio.wait_for(one.file.there.wait(), 10)
+        await asyncio.wait_for(one.file.there.wait(), 60)
         one.file.api = "127.0.0.1:1"
         await eventually(lambda: bool(one.said))
         assert one.file.path.read_text().count(".") == 2

@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from tulle.agent.ports import Ports, application_port, is_local, may_bind_low
+from support.running import free_port
+from tulle.agent.ports import Ports, is_local, may_bind_low
 
 LOOPBACK = "127.0.0.1"
 
@@ -46,7 +47,7 @@ def test_nobody_else_gets_a_held_port() -> None:
 
 def test_a_port_is_free_again_at_the_end() -> None:
     with Ports() as ports:
-        port = ports.hold(LOOPBACK)
+        port = ports.hold(LOOPBACK, free_port())
     with listen(port, shared=False):
         pass
 
@@ -59,7 +60,7 @@ def test_another_port_is_taken_when_the_preferred_one_is_in_use() -> None:
 
 def test_the_preferred_port_is_taken_when_it_is_free() -> None:
     with Ports() as ports:
-        free = ports.hold(LOOPBACK)
+        free = ports.hold(LOOPBACK, free_port())
     with Ports() as ports:
         assert ports.hold_preferred(LOOPBACK, free) == free
 
@@ -71,10 +72,19 @@ def test_an_address_of_another_machine_is_no_reason_to_look_further() -> None:
 
 
 def test_an_application_port_is_free_and_none_that_outgoing_connections_get() -> None:
-    port = application_port(LOOPBACK, Random(1))
+    with Ports() as ports:
+        port = ports.hold_for_application(LOOPBACK, Random(1))
     assert 20_000 <= port < 32_000
-    with listen(port, shared=False):
-        assert application_port(LOOPBACK, Random(1)) != port
+    with listen(port, shared=False), Ports() as ports:
+        assert ports.hold_for_application(LOOPBACK, Random(1)) != port
+
+
+@pytest.mark.parametrize("udp", [False, True])
+def test_no_two_applications_are_given_one_port(udp: bool) -> None:
+    with Ports() as ports, Ports() as others:
+        found = {ports.hold_for_application(LOOPBACK, Random(2), udp=udp) for _ in range(3)}
+        assert others.hold_for_application(LOOPBACK, Random(2)) not in found
+        assert len(found) == 3
 
 
 def test_which_addresses_are_ours() -> None:

@@ -34,7 +34,7 @@ def alive(pid: int) -> bool:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - programs set no events
             await asyncio.sleep(0.01)
 

@@ -49,7 +49,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - programs set no events
             await asyncio.sleep(0.01)
 
@@ -72,7 +72,7 @@ class Stage:
         """Runs one until the block ends; it is ready when the block begins."""
         stop = asyncio.Event()
         sidecar = Sidecar(spec or self.spec(), settings or self.settings)
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(sidecar.run(stop))
             await sidecar.ready.wait()
             yield sidecar
@@ -85,7 +85,7 @@ class Stage:
         with Ports() as ports:
             self.control.gateway_port = ports.hold("127.0.0.1")
             proxy = GatewayProxy(GatewaySpec(), self.settings)
-            async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
                 tasks.create_task(proxy.run(stop))
                 await proxy.ready.wait()
                 yield f"127.0.0.1:{self.control.gateway_port}"
@@ -222,7 +222,7 @@ def test_a_stubborn_application_does_not_outlast_someone_in_a_hurry(tmp_path: Pa
             ignoring = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + APPLICATION
             spec = here.spec(command=(sys.executable, "-c", ignoring, "{port}"))
             sidecar = Sidecar(spec, replace(here.settings, grace=1000.0, drain=1000.0))
-            async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(sidecar.run(stop, hurry))
                 await sidecar.ready.wait()
                 stop.set()

@@ -32,7 +32,7 @@ def _consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 
 
 def sent(port: int, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body, dict(headers))
         return connection.getresponse().status
@@ -97,7 +97,7 @@ def test_pages_of_others_change_nothing(api: Api, consul: Consul, headers: dict[
 
 def test_pages_of_others_are_given_nothing_to_read(api: Api) -> None:
     """No answer says that they may."""
-    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)
     for method in ("GET", "OPTIONS"):
         connection.request(method, "/api/v1/resources", headers={"origin": "http://evil.example", "access-control-request-method": "POST"})
         answer = connection.getresponse()
@@ -166,7 +166,7 @@ def test_a_body_that_is_none_is_refused(api: Api, body: bytes) -> None:
 def test_a_body_without_end_is_cut_off(api: Api) -> None:
     """Whether its length is said or not."""
     assert told(api.port, b"POST /api/v1/apply HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n") == 413
-    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=60) as connection:
         connection.sendall(b"POST /api/v1/apply HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         with pytest.raises(ConnectionError):
@@ -202,7 +202,7 @@ def test_who_sends_slowly_is_not_waited_for(tmp_path: Path) -> None:
     with running_api(tmp_path, patience=0.2) as api:
         waiting = {}
         for name, first in SLOW.items():
-            waiting[name] = socket.create_connection(("127.0.0.1", api.port), timeout=20)
+            waiting[name] = socket.create_connection(("127.0.0.1", api.port), timeout=60)
             waiting[name].sendall(first)
         assert api.request("GET", "/healthz")[0] == 200
         for connection in waiting.values():

@@ -137,7 +137,6 @@ def patterns() -> Iterator[re.Pattern[str]]:
             yield from (value for value in values if isinstance(value, re.Pattern) and isinstance(value.pattern, str))
 
 
-@pytest.mark.timeout(60)
 def test_no_pattern_of_ours_can_be_kept_busy() -> None:
     """With repeated pieces, and an end that does not fit, a pattern that tries all ways would not come back before the sun burns out."""
     pieces = (

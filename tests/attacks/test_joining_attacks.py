@@ -171,7 +171,7 @@ def test_plain_text_gets_nothing_from_the_port_for_proxies(mesh: Guarded) -> Non
         reader, writer = await asyncio.open_connection("127.0.0.1", mesh.place.xds)
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
         try:
-            said = await asyncio.wait_for(reader.read(), 20)
+            said = await asyncio.wait_for(reader.read(), 60)
         except ConnectionResetError:
             said = b""
         writer.close()
@@ -225,7 +225,7 @@ def test_a_stream_ends_with_the_certificate_that_it_was_opened_with(mesh: Guarde
         async with mesh.proxy(pair) as client:
             await client.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
             await client.receive()
-            code, why = await asyncio.wait_for(client.ending(), 20)
+            code, why = await asyncio.wait_for(client.ending(), 60)
             assert (code, "ends with its certificate" in why) == (grpc.StatusCode.UNAUTHENTICATED, True)
             again = client.again()
             await again.send(node=node_message(node("sidecar~short")), type_url=CLUSTER)
@@ -333,7 +333,7 @@ def test_an_ended_membership_is_worth_nothing_at_once(mesh: Guarded) -> None:
                 await client.send(node=node_message(node(name)), type_url=CLUSTER)
                 await client.receive()
             assert (await mesh.ask("DELETE", f"/api/v1/tokens/{holder_of(gone)}"))[0] == 200
-            code, why = await asyncio.wait_for(one.ending(), 20)
+            code, why = await asyncio.wait_for(one.ending(), 60)
             assert (code, "membership has ended" in why) == (grpc.StatusCode.PERMISSION_DENIED, True)
             await other.send(type_url=SECRET, resource_names_subscribe=["default"])
             assert (await other.receive()).type_url == SECRET
@@ -455,7 +455,7 @@ def test_requests_in_plain_text_are_not_read(mesh: Guarded) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", mesh.place.api)
         writer.write(f"GET /api/v1/tokens HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {mesh.admin}\r\n\r\n".encode())
         try:
-            said = await asyncio.wait_for(reader.read(), 20)
+            said = await asyncio.wait_for(reader.read(), 60)
         except ConnectionResetError:
             said = b""
         writer.close()

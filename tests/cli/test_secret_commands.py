@@ -17,7 +17,6 @@ from support.running import Place, running
 from tulle.store.key_file import KeyFile
 from tulle.store.sqlite import open_sqlite
 
-pytestmark = pytest.mark.timeout(90)
 CA = Ca("an authority")
 PASSWORD = b"correct horse battery staple"
 

@@ -46,7 +46,7 @@ def test_the_first_token_makes_others_and_takes_them_back(tmp_path: Path) -> Non
 
 async def until_up(place: Place) -> None:
     """A control plane that asks for tokens tells everybody that it is ready."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", place.api)
@@ -61,7 +61,7 @@ async def until_up(place: Place) -> None:
 
 
 async def registered(place: Place, service: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             if service in (await place.tulle("--token-file", "state/admin-token", "services"))[1]:
                 return

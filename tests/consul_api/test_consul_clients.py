@@ -36,7 +36,7 @@ def test_services_and_checks(server: Consul, client: py_consul.Consul) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.health.service, "foo", index=index, wait="20s", passing=True)
         server.put("/v1/agent/service/maintenance/foo:1?enable=true")
-        assert waiting.result(10)[1] == []
+        assert waiting.result(60)[1] == []
     assert client.agent.service.deregister("foo:1")
     assert client.agent.checks() == {}
 

@@ -72,7 +72,7 @@ def test_readers_wait_for_the_next_change(consul: Consul) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(consul.get, f"/v1/config/service-splitter?index={index}&wait=20s")
         consul.put("/v1/config", {"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 100}]})
-        answer = waiting.result(15)
+        answer = waiting.result(60)
     assert [e["Name"] for e in answer.json] == ["web"]
     assert answer.index > index
     consul.ask("DELETE", "/v1/config/service-splitter/web")

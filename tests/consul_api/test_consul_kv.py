@@ -207,7 +207,7 @@ def test_events(consul: Consul) -> None:
         while not consul.registry.waiting.count():
             pass
         fired = consul.put("/v1/event/fire/deploy?service=web", b"now").json
-        (event,) = waiting.result(10).json
+        (event,) = waiting.result(60).json
     assert (event["ID"], event["ServiceFilter"], base64.b64decode(event["Payload"]), event["LTime"]) == (fired["ID"], "web", b"now", 1)
     assert consul.get("/v1/event/list?name=other").json == []
 
@@ -222,7 +222,7 @@ def test_a_waiting_reader_of_a_prefix_hears_of_deletions(consul: Consul) -> None
         consul.put("/v1/kv/elsewhere", b"")
         assert not waiting.done()
         consul.ask("DELETE", "/v1/kv/dir/a")
-        answer = waiting.result(10)
+        answer = waiting.result(60)
     assert answer.status == 404
     assert answer.index > index
 

@@ -126,7 +126,7 @@ def test_waiting_for_a_change_there(open_west: Both) -> None:
         time.sleep(0.1)  # what comes before the wait would be told too
         assert not waiting.done()
         west.put("/v1/kv/wait", b"x")
-        assert waiting.result(10).json[0]["Key"] == "wait"
+        assert waiting.result(60).json[0]["Key"] == "wait"
 
 
 def test_what_goes_wrong(both: Both) -> None:

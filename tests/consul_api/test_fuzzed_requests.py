@@ -188,7 +188,7 @@ class Wire:
     def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and body. (0, b"") where the connection was closed without an answer."""
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
         with contextlib.suppress(ConnectionError):  # an answer may have come before the end of the request
             self._socket.sendall(request)
         try:

@@ -54,7 +54,6 @@ def configs(run_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60)
 def test_proxies_start_with_what_is_changed_and_without_what_is_wrong(tmp_path: Path) -> None:
     place, run_dir = Place(folder=tmp_path), tmp_path / "run"
     place.write("mesh.yaml", MESH + FILTERS)

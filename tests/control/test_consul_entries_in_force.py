@@ -13,7 +13,7 @@ import pytest
 
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1
@@ -37,7 +37,7 @@ spec:
 
 
 def put(place: Place, path: str, body: object) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", place.api, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", place.api, timeout=60)
     try:
         connection.request("PUT", path, json.dumps(body), {"host": "localhost"})
         answer = connection.getresponse()
@@ -50,7 +50,7 @@ def put(place: Place, path: str, body: object) -> Any:
 
 def ask(port: int, path: str = "/") -> tuple[int, str]:
     """The status, and which version answered; 0 where nobody did."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={"host": "api"})
         answer = connection.getresponse()
@@ -63,7 +63,7 @@ def ask(port: int, path: str = "/") -> tuple[int, str]:
 
 
 async def until(holds: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - only asking can tell
             await asyncio.sleep(0.05)
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from support.running import Place, running
-
-pytestmark = pytest.mark.timeout(120)
 
 ROUTE = """
 apiVersion: networking.istio.io/v1

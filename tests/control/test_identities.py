@@ -17,7 +17,7 @@ from support.eventually import eventually
 from support.load import load
 from support.running import Place, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1

@@ -51,7 +51,6 @@ async def gone(mesh: Guarded, account: str) -> bool:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(120)
 def test_machines_with_certificates_call_each_other(tmp_path: Path) -> None:
     outside = Outside()
 

@@ -12,7 +12,7 @@ from support.eventually import eventually
 from support.load import load
 from support.running import Place, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 DOCUMENTS = """
 apiVersion: networking.istio.io/v1

@@ -16,7 +16,7 @@ from support.raw_http import Client
 from support.running import Place, running
 from tulle.demo.odds import bounds
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1

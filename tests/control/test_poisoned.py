@@ -11,7 +11,7 @@ import pytest
 from support.raw_http import Client
 from support.running import Place, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 GATEWAY = """
 apiVersion: networking.istio.io/v1

@@ -18,7 +18,7 @@ import websockets.sync.client
 from support import grpc_echo
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120), pytest.mark.xdist_group("protocols")]
+pytestmark = [pytest.mark.envoy, pytest.mark.xdist_group("protocols")]
 
 MESH = """
 apiVersion: tulle.dev/v1
@@ -118,7 +118,7 @@ def say(target: str, *, version: str) -> bytes:
     options = (("grpc.default_authority", "talk.default.svc.cluster.local"), ("grpc.enable_http_proxy", 0))
     with grpc.insecure_channel(target, options=options) as channel:
         call = channel.unary_unary("/test.Echo/Say")
-        answer: bytes = call(b"hello", metadata=(("version", version),), timeout=10, wait_for_ready=True)
+        answer: bytes = call(b"hello", metadata=(("version", version),), timeout=60, wait_for_ready=True)
         return answer
 
 
@@ -130,7 +130,7 @@ def test_grpc_is_routed_by_path_and_metadata_at_the_gateway_and_through_an_upstr
 def test_grpc_streams_through_an_upstream(mesh: Ports) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{mesh.grpc_upstream}", options=(("grpc.enable_http_proxy", 0),)) as channel:
         talk = channel.stream_stream("/test.Echo/Talk")
-        assert list(talk(iter([b"a", b"b", b"c"]), timeout=10)) == [b"v1:a", b"v1:b", b"v1:c"]
+        assert list(talk(iter([b"a", b"b", b"c"]), timeout=60)) == [b"v1:a", b"v1:b", b"v1:c"]
 
 
 def test_grpc_through_the_forward_proxy_as_its_clients_do_it(mesh: Ports) -> None:
@@ -139,7 +139,7 @@ def test_grpc_through_the_forward_proxy_as_its_clients_do_it(mesh: Ports) -> Non
         "import grpc,sys\n"
         "c = grpc.insecure_channel('dns:///talk:7000')\n"
         "for v in ('v1', 'v2'):\n"
-        "    print(c.unary_unary('/test.Echo/Say')(b'x', metadata=(('version', v),), timeout=10).decode())\n"
+        "    print(c.unary_unary('/test.Echo/Say')(b'x', metadata=(('version', v),), timeout=60).decode())\n"
     )
     environment = os.environ | {"http_proxy": f"http://{mesh.proxy}", "no_proxy": "localhost"}
     done = subprocess.run([sys.executable, "-c", client], env=environment, capture_output=True, text=True, timeout=60)
@@ -147,7 +147,7 @@ def test_grpc_through_the_forward_proxy_as_its_clients_do_it(mesh: Ports) -> Non
 
 
 def curl(*arguments: str) -> str:
-    return subprocess.run(["curl", "-s", *arguments], capture_output=True, text=True, timeout=20).stdout
+    return subprocess.run(["curl", "-s", *arguments], capture_output=True, text=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize("option", ["--http1.1", "--http2", "--http2-prior-knowledge"])
@@ -156,7 +156,7 @@ def test_each_version_of_http_at_the_gateway(mesh: Ports, option: str) -> None:
         ["curl", "-s", option, "-w", "\n%{http_version}", f"http://127.0.0.1:{mesh.http}/headers"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     body, _, version = done.stdout.rpartition("\n")
     assert json.loads(body)
@@ -166,7 +166,7 @@ def test_each_version_of_http_at_the_gateway(mesh: Ports, option: str) -> None:
 def test_any_http_client_reaches_a_service_by_name_through_http_proxy(mesh: Ports) -> None:
     for name in ("echo:8080", "echo.default:8080", "echo.default.svc.cluster.local:8080"):
         done = subprocess.run(
-            ["curl", "-s", "-x", f"http://{mesh.proxy}", f"http://{name}/a?b=c"], capture_output=True, text=True, timeout=20
+            ["curl", "-s", "-x", f"http://{mesh.proxy}", f"http://{name}/a?b=c"], capture_output=True, text=True, timeout=60
         )
         seen = json.loads(done.stdout)
         assert (seen["path"], seen["headers"]["host"]) == ("/a", name)
@@ -175,16 +175,16 @@ def test_any_http_client_reaches_a_service_by_name_through_http_proxy(mesh: Port
 def test_web_sockets_through_gateway_and_forward_proxy(mesh: Ports) -> None:
     ways = {f"ws://127.0.0.1:{mesh.http}/ws": None, "ws://echo:8080/ws": f"http://{mesh.proxy}"}
     for url, proxy in ways.items():
-        with websockets.sync.client.connect(url, proxy=proxy, open_timeout=10) as socket:
+        with websockets.sync.client.connect(url, proxy=proxy, open_timeout=60) as socket:
             socket.send("hello")
-            assert "hello" in str(socket.recv(timeout=10))
+            assert "hello" in str(socket.recv(timeout=60))
 
 
 async def tcp_exchange(port: int, text: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(text)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await reader.readline()
     finally:
         writer.close()

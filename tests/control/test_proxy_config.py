@@ -48,7 +48,6 @@ def proxies(run_dir: Path) -> dict[str, tuple[str, str, bool]]:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60)
 def test_processes_are_started_as_documents_say(tmp_path: Path) -> None:
     place, run_dir = Place(folder=tmp_path), tmp_path / "run"
     place.write("mesh.yaml", MESH.replace("name: web, command", "name: web, labels: {app: web}, command"))
@@ -66,7 +65,6 @@ def test_processes_are_started_as_documents_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60)
 def test_what_is_said_at_the_start_wins(tmp_path: Path) -> None:
     place, run_dir = Place(folder=tmp_path), tmp_path / "run"
     place.write("mesh.yaml", MESH.partition("  workloads:")[0] + "  workloads: []\n---" + MESH.partition("\n---")[2])

@@ -15,7 +15,7 @@ from support.carried import until
 from support.openid import provider, registered
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1

@@ -23,7 +23,7 @@ def statuses(found: list[dict[str, object]]) -> dict[str, str]:
 
 
 async def names(place: Place) -> list[str]:
-    return texts((await dns.asyncquery.udp(query("web.service.consul"), "127.0.0.1", port=place.dns, timeout=10)).answer)
+    return texts((await dns.asyncquery.udp(query("web.service.consul"), "127.0.0.1", port=place.dns, timeout=60)).answer)
 
 
 def test_stopped_continued_and_killed(tmp_path: Path) -> None:

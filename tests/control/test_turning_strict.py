@@ -21,7 +21,7 @@ from support.eventually import eventually
 from support.load import Load, load
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1

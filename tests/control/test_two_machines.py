@@ -21,7 +21,6 @@ def may_make_namespaces() -> bool:
 
 @pytest.mark.root
 @pytest.mark.envoy
-@pytest.mark.timeout(240)
 @pytest.mark.skipif(not may_make_namespaces(), reason="needs root, network namespaces and iproute2")
 def test_two_machines_speak_to_each_other() -> None:
     """The root is replaced, and the control plane killed, under load; then a machine is sent away."""

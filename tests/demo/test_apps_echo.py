@@ -19,7 +19,7 @@ from support.apps import App, running
 
 def exchange(app: App, data: bytes) -> bytes:
     """Sends raw bytes, and reads until the server closes."""
-    with socket.create_connection(("127.0.0.1", app.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", app.port), timeout=60) as connection:
         connection.sendall(data)
         received = b""
         while part := connection.recv(65536):
@@ -73,7 +73,7 @@ def test_echo_speaks_websocket() -> None:
             for message in ("", "hello", "x" * 200, b"\x00\x01", "y" * 70_000, b"z" * 70_001):
                 socket_.send(message)
                 assert socket_.recv() == message
-            assert socket_.ping().wait(5)
+            assert socket_.ping().wait(60)
         assert app.ask("/ws")[0] == 426
 
 
@@ -84,7 +84,7 @@ def test_requests_arrive_in_any_pieces(size: int) -> None:
         b"POST /two HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\ntrailer: 1\r\n\r\n"
         b"POST /three HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
     )
-    with running("echo") as app, socket.create_connection(("127.0.0.1", app.port), timeout=10) as connection:
+    with running("echo") as app, socket.create_connection(("127.0.0.1", app.port), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(requests), size):
             connection.sendall(requests[at : at + size])
@@ -117,15 +117,15 @@ def test_what_is_not_http_is_refused(message: bytes, status: int) -> None:
 def test_a_request_under_way_is_finished_when_told_to_stop() -> None:
     with running("echo") as app:
         with (
-            socket.create_connection(("127.0.0.1", app.port), timeout=10) as idle,
-            socket.create_connection(("127.0.0.1", app.port), timeout=10) as busy,
+            socket.create_connection(("127.0.0.1", app.port), timeout=60) as idle,
+            socket.create_connection(("127.0.0.1", app.port), timeout=60) as busy,
         ):
             busy.sendall(b"GET /delay/0.5 HTTP/1.1\r\nhost: a\r\n\r\n")
             assert app.ask("/")[0] == 200
             app.process.send_signal(signal.SIGTERM)
             assert idle.recv(1) == b"", "an idle connection is closed at once"
             assert busy.recv(65536).startswith(b"HTTP/1.1 200 OK")
-        assert app.process.wait(5) == 0
+        assert app.process.wait(60) == 0
 
 
 def test_helloworld_names_version_and_instance() -> None:
@@ -135,7 +135,7 @@ def test_helloworld_names_version_and_instance() -> None:
 
 
 def test_tcp_echo_puts_its_word_before_each_line() -> None:
-    with running("tcp_echo", "two") as app, socket.create_connection(("127.0.0.1", app.port), timeout=10) as connection:
+    with running("tcp_echo", "two") as app, socket.create_connection(("127.0.0.1", app.port), timeout=60) as connection:
         connection.sendall(b"hello\nwor")
         connection.sendall(b"ld\nrest")
         connection.shutdown(socket.SHUT_WR)
@@ -146,7 +146,7 @@ def test_tcp_echo_puts_its_word_before_each_line() -> None:
 def test_a_port_that_is_taken_is_said_in_one_line() -> None:
     with running("echo") as app:
         second = subprocess.run(
-            [sys.executable, "-m", "tulle.demo.apps.echo", "--port", str(app.port)], capture_output=True, text=True, timeout=10
+            [sys.executable, "-m", "tulle.demo.apps.echo", "--port", str(app.port)], capture_output=True, text=True, timeout=60
         )
         assert second.returncode == 1
         assert second.stderr.splitlines() == [f"cannot listen on 127.0.0.1:{app.port}: Address already in use"]

@@ -65,6 +65,6 @@ def test_a_port_that_is_taken_is_named_and_another_chosen() -> None:
 
 def test_the_command_writes_the_files_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tulle.cli.main", "demo", "--save", "shop"]
-    first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30) for _ in range(2))
+    first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60) for _ in range(2))
     assert (first.returncode, first.stdout.split()) == (0, [f"shop/{name}" for name in bookshop.names()])
     assert (second.returncode, second.stderr) == (1, "tulle: cannot write shop/mesh.yaml: File exists\n")

@@ -210,7 +210,7 @@ def test_bookinfo_documents() -> None:
 
 async def first_answer(traffic: Traffic, path: str) -> str:
     """Of a listener that a proxy has just acknowledged: its worker threads open the port a moment later."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (sample := await traffic.one(path)).answer.status:  # noqa: ASYNC110 - there is nobody to set an event
             await asyncio.sleep(0.01)
     return sample.text

@@ -70,7 +70,7 @@ def test_on_a_terminal_it_stays_until_ctrl_c(home: Path) -> None:
             shown += os.read(ours, 65536)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(40) == 0, shown.decode()
+        assert process.wait(60) == 0, shown.decode()
     finally:
         process.kill()
         process.wait()

@@ -29,7 +29,7 @@ from tulle.model.service import Health
 from tulle.settings import Address
 
 LOCAL = Address(host="127.0.0.1", port=0)
-PATIENCE = 10
+PATIENCE = 60.0
 
 
 class Running:

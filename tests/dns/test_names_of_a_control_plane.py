@@ -27,12 +27,12 @@ spec: {clusterIP: 10.96.0.5, selector: {app: shop}, ports: [{name: http, port: 8
 
 
 async def ask(place: Place, name: str, type_: str = "A") -> dns.message.Message:
-    return await dns.asyncquery.udp(query(name, type_), "127.0.0.1", port=place.dns, timeout=10)
+    return await dns.asyncquery.udp(query(name, type_), "127.0.0.1", port=place.dns, timeout=60)
 
 
 async def until(place: Place, name: str, holds: Callable[[dns.message.Message], bool]) -> dns.message.Message:
     """Documents and registrations come into force a moment after they are taken."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds(answer := await ask(place, name)):  # noqa: ASYNC110 - nobody tells when it has come into force
             await asyncio.sleep(0.01)
     return answer
@@ -65,7 +65,7 @@ def test_what_registers_has_a_name(tmp_path: Path) -> None:
             assert await place.tulle("apply", "-f", str(place.write("vip.yaml", VIP)))
             found = await until(place, "shop.default.svc.cluster.local", lambda answer: bool(answer.answer))
             assert texts(found.answer) == ["A 10.96.0.5"]
-            over_tcp = await dns.asyncquery.tcp(query("shop.default.svc.cluster.local"), "127.0.0.1", port=place.dns, timeout=10)
+            over_tcp = await dns.asyncquery.tcp(query("shop.default.svc.cluster.local"), "127.0.0.1", port=place.dns, timeout=60)
             assert texts(over_tcp.answer) == ["A 10.96.0.5"]
 
     asyncio.run(main())
@@ -76,7 +76,7 @@ def test_the_first_question_may_come_over_tcp(tmp_path: Path) -> None:
         place = Place(folder=tmp_path)
         async with running(place, "control"):
             await place.until("/api/v1/proxies", lambda _: True)
-            answer = await dns.asyncquery.tcp(query("consul", "SOA"), "127.0.0.1", port=place.dns, timeout=10)
+            answer = await dns.asyncquery.tcp(query("consul", "SOA"), "127.0.0.1", port=place.dns, timeout=60)
             assert texts(answer.answer)[0].startswith("SOA ns.consul.")
 
     asyncio.run(main())
@@ -86,7 +86,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path) -> N
     place = Place(folder=tmp_path)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", place.dns))
-        done = subprocess.run([TULLE, "control"], env=place.environment, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([TULLE, "control"], env=place.environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{place.dns} for DNS" in done.stderr
     assert "Traceback" not in done.stderr

@@ -17,7 +17,7 @@ def test_services_have_names_with_their_tags(tmp_path: Path) -> None:
         place = Place(folder=tmp_path)
 
         async def ask(name: str, type_: str) -> list[str]:
-            return texts((await dns.asyncquery.udp(query(name, type_), "127.0.0.1", port=place.dns, timeout=10)).answer)
+            return texts((await dns.asyncquery.udp(query(name, type_), "127.0.0.1", port=place.dns, timeout=60)).answer)
 
         async def put(path: str, body: object = None) -> None:
             assert (await call(place, "PUT", path, body))[0] == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.pages import blocks, links, makefile_targets
-from support.shell import alone, busy, shell
+from support.shell import alone, busy_still, shell
 from tulle.resources.read import read
 
 ROOT = Path(__file__).parents[2]
@@ -71,11 +71,11 @@ def test_what_is_run_by_ci_is_in_the_makefile(page: Path) -> None:
 
 @pytest.mark.envoy
 @pytest.mark.xdist_group("ports")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", running_pages, ids=[str(page.relative_to(ROOT)) for page in running_pages])
 def test_every_shell_block_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
     with alone(PORTS):
         with shell(tmp_path) as session:
             for block in blocks(page.read_text()):
                 session.run(block)
-        assert busy(PORTS) == [], "the page leaves ports taken"
+        assert busy_still(PORTS) == [], "the page leaves ports taken"

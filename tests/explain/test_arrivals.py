@@ -84,7 +84,6 @@ def only(text: str, request: Request, *nodes: Node, caller: Node = GATE) -> Arri
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(90)
 def test_real_proxies_decide_as_explained(tmp_path: Path) -> None:
     direct, edge = free_port(), free_port()
     rules = f"{STRICT}---{EDGE.format(port=edge)}{GUARDED}"

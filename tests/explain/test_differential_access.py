@@ -48,7 +48,7 @@ class Callers:
 
     def send(self, port: int, call: Call) -> tuple[int, bytes]:
         if (port, call.principal) not in self._open:
-            plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+            plain = socket.create_connection(("127.0.0.1", port), timeout=60)
             self._open[port, call.principal] = self._contexts[call.principal].wrap_socket(plain, server_hostname=SNI)
         connection = self._open[port, call.principal]
         lines = [f"{call.method} {call.path} HTTP/1.1", f"host: {call.host}", *(f"{k}: {v}" for k, v in call.headers)]

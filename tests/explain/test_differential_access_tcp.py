@@ -61,7 +61,7 @@ def routes(gateways: list[str]) -> dict:
 
 def reaches(port: int, name: str, tls: ssl.SSLContext) -> bool:
     """Whether a line comes back."""
-    plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=60)
     with suppress(ConnectionError, ssl.SSLError), plain, tls.wrap_socket(plain, server_hostname=name) as wrapped:
         wrapped.sendall(b"line\n")
         return wrapped.recv(100) == b"hello line\n"

@@ -111,7 +111,7 @@ async def made(call: Call) -> Seen:
         if alpn == "h2":
             return Seen("h2", serial, alpn)
         writer.write(f"GET / HTTP/1.1\r\nhost: {call.host}\r\n\r\n".encode() if call.http else b"nothing\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return Seen(await _said(reader), serial, alpn)
     except (OSError, ssl.SSLError):
         return Seen("")

@@ -47,7 +47,7 @@ async def done(port: int, caller: str, pair: Pair) -> bool:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         writer.write(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(100), 10)
+        answer = await asyncio.wait_for(reader.read(100), 60)
         writer.close()
     except (ConnectionError, ssl.SSLError):
         return False

@@ -25,7 +25,7 @@ from tulle.model.tls import Hidden
 from tulle.server.acme.material import validation
 from tulle.translate.tokens import nobodys_keys
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 SHOP = CA.issue("shop.example.com")
@@ -175,7 +175,7 @@ def shown_by(port: int, host: str) -> x509.Certificate:
     asking.set_alpn_protocols(list(ASKING))
     import socket
 
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, asking.wrap_socket(plain, server_hostname=host) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, asking.wrap_socket(plain, server_hostname=host) as wrapped:
         assert wrapped.selected_alpn_protocol() == "acme-tls/1"
         found = wrapped.getpeercert(binary_form=True)
     assert found

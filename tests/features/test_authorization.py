@@ -144,7 +144,7 @@ def test_connections(spec: str, let_in: bool, tmp_path: Path) -> None:
 
 
 def reaches(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         try:
             plain.sendall(b"GET / HTTP/1.1\r\nhost: far\r\nconnection: close\r\n\r\n")
             return bool(plain.recv(100))
@@ -162,7 +162,7 @@ def test_hosts_in_disguise(tmp_path: Path) -> None:
 
 
 def asked_for(port: int, host: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/", headers={"host": host})
     status = connection.getresponse().status
     connection.close()

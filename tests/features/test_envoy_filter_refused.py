@@ -10,7 +10,7 @@ import pytest
 from support.carried import ask
 from support.running import Place, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 SITE = """
 apiVersion: networking.istio.io/v1

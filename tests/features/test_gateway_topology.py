@@ -55,7 +55,7 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: any\r\nconnection: close\r\n\r\n"
 
 
 def exchange(port: int, said: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as caller:
         caller.sendall(said)
         found = b""
         try:

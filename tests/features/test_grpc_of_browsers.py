@@ -64,7 +64,7 @@ def talk() -> Iterator[int]:
 
 
 def post(port: int, content_type: str, body: bytes) -> tuple[int, str, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", "/test.Talk/Hear", body=body, headers={"content-type": content_type})
         answer = connection.getresponse()
@@ -189,7 +189,7 @@ def test_a_transcoding_at_the_gateway(tmp_path: Path, inline: bool) -> None:
             assert (status, kind) == (200, "application/grpc-web+proto")
             curl = shutil.which("curl")
             if curl:
-                told = subprocess.run([curl, "-s", f"http://127.0.0.1:{port}/v1/words/curl"], capture_output=True, check=True, timeout=20)
+                told = subprocess.run([curl, "-s", f"http://127.0.0.1:{port}/v1/words/curl"], capture_output=True, check=True, timeout=60)
                 assert json.loads(told.stdout)["text"] == "curl"
 
 

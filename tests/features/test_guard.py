@@ -40,7 +40,7 @@ class Guarded:
 
     def status(self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: Iterable[bytes] | bytes = b"") -> int:
         """Of the answer. A body in pieces is sent without its length."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             given = dict(headers)
             connection.putrequest(method, path, skip_host="host" in given, skip_accept_encoding=True)
@@ -112,7 +112,7 @@ def test_addresses(tmp_path: Path) -> None:
             assert answered(found) == 403
             assert found.allowed is not None
             assert found.allowed.by == f"Guard/edge spec.{field}"
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10, source_address=("127.0.0.9", 0)) as denied:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=60, source_address=("127.0.0.9", 0)) as denied:
             denied.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
             assert denied.recv(4096).startswith(b"HTTP/1.1 403 ")
 
@@ -124,7 +124,7 @@ def test_bodies(tmp_path: Path) -> None:
         assert proxy.status("POST", "/", body=b"x" * 1001) == 413
         assert proxy.status("POST", "/", body=[b"x" * 500] * 3) == 413, "without a length, too"
         assert len(proxy.far.seen) == 2
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as upgraded:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as upgraded:
             upgraded.sendall(b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
             assert upgraded.recv(4096).startswith(b"HTTP/1.1 101 ")
             upgraded.sendall(b"y" * 3000)
@@ -163,7 +163,7 @@ def test_headers_that_come_twice(tmp_path: Path) -> None:
         assert proxy.status("GET", "/", [("x-user", "ann"), ("x_user", "root")]) == 400
         length = "content-length: 5"
         for fields in (f"content-length: 0\r\n{length}", f"transfer-encoding: chunked\r\n{length}"):
-            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as connection:
                 connection.sendall(f"POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n".encode())
                 assert connection.recv(4096).startswith(b"HTTP/1.1 400 "), fields
         assert len(proxy.far.seen) == 1
@@ -240,6 +240,6 @@ def test_beside_a_workload(tmp_path: Path) -> None:
             by_http, by_tcp = (Guarded(BESIDE, far, port, node) for port in (http_port, tcp_port))
             assert [by_http.status("GET", "/"), by_http.status("POST", "/"), by_tcp.status("POST", "/")] == [200, 403, 200]
             assert by_tcp.status("POST", "/", body=b"x" * 11) == 200
-            with socket.create_connection(("127.0.0.1", tcp_port), timeout=10, source_address=("127.0.0.9", 0)) as denied:
+            with socket.create_connection(("127.0.0.1", tcp_port), timeout=60, source_address=("127.0.0.9", 0)) as denied:
                 denied.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
                 assert denied.recv(4096) == b"", "the connection is closed"

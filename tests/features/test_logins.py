@@ -25,7 +25,7 @@ from tulle.model.proxy import InboundPort
 from tulle.translate import Translator
 from tulle.translate.static import shown, static_config
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.envoy
 
 KEY, OTHER = "k-4711-very-secret", "k-0815/also=secret"
 PASSWORD = "correct horse: battery"

@@ -98,7 +98,7 @@ async def knock(port: int, pair: Pair | None, *, alpn: str = "istio", first: byt
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified(pair, alpn))
         writer.write(first)
-        answer = await asyncio.wait_for(reader.read(65536), 10)
+        answer = await asyncio.wait_for(reader.read(65536), 60)
         writer.close()
     except (ConnectionError, ssl.SSLError):
         return b""
@@ -182,10 +182,10 @@ def test_connections_that_are_no_http(tmp_path: Path) -> None:
             client = sidecar("client", calls=(Upstream(host="lines", port=9000, bind_port=local),))
             mesh = await stack.enter_async_context(meshed(tmp_path, PERMISSIVE, (lines, client)))
             reader, writer = await asyncio.open_connection("127.0.0.1", local)
-            assert await asyncio.wait_for(reader.readexactly(6), 10) == b"hello "
+            assert await asyncio.wait_for(reader.readexactly(6), 60) == b"hello "
             writer.close()
             reader, writer = await asyncio.open_connection("127.0.0.1", direct)
-            assert await asyncio.wait_for(reader.readexactly(6), 10) == b"hello "
+            assert await asyncio.wait_for(reader.readexactly(6), 60) == b"hello "
             writer.close()
             assert (await knock(secure, None, alpn="http/1.1")).startswith(b"HTTP/1.1 200")
             assert (await knock(direct, mesh.pair("client"), first=b"x")).startswith(b"hello ")
@@ -194,7 +194,7 @@ def test_connections_that_are_no_http(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", direct)
             writer.write(b"a line in plain text\n")
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await asyncio.wait_for(reader.readexactly(6), 10)
+                await asyncio.wait_for(reader.readexactly(6), 60)
 
     asyncio.run(run())
 

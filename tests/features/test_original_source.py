@@ -29,7 +29,6 @@ def may_make_namespaces() -> bool:
 
 @pytest.mark.root
 @pytest.mark.envoy
-@pytest.mark.timeout(90)
 @pytest.mark.skipif(not may_make_namespaces(), reason="needs root, network namespaces and iproute2")
 @pytest.mark.parametrize(
     ("said", "seen"),

@@ -62,12 +62,12 @@ class Kept:
 
     async def ask(self, *headers: tuple[str, str]) -> Response:
         self.writer.write(request_bytes("GET", "/", [("host", "web"), *headers]))
-        return await asyncio.wait_for(read_response(self._reader, "GET"), 10)
+        return await asyncio.wait_for(read_response(self._reader, "GET"), 60)
 
     async def ended(self) -> None:
         """Until the other side closes."""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
-            while await asyncio.wait_for(self._reader.read(65536), 20):
+            while await asyncio.wait_for(self._reader.read(65536), 60):
                 pass
 
 
@@ -242,7 +242,7 @@ def test_streams_and_connections_without_requests_end_in_time_too(tmp_path: Path
 
 def resumed(port: int, tls: ssl.SSLContext, session: ssl.SSLSession | None = None) -> tuple[bytes, ssl.SSLSession | None]:
     """The first bytes of an answer, empty where there is none, and what the session could be resumed with."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         try:
             with tls.wrap_socket(plain, session=session) as wrapped:
                 wrapped.sendall(request_bytes("GET", "/", [("host", "web")]))

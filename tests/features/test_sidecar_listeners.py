@@ -94,7 +94,7 @@ def test_egress_opens_a_port_for_services_and_sends_the_rest_to_a_proxy(tmp_path
         stack.enter_context(carried(SIDECAR.format(spec=spec), node, tmp_path, *instances))
         assert name(ask(local, headers={"host": f"shop:{local}"})[2]) == "shop"
         assert name(ask(local, headers={"host": "else.example.com"})[2]) == "proxy"
-        connection = http.client.HTTPConnection("127.0.0.1", forward, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", forward, timeout=60)
         connection.request("GET", "http://else.example.com/")
         assert name(connection.getresponse().read()) == "proxy"
         connection.close()
@@ -189,7 +189,6 @@ def test_tls_of_ones_own_where_the_mesh_takes_its_own_alone(peers: str, who: str
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60)
 def test_ingress_ends_tls_of_its_own(tmp_path: Path) -> None:
     """Where mutual TLS is not asked for: its callers show certificates of the authority that the document names."""
     port, pair, caller = free_port(), CA.issue("web.example"), CA.issue("caller.example")

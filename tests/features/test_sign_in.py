@@ -23,7 +23,7 @@ from tulle.compile.explain import Request, explain_view
 from tulle.translate import Translator
 from tulle.translate.static import shown, static_config
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.envoy
 
 CLIENT, SECRET = "shop", "the client's own secret"
 

@@ -75,9 +75,9 @@ class Apps:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(first)
-            said = await asyncio.wait_for(reader.read(6), 10)
+            said = await asyncio.wait_for(reader.read(6), 60)
             writer.write(b"again")
-            return said + await asyncio.wait_for(reader.read(5), 10)
+            return said + await asyncio.wait_for(reader.read(5), 60)
         except ConnectionError:
             return b""
         finally:
@@ -141,7 +141,7 @@ async def over_tls(port: int, own: Pair | None, *alpn: str) -> bytes:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified(own, *alpn))
         writer.write(b"GET / HTTP/1.1\r\nhost: apps\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(65536), 10)
+        answer = await asyncio.wait_for(reader.read(65536), 60)
         writer.close()
     except OSError:
         return b""

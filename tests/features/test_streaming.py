@@ -28,7 +28,7 @@ from support.tls_client import context, program
 from tulle.model.proxy import InboundPort, Upstream
 from tulle.model.service import Protocol, Registration
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 EDGE = """---
@@ -116,7 +116,7 @@ async def events_by_http1(port: int, source: Feed) -> list[bytes]:
     found = []
     for event in (b"one", b"two"):
         source.events.put_nowait(event)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (line := await reader.readline()).startswith(b"data:"):
                 """The lines of chunks are in between."""
         found.append(line.strip())
@@ -187,7 +187,7 @@ def talkers() -> Iterator[tuple[Registration, ...]]:
 
 async def talk(channel: grpc.aio.Channel, service: str) -> list[bytes]:
     """Each message is sent only when the answer to the one before has come."""
-    call = channel.stream_stream(f"/test.{service}/Talk")(timeout=10)
+    call = channel.stream_stream(f"/test.{service}/Talk")(timeout=60)
     found = []
     for text in (b"a", b"b", b"c"):
         await call.write(text)
@@ -212,10 +212,10 @@ def test_grpc_streams_are_routed_by_service_and_method() -> None:
                 async with channel:
                     assert await talk(channel, "Echo") == [b"one:a", b"one:b", b"one:c"]
                     assert await talk(channel, "Other") == [b"two:a", b"two:b", b"two:c"]
-                    assert [m async for m in channel.unary_stream("/test.Echo/Count")(b"3", timeout=10)] == [b"two:0", b"two:1", b"two:2"]
-                    assert await channel.stream_unary("/test.Echo/Sum")(iter([b"1", b"2"]), timeout=10) == b"one:1+2"
+                    assert [m async for m in channel.unary_stream("/test.Echo/Count")(b"3", timeout=60)] == [b"two:0", b"two:1", b"two:2"]
+                    assert await channel.stream_unary("/test.Echo/Sum")(iter([b"1", b"2"]), timeout=60) == b"one:1+2"
                     with pytest.raises(grpc.aio.AioRpcError) as refused:
-                        await channel.unary_unary("/test.Echo/Nothing")(b"", timeout=10)
+                        await channel.unary_unary("/test.Echo/Nothing")(b"", timeout=60)
                     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, "trailers come through"
 
     with talkers() as instances:

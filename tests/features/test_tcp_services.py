@@ -20,7 +20,7 @@ from support.tls_client import context, program
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 HOST = "localhost"
@@ -106,7 +106,7 @@ def begins_with_tls(port: int) -> bytes:
     words = b"".join(w.encode() + b"\0" for w in ("user", "tester", "database", "postgres")) + b"\0"
     startup = struct.pack("!ii", 8 + len(words), 3 << 16) + words
     tls = context(CA, alpn=("postgresql",))
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, tls.wrap_socket(plain, server_hostname=HOST) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, tls.wrap_socket(plain, server_hostname=HOST) as wrapped:
         wrapped.sendall(startup)
         return wrapped.recv(1)
 

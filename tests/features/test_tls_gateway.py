@@ -23,7 +23,7 @@ from support.running import free_port
 from support.tls_client import asked, context, get, openssl, program, refused
 from tulle.model.service import Protocol
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 SHOP, NEWS = CA.issue("shop.example.com"), CA.issue("news.example.com")

@@ -22,7 +22,6 @@ from support.tls_client import program
 pytestmark = [
     pytest.mark.envoy,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(not shutil.which("testssl"), reason="needs Debian's package testssl.sh"),
 ]
 

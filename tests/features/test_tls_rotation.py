@@ -65,7 +65,7 @@ class Load:
         request = b"GET / HTTP/1.1\r\nhost: shop.example.com\r\n\r\n"
         try:
             with (
-                socket.create_connection(("127.0.0.1", self._port), timeout=10) as plain,
+                socket.create_connection(("127.0.0.1", self._port), timeout=60) as plain,
                 self._tls.wrap_socket(plain, server_hostname="shop.example.com") as wrapped,
             ):
                 while not self._over.is_set():
@@ -88,7 +88,6 @@ class Load:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(90)
 def test_rotation_under_load() -> None:
     port = free_port()
     other = Ca("the next authority")
@@ -119,7 +118,7 @@ def test_rotation_under_load() -> None:
 
     async def seen(serial: int) -> None:
         load.serials.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while serial not in load.serials:  # noqa: ASYNC110 - threads have no event of this loop
                 await asyncio.sleep(0.005)
 

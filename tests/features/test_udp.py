@@ -21,7 +21,7 @@ from support.running import Place, free_port, running
 from tulle.model.proxy import InboundPort, Upstream
 from tulle.model.service import Protocol, Registration
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 RULE = """
 apiVersion: networking.istio.io/v1
@@ -136,7 +136,7 @@ spec:
 def dig(port: int) -> str:
     asked = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=5", "+time=2", "example.com", "A"]
     """What it prints last: it complains of the tries before, as nobody can tell when a server begins to receive."""
-    return subprocess.run(asked, capture_output=True, text=True, timeout=30).stdout.strip().rpartition("\n")[2]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.strip().rpartition("\n")[2]
 
 
 def test_dig_through_a_whole_mesh(tmp_path: Path) -> None:

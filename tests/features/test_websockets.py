@@ -23,7 +23,7 @@ from support.tls_client import context
 from tulle.model.proxy import InboundPort, Node, Upstream
 from tulle.model.service import Protocol
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 EDGE = """---

@@ -21,7 +21,7 @@ from support.tls_client import asked, context, get, refused
 from support.tls_server import TlsServer
 from tulle.model.service import Protocol
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 OURS, FAR = CA.issue("ended.example", "web.example", "a.deep.example", "b.deep.example"), CA.issue("passed.example", "*.wide.example")
@@ -134,7 +134,7 @@ def test_shares_of_connections(tmp_path: Path) -> None:
 
 def _name(port: int) -> str:
     """Of the backend that answers; empty where the connection is closed."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as caller:
         try:
             caller.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             found = b"".join(iter(lambda: caller.recv(4096), b""))

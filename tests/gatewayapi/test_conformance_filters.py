@@ -17,7 +17,7 @@ from support.gateway_api import EDGE, served
 from support.running import free_port
 from tulle.compile import view
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 API = "apiVersion: gateway.networking.k8s.io/v1"
 
@@ -194,7 +194,7 @@ def test_protocols_of_backends(protocol: str, http2: bool, tls: bool) -> None:
 
 
 def test_websockets_are_passed_on(tmp_path: Path) -> None:
-    with running(rule("/"), tmp_path, "a") as (port, _), socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+    with running(rule("/"), tmp_path, "a") as (port, _), socket.create_connection(("127.0.0.1", port), timeout=60) as caller:
         caller.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n")
         assert b"101" in caller.recv(4096).split(b"\r\n")[0]
         caller.sendall(b"ping")

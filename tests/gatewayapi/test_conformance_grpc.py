@@ -10,7 +10,7 @@ import pytest
 
 from support.gateway_api import EDGE, mistakes, served
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 
 def route(*rules: str, name: str = "r", more: str = "", parent: str = "{name: edge}") -> str:

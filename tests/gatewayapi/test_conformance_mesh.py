@@ -12,7 +12,7 @@ from support.compiled import sidecar
 from support.gateway_api import mistakes, served
 from tulle.compile.explain import Request, explain
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 API = "apiVersion: gateway.networking.k8s.io/v1"
 

@@ -10,7 +10,7 @@ import pytest
 
 from support.gateway_api import EDGE, mistakes, served
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 
 def route(spec: str, *, name: str = "r", namespace: str = "default", parent: str = "{name: edge, namespace: default}") -> str:

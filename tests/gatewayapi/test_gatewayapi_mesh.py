@@ -24,7 +24,6 @@ def route(kind: str, parent: str, backends: str, *, name: str = "r", namespace: 
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60)
 def test_datagrams_follow_rules(tmp_path: Path) -> None:
     """Some callers are sent elsewhere, each always to the same."""
     port = free_port()

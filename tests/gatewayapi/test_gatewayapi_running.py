@@ -16,7 +16,7 @@ from support import grpc_echo
 from support.raw_http import Client
 from support.running import Place, running
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 MESH = """
 apiVersion: tulle.dev/v1
@@ -67,7 +67,7 @@ def say(port: int, method: str, *, version: str) -> bytes | grpc.StatusCode:
     options = (("grpc.default_authority", "talk.example"), ("grpc.enable_http_proxy", 0))
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         try:
-            answer: bytes = channel.unary_unary(method)(b"hi", metadata=(("version", version),), timeout=10, wait_for_ready=True)
+            answer: bytes = channel.unary_unary(method)(b"hi", metadata=(("version", version),), timeout=60, wait_for_ready=True)
         except grpc.RpcError as error:
             status: grpc.StatusCode = error.code()
             return status

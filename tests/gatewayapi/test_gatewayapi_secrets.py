@@ -86,7 +86,6 @@ ASKED = (
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(120)
 def test_neither_commands_nor_answers_nor_logs_show_them(tmp_path: Path) -> None:
     asyncio.run(_nowhere(Place(folder=tmp_path)))
 

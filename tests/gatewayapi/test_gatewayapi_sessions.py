@@ -12,7 +12,7 @@ from support.gateway_api import EDGE, Served, served
 from support.raw_http import Response
 from support.reading import warned
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 API = "apiVersion: gateway.networking.k8s.io/v1"
 SERVICES = ("a", "b", "c")

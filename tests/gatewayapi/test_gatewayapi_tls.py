@@ -20,7 +20,7 @@ from support.tls_client import asked, context, get, refused
 from support.tls_server import TlsServer
 from tulle.compile.explain import Request, explain
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 CA, FRIENDS, STRANGERS = Ca(), Ca("friends"), Ca("strangers")
 SHOP = CA.issue("shop.example", "a.example", "b.example", "b.a.example", "x.test")

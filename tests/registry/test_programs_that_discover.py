@@ -93,7 +93,7 @@ async def haproxy(place: Place, name: str) -> AsyncIterator[int]:
 async def balanced(listen: int, expected: set[str]) -> None:
     """Returns when ten requests in a row were answered by all of those, and by nobody else."""
     client, seen = Client(), [""]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while set(seen[-10:]) != expected or len(seen) < 10:
             try:
                 answer = await client.send(listen, "GET", "/", [("host", "web")])
@@ -136,7 +136,7 @@ server.add_generic_rpc_handlers((Echo(),))
 port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 with grpc.insecure_channel(f"dns://127.0.0.1:{sys.argv[1]}/{sys.argv[2]}:{port}") as channel:
-    print(channel.unary_unary("/echo/echo")(b"heard", timeout=10, wait_for_ready=True).decode())
+    print(channel.unary_unary("/echo/echo")(b"heard", timeout=60, wait_for_ready=True).decode())
 server.stop(None)
 """
 
@@ -219,7 +219,7 @@ class ServiceDiscovery:
         return json.loads(answer.body), int(answer.get("x-consul-index") or 0)
 
     async def until(self, targets: dict[str, list[str]]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.targets != targets:
                 await self.changed.wait()
 

@@ -53,7 +53,7 @@ def test_what_is_found_decides(tmp_path: Path) -> None:
             await until(place, "service:web", "critical", 5)
             await until(place, "alias", "critical", 5)
             assert (await call(place, "GET", "/v1/health/service/web?passing"))[1] == []
-            answer = await dns.asyncquery.udp(query("web.service.consul"), "127.0.0.1", port=place.dns, timeout=10)
+            answer = await dns.asyncquery.udp(query("web.service.consul"), "127.0.0.1", port=place.dns, timeout=60)
             assert code(answer) == "NXDOMAIN"
 
     asyncio.run(main())

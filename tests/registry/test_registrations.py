@@ -108,7 +108,7 @@ def test_no_body_breaks_the_reader(body: bytes) -> None:
 def on_registrations(test: Callable[[Registrations, SqliteHarness], Awaitable[None]]) -> Callable[[Path], None]:
     def run(tmp_path: Path) -> None:
         async def body() -> None:
-            async with asyncio.timeout(30), sqlite_harness(tmp_path / "t.db") as harness:
+            async with asyncio.timeout(60), sqlite_harness(tmp_path / "t.db") as harness:
                 await test(Registrations(LeasedValues(harness.store, "registrations/")), harness)
 
         asyncio.run(body())

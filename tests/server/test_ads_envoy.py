@@ -111,7 +111,7 @@ def test_a_bad_route_table_is_found_though_envoy_does_not_name_it(delta: bool) -
                     return [(await status(client, ports[name], "/before"), await status(client, ports[name], "/after")) for name in names]
 
                 wanted = [(200, 404) if name == "t4" else (404, 200) for name in names]
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while await found() != wanted:
                         pass
                 client.close()

@@ -27,7 +27,7 @@ from tulle.server.firewall.beside import Beside, beside
 from tulle.server.firewall.engine import missing
 from tulle.server.firewall.wire import line, spoken, understood
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 SCRIPT = "/find?q=%3Cscript%3Ealert(1)%3C/script%3E"
 
@@ -46,20 +46,20 @@ class Place:
         while not self.said.empty():
             self.said.get_nowait()
         self.wall.know(self.led.built.mesh.structure.rules.dressing.walls.every)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 said = await self.said.get()
                 if self.said.empty():
                     return said
 
     async def until(self, status: int, path: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await self.status(path) != status:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
 
     async def refused(self, count: int) -> None:
         """Until the control plane has heard of so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.wall.tally.requests["istio-system/edge", "refused"] < count:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
 
@@ -149,11 +149,11 @@ def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: py
         async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
             wall.start()
             await wall.settled()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while wall.starts < 3:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
             script.unlink()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while wall.pid:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
 

@@ -22,7 +22,7 @@ def test_a_proxy_that_goes_on_refusing_is_not_waited_for_until_the_deadline(monk
     monkeypatch.setattr(fleet, "REFUSAL", 0.01)
     many = Fleet()
     lagging(many, "gateway~a", listener="cannot bind")
-    progress = asyncio.run(asyncio.wait_for(many.until(1, 3600.0), 5))
+    progress = asyncio.run(asyncio.wait_for(many.until(1, 3600.0), 60))
     assert not progress.complete
     assert progress.refusals == ("gateway~a refuses: cannot bind",)
 

@@ -295,7 +295,7 @@ def test_what_there_is_not(shared: Api, method: str, path: str, status: int) -> 
 
 
 def test_a_method_that_is_not_allowed_is_told_which_are(shared: Api) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=60)
     connection.request("GET", "/api/v1/apply")
     response = connection.getresponse()
     assert response.getheader("allow") == "POST"
@@ -305,7 +305,7 @@ def test_a_method_that_is_not_allowed_is_told_which_are(shared: Api) -> None:
 @pytest.mark.parametrize("said", [True, False])
 def test_a_body_that_is_too_large_is_not_read(shared: Api, said: bool) -> None:
     """With a length that says so, and in chunks without any."""
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=60)
     connection.putrequest("PUT", "/api/v1/registrations/a")
     connection.putheader(*(("content-length", str(10**12)) if said else ("transfer-encoding", "chunked")))
     connection.endheaders()
@@ -388,7 +388,7 @@ def post(api: Api, path: str, body: bytes) -> tuple[int, Any]:
     return api.request("POST", path, body)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.sampled_from(["apply", "delete", "diff", "validate", "explain"]),
     body=JSON.map(lambda v: json.dumps(v).encode()) | st.binary(max_size=100),
@@ -399,7 +399,7 @@ def test_no_body_makes_it_fail(shared: Api, path: str, body: bytes) -> None:
     assert status in (200, 422) or set(answer) == {"error", "violations"}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=TEXTS, path=st.sampled_from(["apply", "delete", "diff", "validate"]))
 def test_no_document_makes_it_fail(shared: Api, text: str, path: str) -> None:
     status, answer = post(shared, f"/api/v1/{path}", json.dumps({"files": [{"path": "fuzz.yaml", "text": text}]}).encode())
@@ -407,7 +407,7 @@ def test_no_document_makes_it_fail(shared: Api, text: str, path: str) -> None:
     assert status != 422 or answer["violations"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.text(max_size=30).map(lambda t: "".join(f"%{b:02x}" for b in t.encode("utf-8", "surrogatepass"))),
     query=st.text("abc=&%wait1s", max_size=10),

@@ -41,7 +41,7 @@ def talk(consul: Consul, session: Session) -> None:
     async def main() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", consul.port, ssl=consul.trusted)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await session(reader, writer)
         finally:
             writer.close()
@@ -180,7 +180,7 @@ def test_all_who_wait_are_told_of_one_change(tmp_path: Path, monkeypatch: pytest
         return answer.body, answer.get("x-consul-index")
 
     async def main(consul: Consul) -> None:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(watch(consul.port, number)) for number in range(count)]
             await eventually(lambda: len(entered) == count)
             assert len(set(map(id, entered))) == 7, "those who send the same words wait together"
@@ -199,7 +199,7 @@ def test_the_end_of_the_server_ends_the_waits(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", consul.port, ssl=consul.trusted)
             writer.write(head("/v1/kv/k?index=999999&wait=5m"))
             await eventually(lambda: consul.registry.waiting.count() == 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await read_response(reader, "GET")
         writer.close()
         await writer.wait_closed()

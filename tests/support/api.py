@@ -119,7 +119,7 @@ class Api:
 
     def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and body, as JSON where it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         try:
             connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
@@ -178,7 +178,7 @@ def running_api(
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()), name="api")
     thread.start()
     try:
-        assert started.wait(10)
+        assert started.wait(60)
         yield Api(port=listener.getsockname()[1], mesh=mesh, first=first[0])
     finally:
         loop.call_soon_threadsafe(stop.set)

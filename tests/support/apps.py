@@ -24,7 +24,7 @@ class App:
     def ask(
         self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
             answer = connection.getresponse()
@@ -49,6 +49,6 @@ def running(name: str, *arguments: str, env: Mapping[str, str] | None = None) ->
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        status = process.wait(10)
+        status = process.wait(60)
         process.stdout.close()
     assert status == 0

@@ -51,7 +51,7 @@ ORDINARY: list[Sent] = list(_of(_TABLE["ordinary"]))
 
 def send(port: int, sent: Sent) -> int:
     """The status of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(sent.verb, sent.path, body=sent.body.encode() or None, headers=sent.all_headers)
         return connection.getresponse().status

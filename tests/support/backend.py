@@ -30,7 +30,7 @@ class Backend(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.server_address[1])
 
-    def wait_for(self, path: str, *, seconds: float = 10) -> dict[str, Any]:
+    def wait_for(self, path: str, *, seconds: float = 60) -> dict[str, Any]:
         """The first request for a path, as soon as it is there."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: any(one["path"] == path for one in self.seen), seconds), f"no request for {path}"

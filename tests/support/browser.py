@@ -40,7 +40,7 @@ class Browser:
         self.visited.append(url)
         parts = urlsplit(url)
         own = self.cookies.setdefault(parts.netloc, {})
-        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
         try:
             kept = {"cookie": "; ".join(f"{name}={value}" for name, value in own.items())} if own else {}
             sent = {"content-type": "application/x-www-form-urlencoded"} if form else {}

@@ -41,7 +41,7 @@ def carried(text: str, node: Node, folder: Path, *registrations: Registration, s
 
 def ask(port: int, path: str = "/", *, headers: Mapping[str, str] | None = None, source: str = "") -> tuple[int, dict[str, str], bytes]:
     """A request to a local port, from an address of loopback: status, headers and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(source, 0))
     try:
         connection.request("GET", path, headers=dict(headers or {}))
         answer = connection.getresponse()
@@ -50,7 +50,7 @@ def ask(port: int, path: str = "/", *, headers: Mapping[str, str] | None = None,
         connection.close()
 
 
-def until(holds: Callable[[], bool], *, seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
     """Returns as soon as something holds that only asking can tell of."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -79,9 +79,9 @@ class Consul:
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Sends a body of bytes as it is, any other as JSON."""
         if self.trusted:
-            connection: http.client.HTTPConnection = HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.trusted)
+            connection: http.client.HTTPConnection = HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.trusted)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         try:
             connection.request(method, path, data, dict(headers or {}))
@@ -103,7 +103,7 @@ class Consul:
 
     def call(self, work: Any) -> Any:
         """Awaits on the server's own loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
 
 async def _follow(documents: Documents, entries: HeldEntries, first: asyncio.Event) -> None:
@@ -163,7 +163,7 @@ def running_consul(
 
     thread = threading.Thread(target=work, name="consul")
     thread.start()
-    started.wait(30)
+    started.wait(60)
     try:
         if held:
             registry, registrations, store, app = held[0]

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> None:
     """Returns as soon as the condition holds; looks every 10 ms."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is nobody to set an event
             await asyncio.sleep(0.01)
 
 
-async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 40) -> None:
+async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 60) -> None:
     """As `eventually`, of what must be asked for."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - there is nobody to set an event

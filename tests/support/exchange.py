@@ -26,7 +26,7 @@ class Exchange:
         values = [value for key, value in self.headers if key == name]
         return ",".join(values) if values else None
 
-    async def until(self, holds: Callable[[Exchange], bool] = lambda _: False, *, seconds: float = 10) -> Exchange:
+    async def until(self, holds: Callable[[Exchange], bool] = lambda _: False, *, seconds: float = 60) -> Exchange:
         """Until the answer is over, or something holds. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while not (self.ended or self.reset is not None or holds(self)):

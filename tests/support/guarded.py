@@ -152,7 +152,7 @@ def guarded(folder: Path, **more: str) -> Iterator[Guarded]:
         raise
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
 
 
 def _await(log: Path, process: subprocess.Popen[bytes]) -> None:

@@ -124,7 +124,7 @@ async def http2(port: int, *, tls: ssl.SSLContext | None = None, name: str = "",
     client._flush()
     task = asyncio.get_running_loop().create_task(client.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await client.settled.wait()
         yield client
     finally:

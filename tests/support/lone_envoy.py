@@ -16,7 +16,7 @@ from typing import Any
 from tulle.agent.validation import complete
 from tulle.protos import envoy_path
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _UNFINISHED = (
     "udp_proxy.v3.UdpProxyConfig.matcher' is marked as work-in-progress",
     "api_key_auth/v3/api_key_auth.proto' marked as work-in-progress",
@@ -26,7 +26,7 @@ _UNFINISHED = (
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
@@ -79,7 +79,7 @@ def lone_envoy(config: dict[str, Any], folder: Path) -> Iterator[LoneEnvoy]:
             yield envoy
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def _wait_until_live(envoy: LoneEnvoy, process: subprocess.Popen[bytes], log: Path) -> None:

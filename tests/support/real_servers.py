@@ -18,7 +18,7 @@ from support.certificates import Pair
 from support.running import free_port
 
 _USER = "nobody"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 def postgres_program(name: str) -> str:
@@ -56,7 +56,7 @@ def _server(command: Sequence[str], folder: Path, port: int) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _until_accepting(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -57,7 +57,7 @@ class Recorder:
             ads.offer(node_id, self.snapshot)
         return self.snapshot
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
         """Waits for something that proxies bring about."""
         async with asyncio.timeout(seconds):
             while not condition():

@@ -26,4 +26,4 @@ def redis(path: Path, *options: str) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +19,33 @@ from typing import Any
 TULLE = str(Path(sys.executable).with_name("tulle"))
 
 
+FIRST_PORT, LAST_PORT = 10_000, 13_999
+"""Apart from those of clients, those that agents give to applications (from 20000), and those that pages of the documentation name."""
+
+
+def _share() -> range:
+    """The ports of this worker: no two look in the same place, nor one for a port that another lets go for a moment."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(FIRST_PORT + number, LAST_PORT + 1, workers)
+
+
+def _in_turn(share: range) -> Iterator[int]:
+    """Without end, begun where another run of the tests hardly begins."""
+    start = os.getpid() * 97 % len(share)
+    return itertools.cycle([*share[start:], *share[:start]])
+
+
+_PORTS = _in_turn(_share())
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to clients."""
-    # Workers that start together have numbers that follow each other, and must not look in the same place.
-    for port in range(18000 + os.getpid() * 97 % 12000, 32000):
+    """A port that nobody listens on; the one that was given longest ago."""
+    for port in itertools.islice(_PORTS, len(_share())):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            if port not in _GIVEN:
-                _GIVEN.add(port)
-                return port
+            return port
     raise OSError("no free port")
-
-
-_GIVEN: set[int] = set()
 
 
 @dataclass(kw_only=True)
@@ -80,7 +95,7 @@ class Place:
             raise OSError(head.splitlines()[0].decode())
         return json.loads(body)
 
-    async def until(self, path: str, holds: Any, seconds: float = 20.0) -> Any:
+    async def until(self, path: str, holds: Any, seconds: float = 60) -> Any:
         """The first answer of the API for which `holds` holds."""
         answer: Any = None
         with contextlib.suppress(TimeoutError):
@@ -128,7 +143,7 @@ async def running(place: Place, *arguments: str, environment: Mapping[str, str] 
         if process.returncode is None:
             process.terminate()
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await process.wait()
             except TimeoutError:
                 process.kill()

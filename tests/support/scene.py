@@ -33,7 +33,7 @@ class Answer:
 
 
 def exchange(
-    port: int, method: str, target: str, headers: Mapping[str, str] | None = None, *, body: bytes | None = None, seconds: float = 15
+    port: int, method: str, target: str, headers: Mapping[str, str] | None = None, *, body: bytes | None = None, seconds: float = 60
 ) -> Answer:
     """A request to a local port on a connection of its own; its target may be a whole URL."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
@@ -126,7 +126,7 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 
 def said_over_tcp(port: int, text: bytes = b"hello\n") -> bytes:
     """What a connection answers; empty where it is closed at once."""
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, suppress(ConnectionError):
         connection.sendall(text)
         return connection.recv(4096)
     return b""
@@ -150,7 +150,7 @@ def scene(mesh_file: str, *, proxies: int, endpoints: int, place: Place, environ
         raise
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 @contextmanager

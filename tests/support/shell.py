@@ -132,7 +132,7 @@ class Shell:
         assert self._bash.stdout is not None
         self._bash.stdin.close()
         self._bash.stdout.close()
-        self._bash.wait(10)
+        self._bash.wait(60)
         left = leftovers(self.environment["HOME"])
         for pid, name in left:
             os.kill(pid, signal.SIGKILL)

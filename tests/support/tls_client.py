@@ -57,7 +57,7 @@ def get(port: int, host: str, tls: ssl.SSLContext, path: str = "/", *, authority
 
     `authority`: the host of the request, where it is another one than the handshake asks for.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, tls.wrap_socket(plain, server_hostname=host) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, tls.wrap_socket(plain, server_hostname=host) as wrapped:
         shown = wrapped.getpeercert() or {}
         shaken: dict[str, Any] = {
             "serial": int(str(shown["serialNumber"]), 16),

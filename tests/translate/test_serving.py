@@ -136,7 +136,7 @@ class Proxy:
     b: Backend
 
     def ask(self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", at: str = "sidecar") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.envoy.port(at), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.envoy.port(at), timeout=60)
         try:
             connection.request(method, path, headers={"host": "shop", **(headers or {})})
             answer = connection.getresponse()
@@ -145,7 +145,7 @@ class Proxy:
             connection.close()
 
     def through_tunnel(self, target: str, path: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.envoy.port("sidecar"), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.envoy.port("sidecar"), timeout=60)
         name, _, port = target.partition(":")
         connection.set_tunnel(name, int(port))
         try:
@@ -273,12 +273,12 @@ def test_tcp(proxy: Proxy) -> None:
     saw = proxy.ask("/tcp", at="tcp").saw
     assert saw["name"] == "b"
     assert "x-request-id" not in saw["headers"]
-    with socket.create_connection(("127.0.0.1", proxy.envoy.port("tcp-nowhere")), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.envoy.port("tcp-nowhere")), timeout=60) as connection:
         assert connection.recv(1) == b""
 
 
 def test_websocket_upgrades_pass(proxy: Proxy) -> None:
-    with socket.create_connection(("127.0.0.1", proxy.envoy.port("edge")), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.envoy.port("edge")), timeout=60) as connection:
         connection.sendall(b"GET /ws HTTP/1.1\r\nhost: shop\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
         stream = connection.makefile("rb")
         assert stream.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"

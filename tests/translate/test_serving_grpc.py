@@ -73,12 +73,12 @@ def channel(request: pytest.FixtureRequest, envoy: LoneEnvoy) -> Iterator[grpc.C
 
 
 def test_calls_and_streams(channel: grpc.Channel) -> None:
-    assert channel.unary_unary(ECHO)(b"apple", timeout=10) == b"apple"
-    assert list(channel.stream_stream(COUNT)(iter([b"1", b"2"]), timeout=10)) == [b"seen 1", b"seen 2"]
+    assert channel.unary_unary(ECHO)(b"apple", timeout=60) == b"apple"
+    assert list(channel.stream_stream(COUNT)(iter([b"1", b"2"]), timeout=60)) == [b"seen 1", b"seen 2"]
 
 
 def test_faults_are_answers_of_grpc(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(FAULTY)(b"", timeout=10)
+        channel.unary_unary(FAULTY)(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "fault filter abort" in caught.value.details()

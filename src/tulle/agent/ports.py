@@ -79,6 +79,18 @@ class Ports:
                 raise
             return self.hold(address)
 
+    def hold_for_application(self, address: str, dice: Random, *, udp: bool = False) -> int:
+        """Any port that is free now, for a program that cannot share it with the agent while it starts.
+
+        Agents give away none that another has given, though its program may not listen yet.
+        """
+        for port in _candidates(dice):
+            if word := _word(port):
+                self._held.append(word)
+                if _is_free(address, port, udp=udp):
+                    return port
+        raise OSError(errno.EADDRINUSE, f"no free port on {address} between {FIRST_APPLICATION_PORT} and {LAST_APPLICATION_PORT}")
+
 
 def _free_for_datagrams(address: str, port: int) -> int:
     """The port, or one that the system picks, which is free for UDP now."""
@@ -90,18 +102,28 @@ def _free_for_datagrams(address: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def application_port(address: str, dice: Random, *, udp: bool = False) -> int:
-    """A port that is free now, for a program that cannot share it with the agent while it starts."""
-    for port in _candidates(dice):
-        with _socket(address, udp=udp) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-            else:
-                return port
-    raise OSError(errno.EADDRINUSE, f"no free port on {address} between {FIRST_APPLICATION_PORT} and {LAST_APPLICATION_PORT}")
+def _is_free(address: str, port: int, *, udp: bool) -> bool:
+    with _socket(address, udp=udp) as probe:
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
+def _word(port: int) -> socket.socket | None:
+    """An agent's word that it gives this port away: a name that one socket has, in this network; None where another has it."""
+    word = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        word.bind(f"\0tulle/application-port/{port}")
+    except OSError as error:
+        word.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return word
 
 
 def _candidates(dice: Random) -> Iterator[int]:

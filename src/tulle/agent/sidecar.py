@@ -23,7 +23,7 @@ from tulle.agent.envoy import Envoy, Options, prepared
 from tulle.agent.farewell import end, first
 from tulle.agent.guard import Guard
 from tulle.agent.jwt_file import JwtFile
-from tulle.agent.ports import Ports, application_port, is_local
+from tulle.agent.ports import Ports, is_local
 from tulle.agent.process import Program, Unit, launch
 from tulle.agent.proxy_start import started_as_said
 from tulle.agent.registry_client import Registrar
@@ -102,7 +102,7 @@ class Plan:
 def plan(spec: WorkloadSpec, ports: Ports, dice: Random) -> Plan:
     """Settles the ports of a workload; those of its proxy are held in `ports`. Raises OSError when one cannot be had."""
     bind = spec.address if is_local(spec.address) else "0.0.0.0"
-    chosen = tuple(replace(port, target=port.target or application_port(LOOPBACK, dice, udp=port.is_udp)) for port in spec.ports)
+    chosen = tuple(replace(port, target=port.target or ports.hold_for_application(LOOPBACK, dice, udp=port.is_udp)) for port in spec.ports)
     inbound = tuple(
         InboundPort(
             service_port=port.number,
