@@ -194,7 +194,7 @@ def test_nothing_outlives_an_agent_that_is_killed() -> None:
         pids = [int(agent.stdout.readline()) for _ in range(2)]
         assert all(alive(pid) for pid in pids)
         agent.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not [pid for pid in pids if alive(pid)]
@@ -246,7 +246,7 @@ def test_nothing_outlives_an_agent_that_is_killed_in_the_middle_of_a_start(milli
         guard = int(agent.stdout.readline())
         time.sleep(milliseconds / 1000)  # the moment is the point of the test
         agent.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while alive(guard) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not running(f"/bin/sleep {duration}")

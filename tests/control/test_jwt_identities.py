@@ -160,7 +160,7 @@ async def the_rotation(place: Place) -> None:
     async with asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(calling()) for _ in range(2)]
         await eventually(lambda: len(statuses) >= 50)
-        code, said = await place.tulle("ca", "jwt-rotate", "--after", "2s")
+        code, said = await place.tulle("ca", "jwt-rotate", "--after", "6s")
         assert (code, "published" in said) == (0, True), said
         await place.until("/api/v1/ca/jwt-keys", lambda a: [k["turn"] for k in a["keys"]] == ["retired", "signs"])
         done = len(statuses)

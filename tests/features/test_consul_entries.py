@@ -79,7 +79,7 @@ def test_requests_go_where_the_entries_say(tmp_path_factory: pytest.TempPathFact
         assert (status, told["name"], told["path"], told["headers"]["x-by"]) == (200, "admin", "/users", "router")
         assert named(port, "/x?canary=1") == "v2"
         found = [named(port) for _ in range(200)]
-        assert 25 < found.count("v2") < 80
+        assert 18 < found.count("v2") < 90
         assert found.count("v1") + found.count("v2") == 200
         until(lambda: ask(port)[1].get("x-leg") == "canary")
 
@@ -88,4 +88,4 @@ def test_another_service_stands_in(tmp_path_factory: pytest.TempPathFactory, bac
     port = free_port()
     gone = instances(backends)[2:]
     with carried(ENTRIES, caller(port), tmp_path_factory.mktemp("gone"), instances(backends)[1], *gone):
-        assert {named(port) for _ in range(40)} == {"admin", "v2"}
+        assert {named(port) for _ in range(80)} == {"admin", "v2"}

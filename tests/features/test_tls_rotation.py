@@ -108,7 +108,7 @@ def test_rotation_under_load() -> None:
                         both = secret("shop-cacert", cacert=CA.pem + other.pem)
                         await mesh.change(documents + tls_secret("shop", leaves[-1]) + "---\n" + both)
                         before = load.done
-                        while load.done < before + 50:  # noqa: ASYNC110 - threads have no event of this loop
+                        while load.done < before + 100:  # noqa: ASYNC110 - threads have no event of this loop
                             await asyncio.sleep(0.01)
                     finally:
                         load.stop()

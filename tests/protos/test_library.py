@@ -66,20 +66,21 @@ def test_all_short_names_are_there() -> None:
 LOAD = """
 import resource, sys, time
 def memory(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+start = time.process_time()
 import google.protobuf.json_format
-before, start = memory(), time.process_time()
+before, between = memory(), time.process_time()
 from tulle.protos import pb
 from tulle.protos.names import NAMES
 for name in NAMES: getattr(pb, name)()
-print(time.process_time() - start, memory() - before)
+print((time.process_time() - between) / (between - start), memory() - before)
 """
 
 
 def test_the_types_in_use_cost_little_to_load() -> None:
     pb.Cluster()  # the cache is there from now on
     runs = [subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True) for _ in range(3)]
-    seconds, size = min(tuple(map(float, run.stdout.split())) for run in runs)
-    assert seconds < 0.3, "reading the cached descriptors takes about 0.04 s"
+    share, size = min(tuple(map(float, run.stdout.split())) for run in runs)
+    assert share < 5, "reading the cached descriptors takes about as long as loading the library"
     assert size < 25e6
 
 

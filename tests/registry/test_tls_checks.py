@@ -90,7 +90,7 @@ def probe(kind: str, port: int, **options: Any) -> Probe:
         "h2ping": {"h2ping": where},
         "grpc": {"grpc": where, "grpc_use_tls": True},
     }
-    return Probe(interval=1.0, timeout=5.0, **given[kind], **options)
+    return Probe(interval=1.0, timeout=60.0, **given[kind], **options)
 
 
 def checked(folder: Path, kind: str, pair: Pair, **options: Any) -> tuple[Result, list[str | None]]:
@@ -180,7 +180,7 @@ def test_grpc_services_of_any_length(ca: Ca) -> None:
         server.add_generic_rpc_handlers((health,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        result = await run(Probe(grpc=f"127.0.0.1:{port}/{'x' * 300}", interval=1.0, timeout=5.0))
+        result = await run(Probe(grpc=f"127.0.0.1:{port}/{'x' * 300}", interval=1.0, timeout=60.0))
         await server.stop(0)
         return result.outcome, health.asked
 

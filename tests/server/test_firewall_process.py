@@ -166,10 +166,11 @@ def test_one_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.Mon
             wall.start()
             await wall.settled()
             monkeypatch.setattr(module, "SILENCE", 3.0)
-            before, first = wall.heard, wall.pid
+            before = wall.heard
             async with asyncio.timeout(60):
                 while wall.heard == before:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
+                first = wall.pid
                 os.kill(first, signal.SIGSTOP)
                 while wall.pid == first:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)

@@ -232,7 +232,7 @@ def test_time_in_which_the_process_stood_still_ends_no_lease(tmp_path: Path) -> 
 def test_leases_end_by_themselves_in_real_time(tmp_path: Path) -> None:
     async def run() -> None:
         async with open_sqlite(tmp_path / "t.db", time.monotonic) as store:
-            lease = await store.grant(0.2)
+            lease = await store.grant(2.0)
             revision = await store.put("l", b"", lease=lease)
             async with asyncio.timeout(60):
                 batch = await anext(aiter(store.watch("", revision)))

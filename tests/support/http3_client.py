@@ -84,7 +84,7 @@ def _note(one: Exchange, got: HeadersReceived | DataReceived) -> None:
 
 
 @asynccontextmanager
-async def http3(port: int, name: str = "", *, ca: str = "", patience: float = 10) -> AsyncIterator[Http3]:
+async def http3(port: int, name: str = "", *, ca: str = "", patience: float = 60) -> AsyncIterator[Http3]:
     """A connection to a port of this machine. `name`: asked for in TLS; `ca`: the file of the only authority that is trusted;
     `patience`: seconds without a datagram until the server is taken for dead.
 

@@ -61,7 +61,7 @@ class Scene:
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        answer = exchange(self.place.api, method, path, {"content-type": "application/json"}, body=data, seconds=40)
+        answer = exchange(self.place.api, method, path, {"content-type": "application/json"}, body=data, seconds=90)
         if answer.status >= 300 or answer.status == REFUSED:
             raise OSError(f"{method} {path}: {answer.status} {answer.body[:2000]!r}")
         return answer.said
@@ -69,7 +69,7 @@ class Scene:
     @contextmanager
     def holding(self, *texts: str) -> Iterator[Scene]:
         """Documents that are in force at every proxy when the block begins, and gone when it ends."""
-        files = {"files": [{"path": "scene.yaml", "text": "\n---\n".join(texts)}], "wait": "30s"}
+        files = {"files": [{"path": "scene.yaml", "text": "\n---\n".join(texts)}], "wait": "60s"}
         told = self.api("POST", "/api/v1/apply", files)
         assert told["acknowledged"]["complete"], told
         assert not told["violations"], told

@@ -21,6 +21,10 @@ def _json(value: object) -> str:
     return _text(json.dumps(value).encode())
 
 
+A_DAY = 86_400.0
+"""Of a token, in seconds: many are made when the tests are read, and used when it is their turn."""
+
+
 class Issuer:
     """Signs with RS256 (RFC 7518, section 3.3)."""
 
@@ -45,12 +49,12 @@ class Issuer:
         """In PEM, as it stands in many a configuration."""
         return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def claims(self, *, lives: float = 600, **claims: Any) -> dict[str, Any]:
-        """`lives` may be negative; a claim that is None is left out."""
+    def claims(self, *, lives: float = A_DAY, **claims: Any) -> dict[str, Any]:
+        """`lives`: seconds, may be negative; a claim that is None is left out."""
         said = {"iss": self.name, "sub": "ann", "exp": int(time.time() + lives), **claims}
         return {name: value for name, value in said.items() if value is not None}
 
-    def token(self, *, lives: float = 600, **claims: Any) -> str:
+    def token(self, *, lives: float = A_DAY, **claims: Any) -> str:
         return self.signed(json.dumps(self.claims(lives=lives, **claims)))
 
     def signed(self, payload: str, **head: Any) -> str:
@@ -61,7 +65,7 @@ class Issuer:
 
 def unsigned(alg: str = "none", signature: str = "", **claims: Any) -> str:
     """A token that nobody signed."""
-    return f"{_json({'alg': alg})}.{_json({'exp': int(time.time() + 600), **claims})}.{signature}"
+    return f"{_json({'alg': alg})}.{_json({'exp': int(time.time() + A_DAY), **claims})}.{signature}"
 
 
 def signed_with_secret(secret: bytes, payload: dict[str, Any], key_id: str = "one") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import exp, lgamma, log
 
-RISK = 1e-5
+RISK = 1e-7
 """The chance that a sound mesh falls outside the bounds, on either side."""
 
 
