@@ -15,7 +15,7 @@ from support.openid import provider, registered
 from support.real_browser import RealBrowser, installed, real_browser
 from support.running import Place, free_port, running
 
-pytestmark = [pytest.mark.envoy, installed, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.envoy, installed]
 
 HOST = "shop.test"
 MESH = """

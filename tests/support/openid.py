@@ -25,7 +25,7 @@ def provider(port: int, life: int = LIFE) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def registered(issuer: str, *back: str) -> dict[str, str]:

@@ -89,7 +89,7 @@ def real_browser() -> Iterator[RealBrowser]:
             browser.close()
     finally:
         driver.terminate()
-        driver.wait(20)
+        driver.wait(60)
 
 
 def _listens(port: int) -> bool:
