@@ -14,7 +14,7 @@ from support.certificates import Ca, tls_secret
 from support.running import Place, free_port, running
 from support.tls_client import context, get
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 CA = Ca()
 SITE = """---
