@@ -22,6 +22,7 @@ from support.compiled import (
 )
 from tulle.compile import gateway_addresses, view
 from tulle.model.proxy import HttpConnections, ProxyView
+from tulle.model.routing import Redirect
 
 GATEWAY = """
 ---
@@ -224,6 +225,24 @@ def test_requests_for_https_only_hosts_are_redirected() -> None:
     server = HTTP.replace('"*"', "a.com, b.com")[:-1] + ", tls: {httpsRedirect: true}}"
     found = hosts(seen(edge(server) + rule(hosts="a.com")), "http.80")
     assert {name: (h.require_tls, len(h.routes)) for name, h in found.items()} == {"a.com:80": (True, 1), "b.com:80": (True, 0)}
+
+
+@pytest.mark.parametrize(
+    ("plain", "servers", "port"),
+    [
+        (8080, "8443, name: https, protocol: HTTPS", 8443),
+        (8080, "443, name: https, protocol: HTTPS", 443),
+        (80, "443, name: https, protocol: HTTPS", 0),
+        (80, "8443, name: https, protocol: HTTPS", 8443),
+        (8080, "8443, name: http, protocol: HTTP", 0),
+    ],
+)
+def test_who_names_a_port_is_redirected_to_the_port_that_serves_the_host_over_tls(plain: int, servers: str, port: int) -> None:
+    first = HTTP.replace("80, name: http", f"{plain}, name: plain").replace('"*"', "a.com")[:-1] + ", tls: {httpsRedirect: true}}"
+    second = f"{{port: {{number: {servers}}}, hosts: [a.com]" + (", tls: {mode: PASSTHROUGH}}" if "HTTPS" in servers else "}")
+    found = hosts(seen(edge(f"{first}, {second}") + rule(hosts="a.com"), privileged=True), f"http.{plain}")[f"a.com:{plain}"]
+    ports = [route.action.port for route in found.routes if isinstance(route.action, Redirect)]
+    assert (found.require_tls, ports) == ((False, [port, None]) if port else (True, []))
 
 
 def test_a_gateway_speaks_http_1_where_nothing_is_said_of_a_port() -> None:

@@ -21,6 +21,7 @@ from support.compiled import gateway, warnings
 from support.led_mesh import led_mesh
 from support.running import free_port
 from support.tls_client import asked, context, get, openssl, program, refused
+from tulle.compile.explain import Request, explain
 from tulle.model.service import Protocol
 
 pytestmark = pytest.mark.envoy
@@ -346,10 +347,22 @@ def test_plain_requests_are_sent_to_https() -> None:
     redirect = f"port: {{number: {plain}, name: plain, protocol: HTTP}}, hosts: [shop.example.com], tls: {{httpsRedirect: true}}"
     text = text.replace("  servers:\n", f"  servers:\n  - {{bind: 127.0.0.1, {redirect}}}\n")
 
+    curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--resolve", f"shop.example.com:{plain}:127.0.0.1")
+    follow = ("-L", "--cacert", "/dev/stdin", "--resolve", f"shop.example.com:{secure}:127.0.0.1")
+
     async def run() -> None:
-        async with led_mesh(gateway(), text, at("far", 80, plain, id="far")):
-            curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "host: shop.example.com")
-            assert await program(*curl, f"http://127.0.0.1:{plain}/a?b") == (0, "301 https://shop.example.com/a?b")
+        with backend("far") as far:
+            async with led_mesh(gateway(), text, at("far", 80, far.port, id="far")) as mesh:
+                # What stands in front may lead the usual ports to these; who names a port has come without it.
+                for sent, moved in (("shop.example.com", "shop.example.com"), (f"shop.example.com:{plain}", f"shop.example.com:{secure}")):
+                    said = await program(*curl, "-H", f"host: {sent}", f"http://shop.example.com:{plain}/a?b")
+                    assert said == (0, f"301 https://{moved}/a?b")
+                    request = Request(url=f"http://shop.example.com:{plain}/a?b", headers=(("host", sent),))
+                    found = explain(mesh.built.mesh, mesh.node, request).redirect
+                    assert found and (found.status, found.location) == (301, f"https://{moved}/a?b")
+                assert await program(*curl, *follow, f"http://shop.example.com:{plain}/a?b", said=CA.pem) == (0, "200 ")
+                passed = await program(*curl, "-H", "x-forwarded-proto: https", f"http://shop.example.com:{plain}/")
+                assert passed == (0, f"301 https://shop.example.com:{secure}/"), "a caller who is not trusted says so in vain"
 
     asyncio.run(run())
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tulle.compile import names, tls
+from tulle.compile import names, tls, to_tls
 from tulle.compile.mesh import Mesh
 from tulle.compile.served import Served, servers
 from tulle.model.challenges import ALPN, Challenge, ChallengeType
 from tulle.model.proxy import FilterChain, HttpConnections, Listener, Node, Role
-from tulle.model.routing import Compare, DirectResponse, HeaderMatch, Redirect, Route, RouteMatch, RouteTable, StringMatch, VirtualHost
+from tulle.model.routing import Compare, DirectResponse, Route, RouteMatch, RouteTable, StringMatch, VirtualHost
 from tulle.model.tls import Certificate, DownstreamTls
 
 Challenges = tuple[Challenge, ...]
-_PLAIN = HeaderMatch(name="x-forwarded-proto", match=StringMatch(compare=Compare.EXACT, value="https"), invert=True)
 
 
 def answers(mesh: Mesh, node: Node, kind: ChallengeType, host: str) -> bool:
@@ -87,8 +86,7 @@ def _taking(table: RouteTable, host: str) -> VirtualHost | None:
 
 def _answering(of: VirtualHost, routes: tuple[Route, ...]) -> VirtualHost:
     """A host that sends callers to HTTPS does so for all other requests."""
-    to_tls = Route(name="https", match=RouteMatch(headers=(_PLAIN,)), action=Redirect(scheme="https"))
-    return replace(of, routes=(*routes, *((to_tls,) if of.require_tls else ()), *of.routes), require_tls=False)
+    return replace(of, routes=(*routes, *((to_tls.USUAL,) if of.require_tls else ()), *of.routes), require_tls=False)
 
 
 # === TLS-ALPN-01

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from tulle.compile import http3, names, tables
+from tulle.compile import http3, names, tables, to_tls
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place, http_routes
 from tulle.compile.scope import Scope
@@ -29,19 +29,26 @@ def http(routes: str, group: list[Served]) -> HttpConnections:
     )
 
 
-def table(scope: Scope, name: str, port: int, group: list[Served], memo: Memo) -> RouteTable:
-    """The table of the servers of one declared port."""
+def table(scope: Scope, name: str, port: int, group: list[Served], memo: Memo, secure: to_tls.Doors = ()) -> RouteTable:
+    """The table of the servers of one declared port. `secure`: where the proxy serves TLS."""
     tls_only = frozenset(host for s in group if s.protocol.is_http and s.spec.tls and s.spec.tls.https_redirect for _, host in s.hosts)
     spoken = _spoken(scope, group, memo)
     own = frozenset(s.name for s in group)
 
+    plain = tuple((s.gateway, s.port) for s in group)
+    secure = secure if tls_only else ()
+
+    def made_of(host: str, parts: list[Parts]) -> VirtualHost:
+        made = _virtual_host(host, port, parts)
+        return to_tls.redirecting(made, to_tls.port(host, plain, secure)) if _redirected(host, tls_only) else made
+
     def make(host: str, found: tuple[tuple[Bound, int], ...]) -> VirtualHost:
-        return _virtual_host(host, port, list(_parts(scope, port, own, found)), _redirected(host, tls_only))
+        return made_of(host, list(_parts(scope, port, own, found)))
 
     which = (scope.id, name)
-    made = tables.each(memo, ("edge hosts", *which), spoken, make, (scope.structure.ground, port, own, tls_only))
+    made = tables.each(memo, ("edge hosts", *which), spoken, make, (scope.structure.ground, port, own, tls_only, plain, secure))
     found = {host.name: host for host in made.values() if host.routes or host.require_tls}
-    found.update((f"{host}:{port}", _virtual_host(host, port, [], True)) for host in tls_only - spoken.keys())
+    found.update((f"{host}:{port}", made_of(host, [])) for host in tls_only - spoken.keys())
     if not found:
         found = {"": VirtualHost(name=f"blackhole:{port}", domains=("*",), routes=())}
     hosts = tuple(tables.ordered(memo, ("edge hosts", *which), found, lambda host: host.name).values())
@@ -82,7 +89,7 @@ def _redirected(host: str, tls_only: frozenset[str]) -> bool:
     return any(names.covers(pattern, host) for pattern in tls_only)
 
 
-def _virtual_host(host: str, port: int, found: list[Parts], require_tls: bool) -> VirtualHost:
+def _virtual_host(host: str, port: int, found: list[Parts]) -> VirtualHost:
     """Routes of several VirtualServices in one: those that take every request go last (BEHAVIOURS 6)."""
     routes = [r for part, _ in found for r in part]
     skipped = [s for _, part in found for s in part]
@@ -98,5 +105,4 @@ def _virtual_host(host: str, port: int, found: list[Parts], require_tls: bool) -
         domains=(host,),
         routes=tuple(ordered[: final + 1]),
         skipped=(*skipped, *late),
-        require_tls=require_tls,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from tulle.compile import challenges, edge_tables, edge_tls, http3, names, tls
+from tulle.compile import challenges, edge_tables, edge_tls, http3, names, tls, to_tls
 from tulle.compile import tcp as tcp_routes
 from tulle.compile.memo import Memo
 from tulle.compile.routes import Place
@@ -46,7 +46,9 @@ def listeners(scope: Scope, served: Iterable[Served], memo: Memo) -> tuple[tuple
             made = replace(_listener(address, port, declared, _guarded(scope, chains, group), group), original_source=_source(scope, group))
             quic = http3.over_quic(made) if made.http3_port else None
             found += [made, quic] if quic else [made]
-    plain = (_answering(scope, edge_tables.table(scope, f"http.{port}", port, group, memo), memo) for port, group in sorted(tables.items()))
+    secure = to_tls.doors(itertools.chain.from_iterable(ports.values()))
+    made_tables = (edge_tables.table(scope, f"http.{port}", port, group, memo, secure) for port, group in sorted(tables.items()))
+    plain = (_answering(scope, table, memo) for table in made_tables)
     kept = (memo.get(("edge listener", scope.id, made.name), (made,), partial(_same, made)) for made in found)
     return tuple(kept), (*plain, *sorted(ended, key=lambda t: t.name))
 
