@@ -218,7 +218,7 @@ def test_tls_alpn_01_opens_a_port_that_waits_for_its_first_certificate(tmp_path:
             first = await mesh.shown()
             assert isinstance(first.public_key(), rsa.RSAPublicKey)
             before = (await mesh.item())["status"]["serialNumber"]
-            await mesh.place.until(WHERE, lambda item: item["status"]["serialNumber"] != before and programmed(item), 30)
+            await mesh.place.until(WHERE, lambda item: item["status"]["serialNumber"] != before and programmed(item))
             again = await mesh.shown()
             assert (again.serial_number != first.serial_number, again.public_key()) == (True, first.public_key())
 
@@ -272,8 +272,8 @@ def test_an_order_goes_on_after_the_control_plane_was_killed(tmp_path: Path) -> 
                 await first.kill()
                 async with running(place, "control"):
                     await place.until("/api/v1/version", bool)
-                    await mesh.until("Ready", "True", seconds=40)
-                    await place.until("/api/v1/proxies", is_connected, 40)
+                    await mesh.until("Ready", "True")
+                    await place.until("/api/v1/proxies", is_connected)
                     assert (await mesh.shown()).serial_number
             assert ordered(authority) == 1
 

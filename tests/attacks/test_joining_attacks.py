@@ -253,7 +253,7 @@ def test_a_proxy_that_takes_the_name_of_anothers_instance(mesh: Guarded) -> None
     async def run() -> None:
         web, cart = await mesh.member(), await mesh.member("shop/cart")
         said = {"service": "web", "namespace": "shop", "serviceAccount": "web", "address": "127.0.0.1"}
-        assert (await mesh.ask("PUT", "/api/v1/registrations/web-7?ttl=60s", said, web))[0] == 200
+        assert (await mesh.ask("PUT", "/api/v1/registrations/web-7?ttl=600s", said, web))[0] == 200
         status, why = await refusal(mesh, Pair.of(cart), node("sidecar~web-7", "shop/cart"))
         assert (status, "another account" in why) == (grpc.StatusCode.PERMISSION_DENIED, True)
         await answered(mesh, Pair.of(web), node("sidecar~web-7"))

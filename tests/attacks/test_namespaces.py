@@ -39,7 +39,7 @@ spec: {hosts: [%s.internal], ports: [{number: 80, name: http, protocol: HTTP}], 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded(tmp_path_factory.mktemp("namespaces")) as running:
+    with guarded(tmp_path_factory.mktemp("namespaces"), TULLE_NODE_TIMEOUT="1h") as running:
         yield running
 
 
@@ -101,8 +101,11 @@ async def furnished(mesh: Guarded, stack: AsyncExitStack) -> str:
     for namespace, name in (("bank", MARK), ("shop", "cart")):
         assert (await mesh.ask("POST", "/api/v1/apply", documents(name, namespace)))[0] == 200
         member = await mesh.member(f"{namespace}/{name}")
-        for path, body in (("registrations", registration(namespace, name)), ("agents", {"node": f"{name}-machine"})):
-            assert (await mesh.ask("PUT", f"/api/v1/{path}/{name}-1", body, member))[0] == 200
+        for path, body in (
+            (f"registrations/{name}-1?ttl=1h", registration(namespace, name)),
+            (f"agents/{name}-1", {"node": f"{name}-machine"}),
+        ):
+            assert (await mesh.ask("PUT", f"/api/v1/{path}", body, member))[0] == 200
         inbound = (InboundPort(service_port=80, listen=8080, target=80),)
         node = Node(
             id=f"sidecar~{name}-1",

@@ -49,7 +49,7 @@ async def scenario(folder: Path) -> None:
     place, tls = Place(folder=folder), context(CA)
     headers, pair = {"host": "shop.example.com"}, CA.issue("shop.example.com")
     async with running(place, "control"), running(place, "gateway"), httpx.AsyncClient(trust_env=False) as client:
-        await place.until("/api/v1/proxies", lambda a: a["proxies"] and a["proxies"][0]["current"], 60)
+        await place.until("/api/v1/proxies", lambda a: a["proxies"] and a["proxies"][0]["current"])
         for _ in range(4):
             plain, secure = free_port(), free_port()
             secret = tls_secret(f"shop-{plain}", pair)

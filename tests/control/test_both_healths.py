@@ -58,7 +58,7 @@ def test_side_by_side(tmp_path: Path) -> None:
         run = ("run", "--service", "web", "--port", "80", "--", sys.executable, "-m", "tulle.demo.apps.echo")
         quick = place.environment | {"TULLE_NODE_TIMEOUT": "6s"}
         async with running(place, "control", environment=quick), running(place, "gateway"), running(place, *run), running(place, *run):
-            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 2, seconds=60)
+            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 2)
             await place.until("/api/v1/proxies", lambda found: len(found["proxies"]) == 3)
             code, said = await place.tulle("apply", "--wait", "-f", str(place.write("rules.yaml", front(place.gateway) + EJECT)))
             assert code == 0, said

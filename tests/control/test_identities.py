@@ -127,7 +127,7 @@ async def the_edges(place: Place) -> None:
     direct = (await shown(place, "endpoints", "web"))[0]["port"]
     for source in ("127.0.0.7", "127.0.0.7", "127.0.0.8"):
         assert (await asyncio.to_thread(ask, direct, source=source))[0] == 200
-    told = await place.until("/api/v1/mtls", lambda a: sum(c["calls"] for c in a["plain"]) == 3, seconds=60)
+    told = await place.until("/api/v1/mtls", lambda a: sum(c["calls"] for c in a["plain"]) == 3)
     (counted,) = [c for c in told["callers"] if c["plain"]]
     assert (counted["proxy"], counted["port"], counted["plain"]) == ("sidecar~web", 9080, 3)
     callers = {c["address"]: c for c in told["plain"]}

@@ -65,9 +65,9 @@ def test_machines_with_certificates_call_each_other(tmp_path: Path) -> None:
         )
         called = ("--port", "81", "--upstream", f"web:80={upstream}", "--", *ECHO)
         async with running(near, "run", "--service", "client", "--service-account", "client", *called, environment=near_said) as client:
-            await eventually(lambda: "is in the mesh" in client.log.read_text(), seconds=30)
+            await eventually(lambda: "is in the mesh" in client.log.read_text())
             async with web() as first:
-                await eventually(lambda: "is in the mesh" in first.log.read_text(), seconds=30)
+                await eventually(lambda: "is in the mesh" in first.log.read_text())
                 await soon(partial(answers, upstream))
                 answer = await request(f"127.0.0.1:{upstream}", "GET", "/headers")
                 assert re.findall(r"URI=([^\"\\;]+)", answer.text()) == ["spiffe://cluster.local/ns/default/sa/client"]
@@ -75,7 +75,7 @@ def test_machines_with_certificates_call_each_other(tmp_path: Path) -> None:
             assert before.keys() == {"default/web", "default/client"}
             assert all(token["vouchedSerial"] for token in before.values())
             async with web() as again:
-                await eventually(lambda: "is in the mesh" in again.log.read_text(), seconds=30)
+                await eventually(lambda: "is in the mesh" in again.log.read_text())
                 assert (await members(mesh))["default/web"]["id"] == before["default/web"]["id"]
                 await soon(partial(answers, upstream))
                 await mesh.ask("DELETE", f"/api/v1/tokens/{before['default/web']['id']}")

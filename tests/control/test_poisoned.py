@@ -70,7 +70,7 @@ async def scenario(folder: Path) -> None:
         code, output = await place.tulle("apply", "-f", "sites.yaml")
         assert code == 0, output
         path = "/api/v1/resources/VirtualService/default/site-41"
-        found = await place.until(path, lambda a: "last good" in programmed(a)["message"], 60)
+        found = await place.until(path, lambda a: "last good" in programmed(a)["message"])
         refused = programmed(found)
         assert (refused["status"], refused["reason"]) == ("False", "Refused")
         line = documents[0].count("\n") * 41

@@ -65,8 +65,8 @@ async def scenario(folder: Path) -> None:
         text = MESH.format(python=sys.executable, port=place.gateway, host=HOST, issuer=issuer, **client)
         place.write("mesh.yaml", text + "---\n" + tls_secret("shop", Ca().issue(HOST), namespace="istio-system"))
         async with running(place, "up", "mesh.yaml"):
-            await place.until("/api/v1/proxies", lambda a: len(a["proxies"]) == 2 and all(p["current"] for p in a["proxies"]), 60)
-            await place.until("/api/v1/resources/Authentication/istio-system/people", lambda a: not a["status"].get("warnings"), 60)
+            await place.until("/api/v1/proxies", lambda a: len(a["proxies"]) == 2 and all(p["current"] for p in a["proxies"]))
+            await place.until("/api/v1/resources/Authentication/istio-system/people", lambda a: not a["status"].get("warnings"))
             await asyncio.to_thread(visit, home, issuer)
 
 
@@ -75,7 +75,7 @@ def visit(home: str, issuer: str) -> None:
         ann.open(f"{home}/orders?page=2")
         assert ann.url.startswith(f"{issuer}/oauth2/authorize?")
         signs_in(ann)
-        until(lambda: ann.url == f"{home}/orders?page=2", seconds=60)
+        until(lambda: ann.url == f"{home}/orders?page=2")
         assert json.loads(ann.text)["path"] == "/orders", "the application answered"
         kept = ann.cookies
         assert {"OauthHMAC", "BearerToken"} <= kept.keys()

@@ -36,7 +36,7 @@ def test_stopped_continued_and_killed(tmp_path: Path) -> None:
         place = Place(folder=tmp_path)
         short = place.environment | {"TULLE_NODE_TIMEOUT": "3s", "TULLE_NODE_REAP": "15s", "TULLE_NODE": "control"}
         async with running(place, "control", environment=short), running(place, *RUN) as agent:
-            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 1, seconds=60)
+            await place.until("/v1/health/service/web?passing", lambda found: len(found) == 1)
             (entry,) = await place.get(WEB)
             assert (entry["Node"]["Node"], statuses([entry])["serfHealth"]) == ("m1", "passing")
             agent.process.send_signal(signal.SIGSTOP)
@@ -62,7 +62,7 @@ def test_an_agent_that_ends_in_order_leaves_nothing(tmp_path: Path) -> None:
         async with running(place, "control"):
             await place.until("/api/v1/proxies", lambda _: True)
             async with running(place, *RUN):
-                await place.until("/v1/catalog/nodes", lambda nodes: "m1" in [node["Node"] for node in nodes], seconds=60)
+                await place.until("/v1/catalog/nodes", lambda nodes: "m1" in [node["Node"] for node in nodes])
                 await place.until(WEB, lambda found: len(found) == 1)
             assert await place.get(WEB) == []
             assert "m1" not in [node["Node"] for node in await place.get("/v1/catalog/nodes")]

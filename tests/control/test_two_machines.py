@@ -27,7 +27,7 @@ def test_two_machines_speak_to_each_other() -> None:
     # Unix sockets are to be in it, whose paths must be short.
     with tempfile.TemporaryDirectory(prefix="tulle-") as folder:
         command = ["unshare", "-n", sys.executable, two_machines.__file__, folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=230)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads(done.stdout)
     assert "only as members of the mesh" in found["unjoined"]

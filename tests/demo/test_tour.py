@@ -48,7 +48,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def test_the_tour_finds_all_as_asked_and_leaves_nothing(home: Path) -> None:
-    done = subprocess.run(COMMAND, env=environment(home), capture_output=True, text=True, timeout=280)
+    done = subprocess.run(COMMAND, env=environment(home), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     for step in STEPS:
         assert step.name in done.stdout

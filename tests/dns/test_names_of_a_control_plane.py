@@ -41,7 +41,7 @@ async def until(place: Place, name: str, holds: Callable[[dns.message.Message], 
 async def put(place: Place, id_: str, **registration: object) -> None:
     body = json.dumps(registration).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", place.api)
-    head = f"PUT /api/v1/registrations/{id_}?ttl=30s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len(body)}"
+    head = f"PUT /api/v1/registrations/{id_}?ttl=600s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len(body)}"
     writer.write(f"{head}\r\n\r\n".encode() + body)
     assert b" 200 " in (await reader.read()).splitlines()[0]
     writer.close()

@@ -36,7 +36,7 @@ GATEWAYS = 25
 CA = Ca()
 SNI = "edge.example"
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120 + CALLS // 20)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(600 + CALLS // 20)]
 
 
 class Callers:

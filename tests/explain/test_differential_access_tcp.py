@@ -35,7 +35,7 @@ GATEWAYS = 40
 NAMES = ("edge.example", "other.example")
 CA = Ca()
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120 + CONNECTIONS // 20)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(600 + CONNECTIONS // 20)]
 
 
 def documents(name: str, port: int, policies: Policies) -> list[dict]:

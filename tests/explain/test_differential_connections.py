@@ -37,7 +37,7 @@ QUIC = ("h3",)
 TLS_ALERT = b"\x15\x03"
 """What TLS says to those who do not speak it, before it closes."""
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120 + CALLS // 10)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(600 + CALLS // 10)]
 
 
 @dataclass(frozen=True)

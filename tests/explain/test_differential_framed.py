@@ -54,7 +54,7 @@ ODD: tuple[tuple[str, str], ...] = (
     ("bad name", "1"),
 )
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(300 + REQUESTS // 10)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(600 + REQUESTS // 10)]
 
 
 class Case:

@@ -40,7 +40,7 @@ def may_make_namespaces() -> bool:
 )
 def test_what_servers_see_of_callers(said: str, seen: dict[str, str]) -> None:
     home = str(Path("/proc/self/ns/net").readlink())
-    done = subprocess.run(["unshare", "-n", sys.executable, router.__file__, said, home], capture_output=True, text=True, timeout=80)
+    done = subprocess.run(["unshare", "-n", sys.executable, router.__file__, said, home], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == seen
 

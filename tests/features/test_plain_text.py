@@ -63,7 +63,7 @@ def test_callers_in_plain_text_are_counted_by_address(tmp_path: Path) -> None:
             for port, source in ((web.direct[0], KNOWN), (web.direct[0], KNOWN), (web.direct[0], OTHER), (web.direct[1], OTHER)):
                 await web.plain(port, source)
             wanted = {(80, KNOWN): (2, 0), (80, OTHER): (1, 0), (81, OTHER): (1, 0)}
-            await eventually(lambda: web.counted() == wanted, seconds=60)
+            await eventually(lambda: web.counted() == wanted)
             await a_connection_counts_while_it_stands(web)
             await a_flood_is_bounded(web)
             await refused(web)
@@ -74,7 +74,7 @@ def test_callers_in_plain_text_are_counted_by_address(tmp_path: Path) -> None:
 async def a_connection_counts_while_it_stands(web: Called) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", web.direct[1], local_addr=(KNOWN, 0))
     writer.write(b"GET")
-    await eventually(lambda: web.counted().get((81, KNOWN)) == (1, 0), seconds=60)
+    await eventually(lambda: web.counted().get((81, KNOWN)) == (1, 0))
     writer.close()
 
 
@@ -82,7 +82,7 @@ async def a_flood_is_bounded(web: Called) -> None:
     for n in range(MOST + 20):
         await web.plain(web.direct[0], f"127.1.{n // 250}.{n % 250 + 1}")
     await web.plain(web.direct[1], "127.2.0.1")
-    await eventually(lambda: (81, "127.2.0.1") in web.counted(), seconds=60)
+    await eventually(lambda: (81, "127.2.0.1") in web.counted())
     assert sum(port == 80 for port, _ in web.counted()) <= MOST
 
 
@@ -92,5 +92,5 @@ async def refused(web: Called) -> None:
         with pytest.raises(ConnectionError):
             await web.plain(port, "127.0.0.9")
     assert (await asyncio.to_thread(ask, web.local[0], headers={"host": "web"}))[0] == 200
-    await eventually(lambda: all(web.counted().get((port, "127.0.0.9")) == (0, 1) for port in (80, 81)), seconds=60)
+    await eventually(lambda: all(web.counted().get((port, "127.0.0.9")) == (0, 1) for port in (80, 81)))
     assert not any(count for (_, address), (_, count) in web.counted().items() if address != "127.0.0.9")

@@ -32,7 +32,7 @@ async def deregister(place: Place, identifier: str) -> None:
 async def control(folder: Path) -> AsyncIterator[Place]:
     place = Place(folder=folder)
     async with running(place, "control"):
-        await place.until("/api/v1/proxies", lambda _: True, seconds=60)
+        await place.until("/api/v1/proxies", lambda _: True)
         yield place
 
 

@@ -134,7 +134,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
         place, said = Place(folder=tmp_path), Acknowledged()
         for generation in range(GENERATIONS):
             async with running(place, "control") as control:
-                await place.until("/api/v1/proxies", lambda _: True, seconds=60)
+                await place.until("/api/v1/proxies", lambda _: True)
                 await check(place, said)
                 wanted = said.count + WRITES
                 async with asyncio.TaskGroup() as tasks:
@@ -145,7 +145,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
                     await eventually(lambda wanted=wanted: said.count >= wanted)
                     await control.kill()
         async with running(place, "control"):
-            await place.until("/api/v1/proxies", lambda _: True, seconds=60)
+            await place.until("/api/v1/proxies", lambda _: True)
             await check(place, said)
         assert said.indices.keys() == set(WATCHED)
         assert len(said.locks) > GENERATIONS

@@ -182,9 +182,9 @@ def test_documents_outlive_the_control_plane(tmp_path: Any) -> None:
 
 def test_register_renew_deregister(api: Api) -> None:
     body = {"service": "reviews", "ports": [{"number": 9080, "target": 4711}], "labels": {"version": "v1"}}
-    status, first = api.request("PUT", "/api/v1/registrations/sidecar~reviews/1?ttl=5s", body)
+    status, first = api.request("PUT", "/api/v1/registrations/sidecar~reviews/1?ttl=600s", body)
     assert (status, first["id"]) == (200, "sidecar~reviews/1")
-    assert api.request("PUT", "/api/v1/registrations/sidecar~reviews%2F1?ttl=5s", body) == (200, first)
+    assert api.request("PUT", "/api/v1/registrations/sidecar~reviews%2F1?ttl=600s", body) == (200, first)
     found = api.request("GET", "/api/v1/registrations/sidecar~reviews/1")[1]
     assert (found["service"], found["ports"][0]["protocol"], found["labels"]) == ("reviews", "HTTP", {"version": "v1"})
     assert len(api.request("GET", "/api/v1/registrations")[1]["registrations"]) == 1

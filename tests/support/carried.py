@@ -50,7 +50,7 @@ def ask(port: int, path: str = "/", *, headers: Mapping[str, str] | None = None,
         connection.close()
 
 
-def until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
+def until(holds: Callable[[], bool], *, seconds: float = 120) -> None:
     """Returns as soon as something holds that only asking can tell of."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = 120) -> None:
     """Returns as soon as the condition holds; looks every 10 ms."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is nobody to set an event

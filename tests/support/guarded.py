@@ -156,7 +156,7 @@ def guarded(folder: Path, **more: str) -> Iterator[Guarded]:
 
 
 def _await(log: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "control plane serves" not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

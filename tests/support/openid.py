@@ -21,7 +21,7 @@ def provider(port: int, life: int = LIFE) -> Iterator[str]:
     command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-registration=true", "--token-max-age", str(life)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/jwks"), seconds=60)
+        until(lambda: _answers(f"http://127.0.0.1:{port}/jwks"))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

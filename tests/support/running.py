@@ -95,7 +95,7 @@ class Place:
             raise OSError(head.splitlines()[0].decode())
         return json.loads(body)
 
-    async def until(self, path: str, holds: Any, seconds: float = 60) -> Any:
+    async def until(self, path: str, holds: Any, seconds: float = 120) -> Any:
         """The first answer of the API for which `holds` holds."""
         answer: Any = None
         with contextlib.suppress(TimeoutError):

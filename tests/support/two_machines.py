@@ -71,7 +71,7 @@ class Machine:
                 *self.before, TULLE, *arguments, env=self.environment, cwd=self.folder, stdout=output, stderr=output
             )
         try:
-            await eventually(lambda: sign in log.read_text()[start:] or process.returncode is not None, seconds=30)
+            await eventually(lambda: sign in log.read_text()[start:] or process.returncode is not None)
             assert process.returncode is None, log.read_text()
             yield process
         except BaseException as error:

@@ -71,7 +71,7 @@ def test_what_was_before_does_not_matter(seed: int) -> None:
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(60 + MESHES)
+@pytest.mark.timeout(600 + MESHES)
 def test_envoy_accepts_them(tmp_path: Path) -> None:
     for seed in range(MESHES):
         dice = Dice(seed)
