@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+import grpc
 import pytest
 
 from support.carried import ask, at
 from support.certificates import Ca, secret
 from support.compiled import built, cluster, gateway, instance, sidecar, warnings
+from support.grpc_echo import handlers
 from support.led_mesh import led_mesh
 from support.running import free_port
 from support.tls_server import TlsServer
 from tulle.compile import view
+from tulle.model.frozen import FrozenMap
 from tulle.model.service import Protocol
 from tulle.model.tls import SYSTEM_ROOTS, Trust
 
@@ -241,3 +246,61 @@ def test_service_entries_of_the_policys_own_namespace(name: str, namespace: str,
     result = built(text + OUTSIDE.format(namespace=namespace, port=1) + for_entry(name) + config_map("trusted", CA))
     assert bool(cluster(view(result.mesh, gateway()), "far.example:80").tls) is (not said)
     assert [found.partition(": spec.")[2] for found in warnings(result, "BackendTLSPolicy/p")] == said
+
+
+SPOKEN = "apiVersion: v1\nkind: Service\nmetadata: {name: far}\nspec: {selector: {app: far}, ports: [{name: %s, port: 80}]}\n---\n"
+
+
+@contextmanager
+def calls_over_tls() -> Iterator[int]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers(b"far")),))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(FAR.key, FAR.certificate)]))
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(0)
+
+
+def say(port: int) -> bytes | grpc.StatusCode:
+    """The answer to a call, or its status."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            answer: bytes = channel.unary_unary("/test.Echo/Say")(b"hi", timeout=20, wait_for_ready=True)
+        except grpc.RpcError as error:
+            status: grpc.StatusCode = error.code()
+            return status
+        return answer
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("name", ["odd", "https-odd", "grpc-odd"])
+def test_calls_of_grpc_go_on_over_tls(name: str) -> None:
+    """Servers of gRPC ask for HTTP/2 in the handshake, also on ports that do not say that they speak it."""
+    port = free_port()
+    text = edge(port).replace("HTTPRoute", "GRPCRoute") + config_map("trusted", CA) + SPOKEN % name
+    wrong = FROM_MAP.replace("far.example", "wrong.example")
+
+    async def run(target: int) -> list[bytes | grpc.StatusCode]:
+        registered = at("far", 80, target, id="far", protocol=Protocol.TCP, labels=FrozenMap({"app": "far"}))
+        async with led_mesh(gateway(), text + policy(FROM_MAP), registered) as mesh:
+            said = [await asyncio.to_thread(say, port)]
+            await mesh.change(text + policy(wrong))
+            said.append(await asyncio.to_thread(say, port))
+            assert mesh.rejections == []
+            return said
+
+    with calls_over_tls() as target:
+        assert asyncio.run(run(target)) == [b"far:hi", grpc.StatusCode.UNAVAILABLE]
+
+
+def test_ports_that_a_policy_speaks_for_are_not_told_of_requests_as_the_mesh_does() -> None:
+    """What is offered in the handshake is for anyone's server to read."""
+    text = edge(80) + SPOKEN % "odd"
+    for more, told in (("", True), (policy("wellKnownCACertificates: System, hostname: a"), False)):
+        found = view(built(text + more, instance("far", number=80)).mesh, gateway(privileged=True))
+        (route,) = (
+            route for layer in found.layers for table in layer.route_tables for host in table.virtual_hosts for route in host.routes
+        )
+        assert [share.told for share in route.action.clusters] == [told]  # type: ignore[union-attr]

@@ -30,8 +30,11 @@ def secured(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Mem
         return ruled
     found = clients_of(scope)
     places = (*backend_tls.secrets(claims), *(client.place for client in found))
-    made_from = (ruled, backend, claims, found, *(scope.structure.credentials.get(place) for place in places))
-    return memo.get(("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims, found)))
+    calls = scope.structure.rules.gateway_api.calls.get(backend.key.host, frozenset())
+    made_from = (ruled, backend, claims, found, calls, *(scope.structure.credentials.get(place) for place in places))
+    return memo.get(
+        ("claimed", scope.id, backend.key, *which), made_from, lambda: tuple(_claimed(scope, backend, ruled, claims, found, calls))
+    )
 
 
 def clients_of(scope: Scope) -> tuple[Client, ...]:
@@ -82,12 +85,14 @@ def _limited(scope: Scope, backend: Backend, made: tuple[Cluster, ...], memo: Me
 
 
 def _claimed(
-    scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...], found: tuple[Client, ...]
+    scope: Scope, backend: Backend, made: tuple[Cluster, ...], claims: tuple[Claim, ...], found: tuple[Client, ...], calls: frozenset[int]
 ) -> Iterator[Cluster]:
+    """`calls`: the ports that GRPCRoutes send to, which speak as callers do, also where they say no more than that it is over TLS."""
     by_number = {p.number: p for p in backend.ports}
     for cluster in made:
         claim = backend_tls.for_port(claims, by_number.get(port)) if (port := _port(cluster)) else None
         secure = backend_tls.secured(cluster, claim, scope.keyring) if claim else cluster
+        secure = replace(_as_called(secure), http=True) if claim and port in calls and not secure.http2 else secure
         yield secure
         if claim and not names.parse_cluster_name(cluster.name)[1]:
             yield from own_clusters(secure, found, scope.keyring)

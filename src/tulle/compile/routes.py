@@ -89,7 +89,7 @@ def _target(scope: Scope, backend: Backend, destination: Destination, port: int,
         cluster=names.cluster_name(host, number, subset, udp=udp),
         hash=policy.load_balancer.hash if policy else None,
         dial=backend.dials(number),
-        told=is_told(backend, tuning, number, subset),
+        told=is_told(scope, host, number, subset),
     )
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tulle.compile import tls
-from tulle.compile.catalog import Backend
-from tulle.compile.policies import Tuning
+from tulle.compile.gatewayapi import backend_tls
 from tulle.model.proxy import PLAIN_HTTP, FilterChain, HttpConnections, Listener
 from tulle.model.service import Protocol
 from tulle.model.tls import MESH_CERTIFICATE
 from tulle.resources.networking.tls import ClientTlsMode
+
+if TYPE_CHECKING:
+    from tulle.compile.scope import Scope
 
 PATIENCE = timedelta(seconds=1)
 """So long a caller may be silent before it counts as one that waits for the workload to speak first, in plain text."""
@@ -39,11 +42,14 @@ def told_apart(http: Iterable[FilterChain], rest: Iterable[FilterChain]) -> Iter
             yield replace(chain, name=f"{chain.name}tls", transport_protocol="tls")
 
 
-def is_told(backend: Backend | None, tuning: Tuning | None, number: int, subset: str = "") -> bool:
+def is_told(scope: Scope, host: str, number: int, subset: str = "") -> bool:
     """Whether a port of a service is to be told that requests are carried, where mutual TLS is spoken to it."""
+    backend, tuning = scope.backends.get(host), scope.tuning(host)
     port = backend.service.port(number) if backend else None
+    if port is None or port.protocol is not Protocol.AUTO or backend_tls.holding(scope, host, number):
+        return False
     rule = tuning.client_tls(number, subset) if tuning else None
-    return port is not None and port.protocol is Protocol.AUTO and (rule is None or rule.mode is ClientTlsMode.ISTIO_MUTUAL)
+    return rule is None or rule.mode is ClientTlsMode.ISTIO_MUTUAL
 
 
 def with_requests(listener: Listener, serve: HttpConnections) -> Listener:

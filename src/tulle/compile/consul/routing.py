@@ -150,7 +150,7 @@ def end(leg: Leg, scope: Scope, port: int) -> End:
     return End(
         cluster=names.cluster_name(leg.host, number, leg.subset),
         hash=policy.load_balancer.hash if policy else None,
-        told=is_told(backend, tuning, number, leg.subset),
+        told=is_told(scope, leg.host, number, leg.subset),
     )
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.credentials import Keyring, config_map
 from tulle.compile.gatewayapi.documents import Documents
 from tulle.compile.gatewayapi.listeners import FINE, Verdict
 from tulle.compile.gatewayapi.references import hosts_meant
-from tulle.model.proxy import Cluster
+from tulle.model.proxy import Cluster, Role
 from tulle.model.resource import Resource, Source
 from tulle.model.service import Port, Resolution
 from tulle.model.tls import SYSTEM_ROOTS, Trust, UpstreamTls
 from tulle.resources.gatewayapi import BackendTlsPolicy
 from tulle.resources.gatewayapi.policies import PolicyTarget
 from tulle.resources.gatewayapi.types import LocalReference
+
+if TYPE_CHECKING:
+    from tulle.compile.scope import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,13 @@ def for_port(found: tuple[Claim, ...], port: Port | None) -> Claim | None:
     """The claim that holds for a port of a service."""
     free = (claim for claim in found if not claim.rival)
     return next((c for c in free if c.target.section_name is None or (port and c.target.section_name == port.name)), None)
+
+
+def holding(scope: Scope, host: str, number: int) -> Claim | None:
+    """The claim that holds for a port of a service at the proxies of a scope. Sidecars call as ever."""
+    backend = scope.backends.get(host) if scope.id.role is Role.GATEWAY else None
+    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key, ()) if backend else ()
+    return for_port(claims, next((p for p in backend.ports if p.number == number), None)) if backend and claims else None
 
 
 def secrets(found: tuple[Claim, ...]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tulle.compile import names
 from tulle.compile.credentials import Keyring
-from tulle.compile.gatewayapi.backend_tls import for_port
+from tulle.compile.gatewayapi.backend_tls import holding
 from tulle.compile.gatewayapi.documents import Documents, reference
 from tulle.compile.gatewayapi.listeners import FINE, Verdict, refusal
 from tulle.model.proxy import Cluster, EndpointGroup
@@ -76,10 +76,7 @@ def dialled(cluster: str, client: str, scope: Scope) -> str:
     if not client or not cluster.startswith("outbound|") or "/udp|" in cluster:
         return cluster
     port, _, host = names.parse_cluster_name(cluster)
-    backend = scope.backends.get(host)
-    claims = scope.structure.rules.gateway_api.tls_claims.get(backend.key, ()) if backend else ()
-    found = backend and for_port(claims, next((p for p in backend.ports if p.number == port), None))
-    return names.client_cluster(cluster, client) if found else cluster
+    return names.client_cluster(cluster, client) if holding(scope, host, port) else cluster
 
 
 def own_clusters(cluster: Cluster, found: Iterable[Client], keyring: Keyring) -> Iterator[Cluster]:

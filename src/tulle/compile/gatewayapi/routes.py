@@ -167,7 +167,7 @@ def _weighted(share: Share, name: str, at: _At, *, alone: bool) -> WeightedClust
     return WeightedCluster(
         cluster=name or INVALID_BACKEND,
         weight=1 if alone else share.weight,
-        told=is_told(scope.backends.get(share.ref.host), scope.tuning(share.ref.host), share.ref.port),
+        told=is_told(scope, share.ref.host, share.ref.port),
         request_headers=share.request,
         response_headers=share.response,
         host_rewrite=share.host,

@@ -97,7 +97,7 @@ class Maker:
     def _routes(self, name: tuple[str, ...], ordered: tuple[Entry, ...], tls: bool, client: str, place: Place) -> Parts:
         """The same routes as before, if nothing changed of what they lead to."""
         scope = place.scope
-        claims = scope.structure.rules.gateway_api.tls_claims if client else {}
+        claims = scope.structure.rules.gateway_api.tls_claims
         policies = scope.structure.rules.gateway_api.budgets
         known = [(b, scope.tuning(host)) for host in _targets(ordered) for b in (scope.backends.get(host),)]
         leads = tuple((b, tuning, b and claims.get(b.key), b and policies.get(b.key)) for b, tuning in known)
