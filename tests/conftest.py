@@ -30,6 +30,7 @@ PROGRAMS = {
     "tests/control/test_protocols.py": ("curl",),
     "tests/features/test_tls_": ("curl", "openssl"),
     "tests/features/test_udp.py": ("dig",),
+    "tests/features/test_proxy_protocol.py": ("haproxy",),
     "tests/features/test_http3.py": ("curl",),
     "tests/features/test_tcp_services.py::test_postgresql": ("psql", "initdb"),
     "tests/features/test_tcp_services.py::test_redis": ("redis-server", "redis-cli"),

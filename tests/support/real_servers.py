@@ -27,6 +27,11 @@ def postgres_program(name: str) -> str:
     return str(there[-1]) if there else shutil.which(name) or ""
 
 
+def _system_program(name: str) -> str:
+    """Its path, also where Debian keeps what only servers need."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") or name
+
+
 def _as_nobody() -> dict[str, Any]:
     return {"user": _USER, "group": pwd.getpwnam(_USER).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
 
@@ -108,6 +113,13 @@ def mosquitto(tls: Pair | None = None) -> Iterator[int]:
     lines = ["persistence false", "allow_anonymous true", f"listener {port} 127.0.0.1"]
     lines += ["certfile own.crt", "keyfile own.key"] if tls else []
     files = {**_files(tls), "broker.conf": "\n".join(lines).encode()}
-    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") or "mosquitto"
-    with _folder(files) as folder, _server([program, "-c", "broker.conf"], folder, port):
+    with _folder(files) as folder, _server([_system_program("mosquitto"), "-c", "broker.conf"], folder, port):
+        yield port
+
+
+@contextmanager
+def haproxy(config: str, port: int) -> Iterator[int]:
+    """HAProxy, of whose ports this is one."""
+    command = [_system_program("haproxy"), "-db", "-f", "haproxy.cfg"]
+    with _folder({"haproxy.cfg": config.encode()}) as folder, _server(command, folder, port):
         yield port
