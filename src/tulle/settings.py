@@ -226,6 +226,18 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+def _own_federated(values: Mapping[str, Any]) -> list[str]:
+    """The mesh's own authority alone speaks for its own trust domains, and each other domain has one bundle."""
+    given = Settings(**{name: values[name] for name in ("domain", "trust_domain", "trust_domain_aliases", "federation") if name in values})
+    known, mistakes = set(given.mesh.trust_domains), []
+    for domain, _ in given.federation:
+        if domain in known:
+            why = "the mesh's own trust domain" if domain in given.mesh.trust_domains else "given twice"
+            mistakes.append(f"federation (TULLE_FEDERATION): {domain} is {why}")
+        known.add(domain)
+    return mistakes
+
+
 def read_settings(environment: Mapping[str, str], options: Mapping[str, str | None] | None = None) -> Settings:
     """Settings from the environment, overridden by the options that are not None. Raises SettingsError naming every mistake."""
     chosen = {name: environment[PREFIX + name.upper()] for name in _READERS if PREFIX + name.upper() in environment}
@@ -239,6 +251,7 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, str | No
             mistakes.append(f"{name.replace('_', '-')} ({PREFIX}{name.upper()}): {error}")
     if bool(values.get("api_cert")) != bool(values.get("api_key")):
         mistakes.append("api-cert, api-key (TULLE_API_CERT, TULLE_API_KEY): one is of no use without the other")
+    mistakes += _own_federated(values)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return Settings(**values, dns_required="dns" in values)

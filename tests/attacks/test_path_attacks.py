@@ -48,6 +48,7 @@ DISGUISES = {
     "parameters of nothing": "/;a=b/admin",
     "encoded parameters": "/admin%3ba=b",
     "parameters on dots": "/x/..;/admin",
+    "encoded parameters on dots": "/x/..%3bv=1/admin",
     "slash at the end": "/admin/",
     "slashes at the end": "/admin//",
     "dot at the end": "/admin/.",

@@ -58,6 +58,8 @@ def test_connections_end_before_the_certificates_that_they_began_with(given: dic
         ("TRUST_DOMAIN", "Shop", "'Shop' is not a trust domain"),
         ("TRUST_DOMAIN", "a/b", "'a/b' is not a trust domain"),
         ("FEDERATION", "a.example", "'a.example' is not TRUST_DOMAIN=FILE"),
+        ("FEDERATION", "cluster.local=a.pem", "cluster.local is the mesh's own trust domain"),
+        ("FEDERATION", "a.example=a.pem,a.example=b.pem", "a.example is given twice"),
         ("CERTIFICATE_LIFE", "10s", "'10s' is not a life for certificates"),
         ("CERTIFICATE_LIFE", "1000000h", "is not a"),
         ("CONNECTION_LIFE", "never", "'never' is not a duration"),
@@ -67,3 +69,8 @@ def test_connections_end_before_the_certificates_that_they_began_with(given: dic
 def test_mistakes(name: str, text: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         read_settings({f"TULLE_{name}": text})
+
+
+def test_an_older_name_of_the_mesh_is_nobody_elses() -> None:
+    with pytest.raises(SettingsError, match=r"old\.example is the mesh's own trust domain"):
+        read_settings({"TULLE_TRUST_DOMAIN_ALIASES": "old.example", "TULLE_FEDERATION": "old.example=a.pem"})

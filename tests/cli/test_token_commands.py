@@ -29,6 +29,11 @@ def test_the_first_token_makes_others_and_takes_them_back(tmp_path: Path) -> Non
             made = json.loads(said)
             (tmp_path / "viewer").write_text(made["token"] + "\n")
             assert (await place.tulle("--token-file", "viewer", "get", "all"))[0] == 0
+            code, said = await place.tulle("--token-file", first, "token", "create", "--for", "shop/web", "--out", "join/token")
+            kept = (tmp_path / "join" / "token").read_text()
+            assert (code, kept.startswith("tulle-join."), kept.strip() in said) == (0, True, False), said
+            assert (tmp_path / "join" / "token").stat().st_mode & 0o777 == 0o600
+            assert (await place.tulle("--token-file", first, "token", "delete", kept.split(".")[1]))[0] == 0
             code, said = await place.tulle("--token-file", "viewer", "token", "list")
             assert (code, "needs the role admin" in said) == (2, True)
             code, said = await place.tulle("--token-file", first, "token", "list")

@@ -181,13 +181,17 @@ def _show_keys(state: dict[str, Any], form: output.Format) -> None:
     output.table(["KEY", "STATE", "SIGNS FROM"], [[key["id"], key["turn"], key["signsFrom"]] for key in state["keys"]])
 
 
+def _life(seconds: float) -> str:
+    return f"{seconds / 3600:g} h" if seconds % 3600 == 0 else f"{seconds / 60:g} min"
+
+
 def _show(state: dict[str, Any], form: output.Format) -> None:
     if form in (output.Format.YAML, output.Format.JSON):
         output.document(state, form)
         return
     output.out(f"trust domain  {state['trustDomain']}")
     output.out(
-        f"authority     {'yours' if state['given'] else 'made by tulle'}, certificates hold {state['certificateLifeSeconds'] / 3600:g} h"
+        f"authority     {'yours' if state['given'] else 'made by tulle'}, certificates hold {_life(state['certificateLifeSeconds'])}"
     )
     output.out(f"rotation      {_STAGES[state['stage']]}")
     if state["behind"]:

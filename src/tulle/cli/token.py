@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from tulle import private_file
 from tulle.cli import client, output
 from tulle.cli.failure import Failure
 
@@ -29,17 +31,18 @@ def create(
     namespace: Annotated[list[str] | None, typer.Option("--namespace", "-n", help="Where the role holds; default: everywhere.")] = None,
     ttl: Annotated[str, typer.Option("--ttl", help="How long it holds; default: for ever, and 10m to join.", metavar="DURATION")] = "",
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Where it goes, for this user's eyes only.", metavar="FILE")] = None,
     form: output.Output = output.Format.TABLE,
     server: client.Server = client.DEFAULT,
 ) -> None:
-    """Make a token, and show it this once. It alone goes to standard output.
+    """Make a token, and show it this once. It alone goes to standard output, or with --out to a file that nobody else may read.
 
     \b
     Examples:
       tulle token create --role viewer --name dashboard
       tulle token create --role operator -n shop --ttl 720h
-      tulle token create --for shop/web --ttl 10m > join-token
-      tulle token create --for istio-system/default --gateway > join-token
+      tulle token create --for shop/web --ttl 10m --out join-token
+      tulle token create --for istio-system/default --gateway --out join-token
 
     Exit codes: 0 made, 2 unusable arguments, not allowed, or no control plane.
     """
@@ -47,11 +50,21 @@ def create(
         raise Failure("say either --role viewer, operator or admin, or --for NAMESPACE/SERVICE_ACCOUNT", 2)
     asked = {"role": role, "for": workload, "gateway": gateway, "namespaces": namespace or [], "ttl": ttl, "name": name}
     made = client.Client(server).post(PATH, {key: value for key, value in asked.items() if value})
-    if form in (output.Format.YAML, output.Format.JSON):
+    if form in (output.Format.YAML, output.Format.JSON) and out is None:
         output.document(made, form)
         return
-    output.out(made["token"])
+    if out is None:
+        output.out(made["token"])
+    else:
+        _keep(out, made["token"])
     output.err(f"token {made['id']}: {_good_for(made)}, {_until(made)}")
+
+
+def _keep(file: Path, text: str) -> None:
+    try:
+        private_file.write(file, f"{text}\n")
+    except OSError as error:
+        raise Failure(f"--out: {file}: cannot be written: {error.strerror}", 2) from None
 
 
 @token.command("list")

@@ -28,7 +28,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 _CLIMBS = StringMatch(
     compare=Compare.REGEX,
-    value=r"(?i).*(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:;[^/]*)?(?:(?:/|\\|%2f|%5c).*)?",
+    value=rf"(?i).*(?:/|\\|%2f|%5c)(?:\.|%2e){{1,2}}{_PARAMETERS}(?:(?:/|\\|%2f|%5c).*)?",
     said="a path with an encoded /../",
 )
 CLIMBING: Condition = Is(attribute=Attribute.PATH, match=_CLIMBS)
