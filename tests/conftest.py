@@ -30,6 +30,7 @@ PROGRAMS = {
     "tests/control/test_protocols.py": ("curl",),
     "tests/features/test_tls_": ("curl", "openssl"),
     "tests/features/test_udp.py": ("dig",),
+    "tests/features/test_upstream_features.py::test_the_endpoint_is_spoken": ("curl",),
     "tests/features/test_proxy_protocol.py": ("haproxy",),
     "tests/features/test_http3.py": ("curl",),
     "tests/features/test_tcp_services.py::test_postgresql": ("psql", "initdb"),

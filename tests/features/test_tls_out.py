@@ -14,6 +14,7 @@ import pytest
 from support.carried import ask
 from support.certificates import Ca, tls_secret
 from support.compiled import sidecar, warnings
+from support.http2_server import http2_server
 from support.led_mesh import led_mesh
 from support.running import free_port
 from support.tls_client import asked, context
@@ -86,6 +87,29 @@ def test_simple(tmp_path: Path, settings: str, more: str, status: int) -> None:
                 if status == 200:
                     sni = "other.example.com" if "sni" in tls else "api.example.com"
                     assert said == {"sni": sni, "caller": "", "host": "api.example.com"}
+                assert mesh.rejections == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policy"), [("HTTP2", ""), ("GRPC", ""), ("HTTP", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}, ")]
+)
+def test_http2_over_tls(tmp_path: Path, protocol: str, policy: str) -> None:
+    """To a server that offers nothing else, for a caller of HTTP/1.1."""
+    bind = free_port()
+    offers = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    offers.load_cert_chain(*FAR.write(tmp_path, "far"))
+    offers.set_alpn_protocols(["h2"])
+    tls = f"mode: SIMPLE, caCertificates: {CA.write(tmp_path)}"
+
+    async def run() -> None:
+        async with http2_server("far", tls=offers) as port:
+            text = external(port, tls, protocol=protocol).replace("trafficPolicy: {", f"trafficPolicy: {{{policy}")
+            async with led_mesh(caller(bind), text) as mesh:
+                status, said = await called(bind)
+                assert (status, said["alpn"]) == (200, "h2"), said
+                assert [":authority", "api.example.com"] in said["headers"]
                 assert mesh.rejections == []
 
     asyncio.run(run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_the_cookie_that_keeps_a_caller_at_its_endpoint(tmp_path: Path) -> None:
 @contextmanager
 def listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(60)
         yield server
 
 
@@ -140,12 +141,24 @@ def received(server: socket.socket, until: bytes, answer: bytes = b"") -> bytes:
     """What the next caller says, up to and with some bytes."""
     connection, _ = server.accept()
     with connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         found = b""
         while until not in found:
             found += connection.recv(4096)
         connection.sendall(answer)
     return found
+
+
+@pytest.mark.parametrize(("version", "begins"), [("--http1.1", b"GET / HTTP/1.1\r\n"), ("--http2-prior-knowledge", b"PRI * HTTP/2.0\r\n")])
+def test_the_endpoint_is_spoken_to_as_the_caller_speaks(tmp_path: Path, version: str, begins: bytes) -> None:
+    port = free_port()
+    rule = RULE.format(policy="{connectionPool: {http: {useClientProtocol: true}}}")
+    curl = ["curl", "-s", version, f"http://127.0.0.1:{port}/"]
+    with listening() as server:
+        far = at("far", 80, server.getsockname()[1], id="far")
+        with carried(rule, client(port), tmp_path, far), subprocess.Popen(curl, stdout=subprocess.DEVNULL) as caller:
+            assert received(server, b"\r\n\r\n").startswith(begins)
+            caller.terminate()
 
 
 def tcp_client(port: int) -> Node:
@@ -187,7 +200,7 @@ def test_connections_inside_of_http(tmp_path: Path, method: str) -> None:
         far = at("far", 5432, server.getsockname()[1], id="far", protocol=Protocol.TCP)
         with carried(rule, tcp_client(port), tmp_path, far), socket.create_connection(("127.0.0.1", port)) as caller:
             caller.sendall(b"hello")
-            caller.settimeout(10)
+            caller.settimeout(60)
             head = received(server, b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nwelcome")
             assert caller.recv(100) == b"welcome"
     assert head.startswith(f"{method} ".encode())

@@ -1,9 +1,13 @@
-"""A server that speaks HTTP/2 in plain text and nothing else. CONNECT, extended or not, becomes an echo; the rest is told what it asked."""
+"""A server that speaks HTTP/2 and nothing else, in plain text or over TLS.
+
+CONNECT, extended or not, becomes an echo; the rest is told what it asked.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -54,7 +58,8 @@ class _Connection(asyncio.Protocol):
         if stream in self._tunnels:
             self._core.end_stream(stream)
             return
-        said = {"name": self._name, "version": "2", "headers": self._asked[stream]}
+        tls = self._transport.get_extra_info("ssl_object")
+        said = {"name": self._name, "version": "2", "headers": self._asked[stream], "alpn": tls.selected_alpn_protocol() if tls else None}
         self._core.send_headers(stream, [(":status", "200"), ("x-name", self._name)])
         self._core.send_data(stream, json.dumps(said).encode(), end_stream=True)
 
@@ -63,8 +68,8 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def http2_server(name: str) -> AsyncIterator[int]:
+async def http2_server(name: str, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Its port."""
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(name), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(name), "127.0.0.1", 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1]
