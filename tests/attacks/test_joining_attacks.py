@@ -261,6 +261,30 @@ def test_a_proxy_that_takes_the_name_of_anothers_instance(mesh: Guarded) -> None
     asyncio.run(run())
 
 
+CALLER = {"port": 80, "address": "10.0.0.7", "calls": 1, "last": "2026-01-02T03:04:05+00:00"}
+LIES = [
+    {"address": "\x1b[2J"},
+    {"address": "shop/web"},
+    {"address": "10.0.0.7\n"},
+    {"last": "2026-01-02T03:04:05"},
+    {"last": "later"},
+    {"calls": -1},
+]
+
+
+def test_an_agent_tells_of_its_own_callers_and_only_what_can_be(mesh: Guarded) -> None:
+    async def run() -> None:
+        web, cart = await mesh.member(), await mesh.member("shop/cart")
+        path = f"/api/v1/agents/web-{mesh.place.api}"
+        assert (await mesh.ask("PUT", path, {"plain": [CALLER]}, web))[0] == 200
+        assert (await mesh.ask("PUT", path, {"plain": [CALLER]}, cart))[0] == 403
+        for lie in LIES:
+            status, answer = await mesh.ask("PUT", path, {"plain": [CALLER | lie]}, web)
+            assert (status, "\x1b" in answer["error"]) == (400, False), lie
+
+    asyncio.run(run())
+
+
 def test_a_workload_that_would_be_a_gateway(mesh: Guarded) -> None:
     """Gateways have the keys of whatever picks the labels that they say."""
 

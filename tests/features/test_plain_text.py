@@ -17,7 +17,7 @@ from support.carried import ask
 from support.eventually import eventually
 from support.meshed import PERMISSIVE, STRICT, Meshed, meshed, opened, sidecar
 from support.running import free_port
-from tulle.agent.plain_text import PATTERN, PlainCallers
+from tulle.agent.plain_text import PATTERN
 from tulle.model.plain_text import MOST
 from tulle.model.proxy import Upstream
 from tulle.model.service import Protocol
@@ -35,11 +35,12 @@ class Called:
     local: tuple[int, int]
 
     def counted(self) -> dict[tuple[int, str], tuple[int, int]]:
-        """Calls and refusals, as an agent would tell of them now."""
-        stats = json.loads(self.mesh.envoys["sidecar~web"].get(f"/stats?format=json&filter={quote(PATTERN)}"))["stats"]
-        callers = PlainCallers()
-        callers.take({one["name"]: one["value"] for one in stats if "value" in one}, "now")
-        return {(one.port, one.address): (one.calls, one.refused) for one in callers.current}
+        """Calls and refusals, by port and address."""
+        told = json.loads(self.mesh.envoys["sidecar~web"].get(f"/stats?format=json&filter={quote(PATTERN)}"))["stats"]
+        stats = {one["name"]: one["value"] for one in told if "value" in one}
+        callers = {(int(port), address) for _, _, _, port, _, address in (name.split(".", 5) for name in stats)}
+        names = {caller: [f"plain_text.{what}.port.{caller[0]}.caller.{caller[1]}" for what in ("calls", "refused")] for caller in callers}
+        return {caller: (stats.get(calls, 0), stats.get(refused, 0)) for caller, (calls, refused) in names.items()}
 
     async def plain(self, port: int, source: str) -> None:
         assert (await asyncio.to_thread(ask, port, source=source))[0] == 200

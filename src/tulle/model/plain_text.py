@@ -6,7 +6,7 @@ CALLS, REFUSED = "calls", "refused"
 PORT, CALLER = "port", "caller"
 MOST = 256
 """So many callers of a port are told apart at one time. Whoever has not called for a while makes room for others."""
-MOST_TOLD = 1000
+MOST_TOLD = 256
 """So many are told of all ports of a workload, the latest."""
 FORGOTTEN = 60.0
 """Seconds after which a proxy looks for those who have not called since it looked last."""
