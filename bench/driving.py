@@ -9,10 +9,11 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.meshes import MESH
 from bench.report import free_port, pinned, running, wait_for_port
 
 PATIENCE = 60.0
@@ -26,7 +27,8 @@ class ControlPlane:
         self.pid, self.api, self.xds = process.pid, api, xds
         self._connection = http.client.HTTPConnection("127.0.0.1", api, timeout=60)
 
-    def call(self, method: str, path: str, body: Any) -> None:
+    def call(self, method: str, path: str, body: Any = None) -> str:
+        """The text of the answer. Raises RuntimeError for any but 200."""
         try:
             answer = self._ask(method, path, body)
         except (BrokenPipeError, http.client.RemoteDisconnected):  # closed by the server since the last request
@@ -35,6 +37,7 @@ class ControlPlane:
         text = answer.read().decode()
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:500]}")
+        return text
 
     def _ask(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
         self._connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
@@ -42,6 +45,20 @@ class ControlPlane:
 
     def apply(self, text: str) -> None:
         self.call("POST", "/api/v1/apply", {"files": [{"path": "bench.yaml", "text": text}]})
+
+    def apply_and_wait(self, text: str) -> None:
+        """Returns when every connected proxy has acknowledged it. Raises RuntimeError where one does not."""
+        said = self.call("POST", "/api/v1/apply", {"files": [{"path": "bench.yaml", "text": text}], "wait": f"{PATIENCE:.0f}s"})
+        if not (told := json.loads(said)["acknowledged"])["complete"]:
+            raise RuntimeError(f"not acknowledged: {told}")
+
+    def await_proxies(self, count: int) -> None:
+        """Returns when so many are connected and have all that they are to have."""
+        deadline = time.monotonic() + PATIENCE
+        while [p["current"] for p in json.loads(self.call("GET", "/api/v1/proxies"))["proxies"]] != [True] * count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"there are no {count} proxies after {PATIENCE:.0f} s")
+            time.sleep(0.05)
 
     def register(self, service: int, namespace: str, endpoint: int = 0, port: int = 8080) -> None:
         """Endpoint number `endpoint` of the service `svcN`."""
@@ -52,20 +69,39 @@ class ControlPlane:
 
     def cpu(self) -> float:
         """Seconds of processor time so far, of all threads."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        return processor_time(self.pid)
 
 
 @contextlib.contextmanager
 def control_plane(folder: Path, *, core: int | None = None, dns: str = "off") -> Iterator[ControlPlane]:
     """`core`: the one processor that it may use; any where it is None."""
+    with _started(["control", "--state-dir", str(folder), "--dns", dns], core) as control:
+        yield control
+
+
+@contextlib.contextmanager
+def mesh_of_one(folder: Path, workload: str) -> Iterator[ControlPlane]:
+    """`tulle up`: beside the control plane there are two Envoys, a gateway and the sidecar of a workload (a YAML flow mapping)."""
+    (folder / "mesh.yaml").write_text(MESH.format(workload=workload))
+    with _started(["up", str(folder / "mesh.yaml"), "--state-dir", str(folder / "state"), "--dns", "off"], None) as control:
+        control.await_proxies(2)
+        yield control
+
+
+@contextlib.contextmanager
+def _started(words: Sequence[str], core: int | None) -> Iterator[ControlPlane]:
     api, xds = free_port(), free_port()
-    command = [str(Path(sys.executable).with_name("tulle")), "control", "--state-dir", str(folder), "--dns", dns]
-    command += ["--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]
+    command = [str(Path(sys.executable).with_name("tulle")), *words, "--api", f"127.0.0.1:{api}", "--xds", f"127.0.0.1:{xds}"]
     with running(command if core is None else pinned(core, command)) as process:
         wait_for_port(api)
         wait_for_port(xds)
         yield ControlPlane(process, api, xds)
+
+
+def processor_time(pid: int) -> float:
+    """Of all threads of a process so far, in seconds."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 class Fleet:
@@ -110,9 +146,9 @@ def rounds(control: ControlPlane, fleet: Fleet, touched: int, change: Callable[[
     return {key: [one[key] for one in found] for key in found[0]}
 
 
-def settle(control: ControlPlane) -> None:
-    """Returns when the control plane has come to rest."""
+def settle(control: ControlPlane, at_rest: float = 0.01) -> None:
+    """Returns when the control plane has come to rest: when it uses no more than this share of a processor."""
     before = -1.0
-    while (now := control.cpu()) - before > 0.001:
+    while (now := control.cpu()) - before > at_rest / 10:
         before = now
         time.sleep(0.1)
