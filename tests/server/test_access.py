@@ -208,3 +208,18 @@ def test_the_first_token_lies_beside_the_store_for_this_user_alone(tmp_path: Pat
         assert anew.first != first
         assert ask(anew, first, "GET", "/api/v1/version")[0] == 401
         assert ask(anew, anew.first, "GET", "/api/v1/version")[0] == 200
+
+
+def test_the_first_token_does_not_come_back_once_it_was_taken_back(tmp_path: Path) -> None:
+    with running_api(tmp_path, guarded=True) as api:
+        stolen = api.first
+        assert ask(api, stolen, "DELETE", "/api/v1/tokens/bootstrap")[0] == 200
+        assert ask(api, stolen, "GET", "/api/v1/version")[0] == 401
+    for _ in range(2):
+        with running_api(tmp_path, guarded=True) as again:
+            assert ask(again, stolen, "GET", "/api/v1/version")[0] == 401
+            assert ask(again, again.first, "GET", "/api/v1/version")[0] == 200, "nor is anybody locked out"
+            assert (tmp_path / "admin-token").read_text().strip() == again.first != stolen
+    (tmp_path / "admin-token").write_text(stolen)
+    with running_api(tmp_path, guarded=True) as once_more:
+        assert ask(once_more, stolen, "GET", "/api/v1/version")[0] == 401, "whoever puts the old file back"

@@ -18,13 +18,15 @@ _HEAD = f"{API}.{BOOTSTRAP}."
 async def first_token(tokens: Tokens, database: str) -> Hidden:
     """The text in the file beside the database, which from now on is a token.
 
-    A file that was deleted is made anew, and the old text is good for nothing.
-
+    A file that was deleted, or whose token was taken back, is made anew, and the old text is good for nothing.
 
     Raises OSError for a file that cannot be used.
     """
-    secret = _kept(Path(database).with_name(FILE))
-    return Hidden((await tokens.keep_first(secret)).encode())
+    path = Path(database).with_name(FILE)
+    if text := await tokens.keep_first(_kept(path)):
+        return Hidden(text.encode())
+    path.unlink()
+    return Hidden((await tokens.keep_first(_made(path))).encode())
 
 
 def _kept(path: Path) -> str:

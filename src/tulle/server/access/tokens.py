@@ -22,7 +22,7 @@ from tulle.store.port import CompactedError, ConflictError, Delete, Entry, Store
 
 ROOT = "tokens/"
 REFUSED = "refused-keys/"
-"""Of certificates that let nobody join any more, as a membership that came of them was ended."""
+"""Of certificates that let nobody join any more, as a membership that came of them was ended; and the hashes of first tokens taken back."""
 MOST = 50
 """So many memberships may one certificate have at a time: the oldest ends where another begins."""
 API, JOIN = "tulle", "tulle-join"
@@ -86,7 +86,9 @@ class Tokens:
         return token, f"{JOIN}.{token.id}.{secret}.{fingerprint}" if token.once else f"{API}.{token.id}.{secret}"
 
     async def keep_first(self, secret: str) -> str:
-        """Makes sure that there is the first admin's token with this secret; its text."""
+        """Makes sure that there is the first admin's token with this secret; its text, which is empty where it was taken back."""
+        if await self._store.get(REFUSED + _hash(secret)):
+            return ""
         await self._write(Token(id=BOOTSTRAP, role=Role.ADMIN, name="made at first start", created=self._now()), secret)
         return f"{API}.{BOOTSTRAP}.{secret}"
 
@@ -96,8 +98,13 @@ class Tokens:
         return tuple(token for token in (_token(entry) for entry in listing.entries) if self._holds(token))
 
     async def delete(self, identifier: str) -> None:
-        """With a membership that came of a certificate end all that came of it, and it lets nobody join any more."""
+        """With a membership that came of a certificate end all that came of it, and it lets nobody join any more.
+
+        The first token does not come back with the next start, although its file is still there.
+        """
         entry = await self._store.get(ROOT + identifier)
+        if entry is not None and identifier == BOOTSTRAP:
+            await self._store.put(REFUSED + json.loads(entry.value)["hash"], b"")
         if entry is None or not (key := _token(entry).vouched_key):
             await self._store.delete(ROOT + identifier)
             return
