@@ -13,7 +13,7 @@ import pytest
 from support.backend import Backend, backend
 from support.carried import ask, at, carried
 from support.compiled import built, cluster, gateway, instance
-from support.gateway_api import EDGE, served
+from support.gateway_api import EDGE, mistakes, served
 from support.running import free_port
 from tulle.compile import view
 
@@ -245,6 +245,44 @@ def test_cors(origin: str, allowed: bool, tmp_path: Path) -> None:
                 assert plain.get("access-control-expose-headers") == "x-answer"
 
     asyncio.run(run())
+
+
+def elsewhere(path: str, backend: str, more: str = "") -> str:
+    return f"- matches: [{{path: {{value: {path}}}}}]\n  {more}\n  backendRefs: [{{name: a, port: 8080, filters: [{backend}]}}]"
+
+
+def redirecting(path: str, how: str) -> str:
+    return f"- matches: [{{path: {{value: {path}}}}}]\n  filters: [{{type: RequestRedirect, requestRedirect: {{{how}}}}}]"
+
+
+ALONE = (
+    elsewhere("/full", "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /new}}}"),
+    elsewhere("/prefix", "{type: URLRewrite, urlRewrite: {hostname: in.test, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}"),
+    elsewhere("/away", "{type: RequestRedirect, requestRedirect: {hostname: away.test, statusCode: 301}}"),
+    elsewhere(
+        "/both",
+        "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-set, value: backend}]}}",
+        "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-set, value: rule}, {name: x-more, value: '1'}]}}]",
+    ),
+    *(redirecting(f"/{status}", f"scheme: https, statusCode: {status}") for status in (303, 307)),
+)
+
+
+def test_filters_of_a_rules_only_backend_act_as_those_of_the_rule(tmp_path: Path) -> None:
+    table = """
+    GET http://x.example/full/of?q=1 => a path=/new?q=1
+    GET http://x.example/prefix/of => a path=/new/of host=in.test
+    GET http://x.example/away/1 => 301 http://away.test/away/1
+    GET http://x.example/both => a x-set=backend x-more=1
+    GET http://x.example/303 => 303 https://x.example/303
+    GET http://x.example/307/1 => 307 https://x.example/307/1
+    """
+
+    async def run() -> list[str]:
+        async with served(EDGE + http_route("\n".join(ALONE)), tmp_path, "a") as gate:
+            return await mistakes(gate, table)
+
+    assert asyncio.run(run()) == []
 
 
 def test_each_backend_has_its_own_filters(tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from support.backend import backend
+from support.carried import ask, at, carried
 from support.compiled import sidecar
 from support.gateway_api import mistakes, served
+from support.running import free_port
 from tulle.compile.explain import Request, explain
+from tulle.model.proxy import Upstream
 
 pytestmark = pytest.mark.envoy
 
@@ -215,3 +220,21 @@ def test_rules_go_by_their_names(kind: str, tmp_path: Path) -> None:
             return explain(mesh.built.mesh, mesh.node, Request(method="POST", url="http://echo:8080/s/m")).route
 
     assert asyncio.run(run()) == "r.first"
+
+
+def test_calls_in_the_mesh_are_copied_limited_and_tried_again(tmp_path: Path) -> None:
+    rules = (
+        "{matches: [{path: {value: /copied}}], backendRefs: [{name: v1, port: 8080}],"
+        " filters: [{type: RequestMirror, requestMirror: {backendRef: {name: v2, port: 8080}}}]}, "
+        "{matches: [{path: {value: /slow}}], backendRefs: [{name: quiet, port: 8080}], timeouts: {request: 200ms}, retry: {attempts: 0}}, "
+        "{matches: [{path: {value: /again}}], backendRefs: [{name: v1, port: 8080}], retry: {codes: [503], attempts: 2}}"
+    )
+    port = free_port()
+    node = sidecar(app="caller", upstreams=(Upstream(host="echo", port=8080, bind_port=port),))
+    with backend("v1") as v1, backend("v2") as v2, socket.create_server(("127.0.0.1", 0)) as quiet:
+        ports = {"echo": v2.port, "v1": v1.port, "v2": v2.port, "quiet": quiet.getsockname()[1]}
+        with carried(route(rules), node, tmp_path, *(at(name, 8080, target, id=name) for name, target in ports.items())):
+            assert ask(port, "/copied")[0] == 200
+            assert v2.wait_for("/copied")["path"] == "/copied"
+            assert ask(port, "/slow")[0] == 504
+            assert ask(port, "/again", headers={"x-fail": "again/2/503"})[0] == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.carried import ask, at, carried
 from support.certificates import Ca, tls_secret
 from support.compiled import gateway, sidecar, warnings
 from support.dns_server import dns_server, query
+from support.eventually import soon
 from support.led_mesh import led_mesh
 from support.running import free_port
 from support.tls_client import asked, context, refused
@@ -205,6 +207,40 @@ def test_a_service_as_parent(tmp_path: Path) -> None:
         assert call("default", "/else") == 404, "a service with routes has no other"
         assert call("other", "/b") == "b"
         assert call("team", "/else") == "c"
+
+
+def test_listeners_come_change_and_go() -> None:
+    """Ports open and close while the others go on."""
+    ports = [free_port(), free_port()]
+    one, two = (f"{{name: l{n}, port: {port}, protocol: HTTP, hostname: {'abc'[n]}.example}}" for n, port in enumerate(ports))
+    moved = two.replace("b.example", "c.example")
+    steps = (
+        (f"[{one}]", {"a": 200, "b": 0}),
+        (f"[{one}, {two}]", {"a": 200, "b": 200, "c": 404}),
+        (f"[{one}, {moved}]", {"a": 200, "b": 404, "c": 200}),
+        (f"[{moved}]", {"a": 0, "b": 404, "c": 200}),
+    )
+
+    def status(host: str) -> int:
+        """Zero where nobody listens."""
+        try:
+            return ask(ports[host != "a"], headers={"host": f"{host}.example"})[0]
+        except ConnectionError:
+            return 0
+
+    async def served(wanted: dict[str, int]) -> bool:
+        return {host: await asyncio.to_thread(status, host) for host in wanted} == wanted
+
+    async def run() -> None:
+        with backend("far") as far:
+            routes = route("HTTPRoute", "far", 80)
+            async with led_mesh(gateway(), edge(steps[0][0]) + routes, at("far", 80, far.port, id="far")) as mesh:
+                for listed, wanted in steps:
+                    await mesh.change(edge(listed) + routes)
+                    await soon(partial(served, wanted), every=0.05)
+                assert mesh.rejections == []
+
+    asyncio.run(run())
 
 
 def test_warnings_reach_those_who_look() -> None:

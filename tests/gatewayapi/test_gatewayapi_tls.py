@@ -118,6 +118,25 @@ def test_callers_of_several_authorities(refs: str, taken: tuple[bool, bool]) -> 
     asyncio.run(run())
 
 
+def test_each_port_asks_for_certificates_of_its_own() -> None:
+    """What a port says takes the place of what the Gateway says, nothing at all included."""
+    ports = [free_port() for _ in range(3)]
+    own = f"{{port: {ports[1]}, tls: {{}}}}, {{port: {ports[2]}, tls: {{validation: {{caCertificateRefs: [{MORE}]}}}}}}"
+    asking = f", tls: {{frontend: {{default: {{validation: {{caCertificateRefs: [{SOME}]}}}}, perPort: [{own}]}}}}"
+    text = edge("edge", f"[{', '.join(https(f'l{n}', port) for n, port in enumerate(ports))}]", asking)
+    text += route("r", "{name: edge}", "far") + tls_secret("shop", SHOP) + "---\n" + TRUSTED + secret("friends", ca_crt=FRIENDS.pem)
+    shown = (None, CA.issue("caller.example"), FRIENDS.issue("caller.example"))
+
+    async def run() -> None:
+        with backend("far") as far:
+            async with led_mesh(gateway(), text, at("far", 80, far.port, id="far")) as mesh:
+                taken = [[not await refused(port, "shop.example", context(CA, pair)) for pair in shown] for port in ports]
+                assert taken == [[False, True, False], [True, True, True], [False, False, True]]
+                assert mesh.rejections == []
+
+    asyncio.run(run())
+
+
 def test_backends_of_several_authorities(tmp_path: Path) -> None:
     port = free_port()
     text = edge("edge", f"[{{name: web, port: {port}, protocol: HTTP}}]") + route("r", "{name: edge}", "far") + TRUSTED
