@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from support.certificates import Ca, tls_secret
 from support.compiled import documents, endpoints, gateway, inputs, instance, plain, routes, shares, sidecar
 from tulle import compile as compiler
 from tulle.compile import Built, view
@@ -113,6 +114,36 @@ spec: {hosts: [b], http: [{name: two, route: [{destination: {host: b}}]}]}
     assert fresh == ["b.default.svc.cluster.local:9080"]
     assert changed(before, after, NARROW) == []
     assert changed(before, after, gateway()) == []
+
+
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge}
+spec: {hosts: ["*"], gateways: [edge], http: [{timeout: %ds, route: [{destination: {host: a}}]}]}
+"""
+
+
+def test_a_changed_route_of_a_gateway_leaves_all_but_its_tables_alone() -> None:
+    before = compiler.build(documented(START, EDGE % 3))
+    view(before.mesh, gateway())
+    after = compiler.build(documented(START, EDGE % 4), before)
+    (layer,) = changed(before, after, gateway())
+    assert [t.name for t in layer.route_tables] == ["http.80"]
+    assert not (layer.clusters or layer.endpoints or layer.secrets)
+
+
+def test_a_gateway_that_comes_to_need_a_secret_gets_it() -> None:
+    ca = Ca()
+    mesh = documented(START, tls_secret("web", ca.issue("web"), ca))
+    before = compiler.build(mesh)
+    assert [layer.secrets for layer in view(before.mesh, gateway()).layers if layer.secrets] == []
+    tls = RULES.replace("protocol: HTTP}", "protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: web}")
+    after = compiler.build(documented(mesh, tls), before)
+    (held,) = (layer.secrets for layer in changed(before, after, gateway()) if layer.secrets)
+    assert [secret.name for secret in held] == ["kubernetes-gateway://default/web"]
+    again = compiler.build(documented(documented(mesh, tls), EDGE % 3), after)
+    assert not any(layer.secrets for layer in changed(after, again, gateway()))
 
 
 def test_a_rule_about_what_another_rule_sends_to_is_felt_there() -> None:
