@@ -71,6 +71,10 @@ spec: {{dnsNames: [{HOST}], issuer: {of.issuer(issuer)}{more}}}
 """
 
 
+EXPIRED = 10
+"""As OpenSSL says it: X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
 @dataclass(kw_only=True)
 class Shop:
     """A mesh with a gateway, and an authority that asks it on its own ports."""
@@ -102,9 +106,15 @@ class Shop:
         return found(await self.place.until(WHERE, found, seconds))[0]
 
     async def shown(self) -> x509.Certificate:
-        """What the gateway shows to a caller who trusts the authority alone."""
+        """What the gateway shows to a caller who trusts the authority alone. A short life may be over: then the next certificate."""
         self.trust = self.trust or ssl.create_default_context(cadata=await self.authority.roots())
-        return await asyncio.to_thread(self._shown, self.trust)
+        while True:
+            try:
+                return await asyncio.to_thread(self._shown, self.trust)
+            except ssl.SSLCertVerificationError as error:
+                if error.verify_code != EXPIRED:
+                    raise
+                await asyncio.sleep(0.1)
 
     def _shown(self, trust: ssl.SSLContext) -> x509.Certificate:
         with (

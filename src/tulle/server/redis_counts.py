@@ -18,8 +18,8 @@ from tulle.model.rate_limits import RateLimit
 from tulle.server.counts import CountsGoneError, count_name
 
 PREFIX = "tulle:rate-limits:"
-PATIENCE = 0.4
-"""Seconds for an answer, unless told otherwise: less than proxies wait for theirs."""
+PATIENCE = 10.0
+"""Seconds for an answer, unless told otherwise."""
 _CONNECTIONS = 32
 
 _SCRIPT = """
