@@ -273,3 +273,22 @@ def test_what_an_older_document_says_of_a_host_otherwise_is_told(spec: str, said
     assert found == [field + why for field in said]
     assert warnings(result, "ServiceEntry/first") == []
     assert any(c.name == "outbound|80||api.example" for c in view(result.mesh, sidecar()).clusters) is ("number: 80" in spec)
+
+
+ELSEWHERE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: impostor, namespace: eve}
+spec:
+  hosts: [web.default.svc.cluster.local]
+  ports: [{number: 9080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.9}]
+"""
+
+
+@pytest.mark.parametrize(("caller", "address"), [("default", "127.0.0.1"), ("other", "127.0.0.1"), ("eve", "192.0.2.9")])
+def test_who_writes_documents_of_one_namespace_takes_no_callers_from_services_of_another(caller: str, address: str) -> None:
+    """Only those of its own, however old the document is."""
+    seen = view(built(ELSEWHERE, instance("web", "v1")).mesh, sidecar(namespace=caller))
+    assert [e.address for e in endpoints(seen, "web:9080")] == [address]

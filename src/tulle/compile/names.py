@@ -17,6 +17,11 @@ def resolve(name: str, namespace: str, domain: str) -> str:
     return f"{name}.{namespace}.svc.{domain}"
 
 
+def is_home(host: str, namespace: str) -> bool:
+    """Whether a service is by its very name one of a namespace: `web.shop.svc...`."""
+    return host.partition(".")[2].startswith(f"{namespace}.svc.")
+
+
 def gateway_name(name: str, namespace: str) -> str:
     """`namespace/name` of a gateway as a VirtualService of `namespace` writes it; `mesh` stays."""
     if name == MESH or "/" in name:

@@ -225,7 +225,7 @@ def _allow_any(settings: MeshSettings, sidecar: Resource[Sidecar] | None) -> boo
 
 
 def _exported(backends: Mapping[ServiceKey, Backend], client: str) -> Mapping[str, Backend]:
-    """For each host the client's own service, else a core Service, else the oldest."""
+    """For each host the client's own service, else that of the namespace in its name, else a core Service, else the oldest."""
     found: dict[str, Backend] = {}
     for backend in backends.values():
         if not names.exported(backend.service.export_to, backend.key.namespace, client):
@@ -237,4 +237,5 @@ def _exported(backends: Mapping[ServiceKey, Backend], client: str) -> Mapping[st
 
 
 def _preference(backend: Backend, client: str) -> tuple[object, ...]:
-    return (backend.key.namespace != client, backend.rank, backend.key.namespace)
+    host, namespace = backend.key
+    return (namespace != client, not names.is_home(host, namespace), backend.rank, namespace)
