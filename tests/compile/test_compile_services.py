@@ -292,3 +292,18 @@ def test_who_writes_documents_of_one_namespace_takes_no_callers_from_services_of
     """Only those of its own, however old the document is."""
     seen = view(built(ELSEWHERE, instance("web", "v1")).mesh, sidecar(namespace=caller))
     assert [e.address for e in endpoints(seen, "web:9080")] == [address]
+
+
+def test_who_has_no_address_is_no_endpoint() -> None:
+    text = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: far}
+spec:
+  hosts: [far.example]
+  ports: [{number: 80, name: http}]
+  resolution: STATIC
+  endpoints: [{network: elsewhere}, {address: 10.0.0.1}]
+"""
+    (found,) = (group for group in view(built(text).mesh, sidecar()).endpoints if "far.example" in group.name)
+    assert [e.address for e in found.endpoints] == ["10.0.0.1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.certificates import Ca, secret, tls_secret
 from support.compiled import built, gateway
 from tulle.compile import view
+from tulle.model.routing import Redirect
 from tulle.model.tls import MESH_ROOTS, DownstreamTls, TlsVersion
 
 CA = Ca()
@@ -45,6 +46,38 @@ def test_callers_are_checked_against_the_secret_that_is_named_for_it() -> None:
     assert authority(f"{{mode: MUTUAL, {FILES}, caCertCredentialName: callers}}") == "kubernetes-gateway://default/callers-cacert"
     assert authority("{mode: MUTUAL, credentialName: web, caCertCredentialName: callers}") == "kubernetes-gateway://default/callers-cacert"
     assert authority(f"{{mode: MUTUAL, {FILES}}}").startswith("file-root:/ca.crt")
+
+
+REDIRECTING = """---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: plain}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all}
+spec:
+  hosts: ["*"]
+  gateways: [edge, plain]
+  http:
+  - {match: [{uri: {prefix: /a}}], redirect: {authority: a, derivePort: FROM_PROTOCOL_DEFAULT}}
+  - {match: [{uri: {prefix: /b}}], redirect: {scheme: http, derivePort: FROM_PROTOCOL_DEFAULT}}
+  - {match: [{uri: {prefix: /c}}], redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}}
+  - {match: [{uri: {prefix: /d}}], redirect: {authority: a, derivePort: FROM_REQUEST_PORT}}
+"""
+
+
+def test_redirects_know_whether_the_request_came_over_tls() -> None:
+    seen = view(built(SECRETS + SERVER.format(tls="{mode: SIMPLE, credentialName: web}") + REDIRECTING).mesh, gateway())
+    tables = {table.name.partition(".")[0]: table for table in seen.route_tables}
+    ports = {
+        name: [route.action.port for host in table.virtual_hosts for route in host.routes if isinstance(route.action, Redirect)]
+        for name, table in tables.items()
+    }
+    assert ports == {"http": [80, 80, 443, 8080], "https": [443, 80, 443, 8443]}
 
 
 def test_a_gateway_with_the_meshs_certificates_has_settings_too() -> None:

@@ -139,6 +139,15 @@ servers:
 8: spec.servers[0].tls.maxProtocolVersion: must not be lower than minProtocolVersion
 ====
 servers:
+- port: {number: 1, protocol: TLS, name: a}
+  hosts: [a.b, ./*-eu.b, "*.b"]
+  tls: {mode: PASSTHROUGH}
+- {port: {number: 2, protocol: TLS, name: b}, hosts: ["*cal"], tls: {mode: AUTO_PASSTHROUGH}}
+- {port: {number: 3, protocol: HTTP, name: c}, hosts: ["*-eu.b"]}
+=>
+7: spec.servers[0].hosts[1]: must be a whole name, or begin with '*.', where TLS is told by its server name, not '*-eu.b'
+====
+servers:
 - port: {number: 1, protocol: HTTPS, name: a}
   hosts: ["*"]
   tls: {mode: SIMPLE, credentialName: c, maxProtocolVersion: TLSV1_1}

@@ -10,6 +10,7 @@ from support.reading import document, good, warned
 from tulle.resources.pending import PENDING, warnings
 
 SHOWS_NONE = "mode SIMPLE shows no certificate: clientCertificate and privateKey have no effect; MUTUAL shows one"
+NO_INTERVAL = "http.http2KeepAlive: has no effect without interval: nothing is sent that could be answered"
 ROUTE = "route: [{destination: {host: a}}]"
 
 
@@ -46,7 +47,7 @@ def served_tls(settings: str) -> str:
          "spec.trafficPolicy.loadBalancer: warms nothing up: only ROUND_ROBIN and LEAST_REQUEST do"),
         ("ServiceEntry", "hosts: [a]\nports: [{number: 1, name: a, protocol: GRPC-WEB}]\nresolution: DNS",
          "spec.ports[0].protocol: not in force: it is passed on as it comes, not turned into gRPC"),
-        ("WorkloadEntry", "network: n", "spec.network: not in force: the workload is dialled directly"),
+        ("WorkloadEntry", "{address: a, network: n}", "spec.network: not in force: the workload is dialled directly"),
         ("VirtualService", "hosts: [a]\nhttp: [{redirect: {uri: /x}, mirrors: [{destination: {host: b}}]}]",
          "spec.http[0]: answers by itself: nothing is mirrored"),
         ("Gateway", served_tls("mode: AUTO_PASSTHROUGH, cipherSuites: [AES128-SHA]"),
@@ -59,12 +60,39 @@ def served_tls(settings: str) -> str:
          "spec.trafficPolicy.tls: mode DISABLE speaks no TLS: the other settings have no effect"),
         ("DestinationRule", "host: a\ntrafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE, privateKey: /c}}]}",
          f"spec.trafficPolicy.portLevelSettings[0].tls: {SHOWS_NONE}"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [b]}}",
+         "spec.trafficPolicy.tls: insecureSkipVerify takes every certificate for the right one: subjectAltNames and caCrl have no effect"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL, caCrl: /a}}",
+         "spec.trafficPolicy.tls: mode ISTIO_MUTUAL trusts the mesh's authority: caCrl and insecureSkipVerify have no effect"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: false}}}",
+         "spec.trafficPolicy.loadBalancer.consistentHash: names nothing to hash: callers are told apart by their address"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {connectionPool: {http: {http2KeepAlive: {timeout: 1s}}}}",
+         f"spec.trafficPolicy.connectionPool.{NO_INTERVAL}"),
+        ("Sidecar", "inboundConnectionPool: {http: {http2KeepAlive: {timeout: 1s}}}", f"spec.inboundConnectionPool.{NO_INTERVAL}"),
+        ("DestinationRule", "host: a\nexportTo: [b]\nworkloadSelector: {matchLabels: {a: b}}",
+         "spec: workloadSelector chooses workloads of the document's own namespace: exportTo has no effect"),
+        ("ServiceEntry", "hosts: [a]\nworkloadSelector: {labels: {a: b}}",
+         "spec: goes to the very address that is called, with resolution NONE: workloadSelector has no effect"),
         ("Sidecar", "ingress: [{port: {number: 1}, captureMode: IPTABLES}]",
          "spec.ingress[0].captureMode: not in force: nothing is intercepted"),
     ],
 )  # fmt: skip
 def test_warnings(kind: str, spec: str, said: str) -> None:
     assert warned(kind, spec) == [said]
+
+
+def test_a_patch_that_says_twice_where_a_filter_goes() -> None:
+    patch = "configPatches: [{applyTo: HTTP_FILTER, patch: {operation: %s, filterClass: AUTHN, value: {name: a}}}]"
+    api = "networking.istio.io/v1alpha3"
+    why = "spec.configPatches[0].patch: says where to put the filter: filterClass has no effect"
+    assert warned("EnvoyFilter", patch % "INSERT_FIRST", api_version=api) == [why]
+    assert warned("EnvoyFilter", patch % "ADD", api_version=api) == []
+
+
+def test_who_has_no_address() -> None:
+    assert warned("WorkloadEntry", "network: n")[:1] == ["spec: has no address: nobody can call it"]
+    said = warned("ServiceEntry", "hosts: [a]\nresolution: STATIC\nendpoints: [{network: n}]")
+    assert "spec.endpoints[0]: has no address: nobody can call it" in said
 
 
 def test_services_of_kubernetes() -> None:

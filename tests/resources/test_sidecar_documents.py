@@ -74,6 +74,11 @@ outboundTrafficPolicy: {egressProxy: {host: a}}
 7: spec.ingress[1].tls.httpsRedirect: is not supported in a Sidecar
 8: spec.outboundTrafficPolicy.egressProxy.port: required
 ====
+ingress:
+- {port: {number: 80}, defaultEndpoint: unix:///aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}
+=>
+6: spec.ingress[0].defaultEndpoint: must be a path of at most 107 bytes
+====
 ingress: [{port: {number: 80}}, {port: {number: 80}}]
 =>
 5: spec.ingress[1].port.number: 80 is taken by an earlier item

@@ -447,6 +447,13 @@ tls:
 =>
 7: spec.tls[0].match[0].sniHosts[1]: 'b.example.com' is none of the hosts of this VirtualService
 ====
+hosts: ['*.b.com']
+tls:
+- match: [{sniHosts: ['*-eu.b.com', '*.b.com']}]
+  route: [{destination: {host: a}}]
+=>
+7: spec.tls[0].match[0].sniHosts[0]: must be a whole name, or begin with '*.', where TLS is told by its server name, not '*-eu.b.com'
+====
 hosts: [a]
 tcp:
 - match: [{destinationSubnets: [10.0.0.0/99], sourceSubnet: x}]

@@ -46,8 +46,8 @@ def _conditions(retry_on: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(names), codes
 
 
-def redirect(rule: spec.Redirect, port: int) -> Redirect:
-    """`port` is the one that the request came to."""
+def redirect(rule: spec.Redirect, port: int, *, encrypted: bool = False) -> Redirect:
+    """`port` is the one that the request came to. `encrypted`: over TLS that was ended here."""
     old_style = (rule.uri or "").startswith(_PREFIX)
     prefix = (rule.uri or "").removeprefix(_PREFIX) if old_style else rule.prefix_rewrite
     return Redirect(
@@ -56,15 +56,15 @@ def redirect(rule: spec.Redirect, port: int) -> Redirect:
         path=None if old_style else rule.uri or None,
         prefix_rewrite=prefix or None,
         scheme=rule.scheme or None,
-        port=_redirect_port(rule, port),
+        port=_redirect_port(rule, port, encrypted=encrypted),
     )
 
 
-def _redirect_port(rule: spec.Redirect, port: int) -> int | None:
+def _redirect_port(rule: spec.Redirect, port: int, *, encrypted: bool) -> int | None:
     if rule.derive_port is spec.DerivePort.FROM_REQUEST_PORT:
         return port
     if rule.derive_port is spec.DerivePort.FROM_PROTOCOL_DEFAULT:
-        return 443 if rule.scheme == "https" else 80
+        return 443 if rule.scheme == "https" or (encrypted and not rule.scheme) else 80
     return rule.port
 
 

@@ -33,7 +33,7 @@ def table(scope: Scope, name: str, port: int, group: list[Served], memo: Memo, s
     """The table of the servers of one declared port. `secure`: where the proxy serves TLS."""
     tls_only = frozenset(host for s in group if s.protocol.is_http and s.spec.tls and s.spec.tls.https_redirect for _, host in s.hosts)
     spoken = _spoken(scope, group, memo)
-    own = frozenset(s.name for s in group)
+    own, encrypted = frozenset(s.name for s in group), group[0].protocol.is_tls
 
     plain = tuple((s.gateway, s.port) for s in group)
     secure = secure if tls_only else ()
@@ -43,10 +43,11 @@ def table(scope: Scope, name: str, port: int, group: list[Served], memo: Memo, s
         return to_tls.redirecting(made, to_tls.port(host, plain, secure)) if _redirected(host, tls_only) else made
 
     def make(host: str, found: tuple[tuple[Bound, int], ...]) -> VirtualHost:
-        return made_of(host, list(_parts(scope, port, own, found)))
+        return made_of(host, list(_parts(scope, port, own, found, encrypted=encrypted)))
 
     which = (scope.id, name)
-    made = tables.each(memo, ("edge hosts", *which), spoken, make, (scope.structure.ground, port, own, tls_only, plain, secure))
+    made_from = (scope.structure.ground, port, own, encrypted, tls_only, plain, secure)
+    made = tables.each(memo, ("edge hosts", *which), spoken, make, made_from)
     found = {host.name: host for host in made.values() if host.routes or host.require_tls}
     found.update((f"{host}:{port}", made_of(host, [])) for host in tls_only - spoken.keys())
     if not found:
@@ -71,7 +72,7 @@ def _spoken_at(scope: Scope, server: Served, memo: Memo) -> Mapping[str, tuple[t
     return tables.each(memo, which, bound(scope, server, memo), lambda _, own: ((own, port),), (port,))
 
 
-def _parts(scope: Scope, port: int, own: frozenset[str], found: Iterable[tuple[Bound, int]]) -> Iterator[Parts]:
+def _parts(scope: Scope, port: int, own: frozenset[str], found: Iterable[tuple[Bound, int]], *, encrypted: bool) -> Iterator[Parts]:
     """The routes of each VirtualService for a host, from the oldest.
 
     A rule knows the port that its own Gateway declares, though a proxy that may not bind it serves it together with another.
@@ -82,7 +83,7 @@ def _parts(scope: Scope, port: int, own: frozenset[str], found: Iterable[tuple[B
             ports[steering].add(declared)
     for steering in sorted(ports, key=lambda s: s.age):
         declared = port if port in ports[steering] else min(ports[steering])
-        yield http_routes(steering, Place(scope=scope, port=declared, gateways=own & steering.gateways))
+        yield http_routes(steering, Place(scope=scope, port=declared, gateways=own & steering.gateways, encrypted=encrypted))
 
 
 def _redirected(host: str, tls_only: frozenset[str]) -> bool:

@@ -44,6 +44,8 @@ class Place:
     gateways: frozenset[str] = frozenset((names.MESH,))
     udp: bool = False
     """For datagrams, which go to UDP ports."""
+    encrypted: bool = False
+    """Requests come over TLS that is ended here."""
     dialled: tuple[str, ...] = ()
     """The addresses that stand for the service that callers mean, where nobody sees which one they dialled."""
 
@@ -216,7 +218,7 @@ def _operations(*headers: Headers | None) -> tuple[HeaderOps, HeaderOps]:
 def _action(rule: HttpRule, place: Place) -> Action:
     spec = rule.spec
     if spec.redirect is not None:
-        return actions.redirect(spec.redirect, place.port)
+        return actions.redirect(spec.redirect, place.port, encrypted=place.encrypted)
     if spec.direct_response is not None:
         return actions.direct_response(spec.direct_response)
     return _forward(rule, place)

@@ -28,7 +28,7 @@ def stand_ins(resources: Iterable[Resource[Any]], declared: Iterable[str], setti
     found: dict[str, set[tuple[int, Protocol]]] = {}
     known = frozenset(declared)
     for resource in resources:
-        protocol = Protocol.UDP if resource.key.kind == "UDPRoute" else Protocol.HTTP
+        protocol = Protocol.UDP if resource.key.kind == "UDPRoute" else Protocol.AUTO
         for host, port in _named(resource, settings.domain):
             if host not in known and _owner(host, settings.domain):
                 found.setdefault(host, set()).update({(port, protocol)} if port else ())
@@ -37,7 +37,7 @@ def stand_ins(resources: Iterable[Resource[Any]], declared: Iterable[str], setti
 
 def _stand_in(host: str, ports: set[tuple[int, Protocol]], domain: str) -> Registration:
     name, namespace = _owner(host, domain)
-    wanted = sorted(ports, key=lambda port: (port[0], port[1].value)) or [(_PORT, Protocol.HTTP)]
+    wanted = sorted(ports, key=lambda port: (port[0], port[1].value)) or [(_PORT, Protocol.AUTO)]
     taken = tuple(RegisteredPort(number=n, target=n, name=f"{p.value.lower()}-{n}", protocol=p) for n, p in wanted)
     return Registration(id=host, service=name, namespace=namespace, ports=taken)
 
@@ -75,6 +75,8 @@ def _in(value: Any, namespace: str, around: str = "") -> Iterator[tuple[str, str
             yield from ((host, namespace, port) for port in ports or (0,))
         if around == "egress":
             yield from _opened(value, namespace)
+        if around == "spec":
+            yield from _matched(value, namespace)
         if _refers(value, around):
             yield str(value.get("name", "")), str(value.get("namespace") or namespace), _number(value.get("port"))
         for key, inner in value.items():
@@ -87,6 +89,14 @@ def _opened(egress: Mapping[str, Any], namespace: str) -> Iterator[tuple[str, st
     for owner, _, host in (text.rpartition("/") for text in (egress.get("hosts") or () if port else ())):
         if owner != "~":
             yield host, namespace if owner in ("", ".", "*") else owner, port
+
+
+def _matched(spec: Mapping[str, Any], namespace: str) -> Iterator[tuple[str, str, int]]:
+    """The hosts of a VirtualService for workloads, on the ports that its rules are for."""
+    rules = [rule for kind in ("http", "tcp", "tls") for rule in spec.get(kind) or ()]
+    ports = {_number(match.get("port")) for rule in rules for match in rule.get("match") or ()} - {0}
+    if "mesh" in (spec.get("gateways") or ("mesh",)):
+        yield from ((host, namespace, port) for host in spec.get("hosts") or () for port in ports)
 
 
 def _refers(value: Mapping[str, Any], around: str) -> bool:

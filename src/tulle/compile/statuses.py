@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
-from tulle.compile import egress, http3, names, protocols, proxy_start, served, services, tables, tls
+from tulle.compile import egress, http3, in_vain, names, protocols, proxy_start, served, services, tables, tls
 from tulle.compile import security_statuses as security
 from tulle.compile.catalog import ServiceKey
 from tulle.compile.consul import entries as consul_entries
@@ -166,6 +166,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
     rivals = tuple((h, written.index(h), rules.mesh.of(h)) for h in steering.hosts) if names.MESH in steering.gateways else ()
     routed = tuple((h, i, found) for h, i, _ in rivals if (found := rules.gateway_api.for_service(h, steering.namespace)))
     idle = not steering.hosts and steering.key not in rules.delegates
+    reach = in_vain.reach(scope, steering, known)
 
     def make() -> Status:
         found = [
@@ -177,6 +178,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             *route_problems(steering, routed),
             *left_out_on_sidecars(steering),
             *unreached(steering),
+            *in_vain.rules(steering, reach),
         ]
         if idle:
             found.append(
@@ -184,7 +186,7 @@ def _of_steering(scope: Scope, steering: Steering, memo: Memo) -> Status:
             )
         return _warned(found)
 
-    return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, routed, idle), make)
+    return memo.get(("status", steering.key), (*scope.footing(steering), known, rivals, routed, idle, reach), make)
 
 
 def _of_destination_rule(scope: Scope, resource: Resource[object], spec: DestinationRule, memo: Memo) -> Status:
@@ -192,7 +194,8 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
     keyring = scope.keyring
     credentials = keyring.behind(_named_credentials(spec))
     meant = [b for h, b in scope.backends.items() if names.covers(host, h)] if names.is_wildcard(host) else [scope.backends.get(host)]
-    ports = tuple(sorted({p.number for backend in meant if backend for p in backend.service.ports}))
+    spoken = tuple(sorted({p for backend in meant if backend for p in backend.service.ports}, key=lambda p: p.key))
+    ports = tuple(sorted({p.number for p in spoken}))
     known = any(meant)
     siblings = scope.structure.rules.tunings_of(resource.key.namespace, host)
 
@@ -208,9 +211,10 @@ def _of_destination_rule(scope: Scope, resource: Resource[object], spec: Destina
         for i, subset in enumerate(spec.subsets):
             found += _policy_found(resource, f"spec.subsets[{i}].trafficPolicy", subset.traffic_policy, spec.traffic_policy)
         found += _ports_found(resource, spec, ports) if known else ()
+        found += in_vain.settings(resource, spec, spoken)
         return _warned(found)
 
-    return memo.get(("status", resource.key), (resource, known, ports, siblings, credentials), make)
+    return memo.get(("status", resource.key), (resource, known, spoken, siblings, credentials), make)
 
 
 def _ports_found(resource: Resource[object], spec: DestinationRule, ports: tuple[int, ...]) -> Iterator[Found]:

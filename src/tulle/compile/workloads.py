@@ -50,7 +50,7 @@ class Workload:
         return found.target if found else None
 
     def answer(self, port: Port) -> Endpoint | None:
-        if self.endpoint.health is Health.CRITICAL:
+        if self.endpoint.health is Health.CRITICAL or not self.endpoint.address:
             return None
         if self.endpoint.address.startswith(("/", "@")):
             return self.endpoint

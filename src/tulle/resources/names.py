@@ -165,10 +165,29 @@ def cidr_or_ip(value: str) -> str | None:
     return None
 
 
+def unix_socket(value: str) -> str | None:
+    """A Unix socket, as `unix://` and a path, or as `unix://@` and a name. Linux has room for 108 bytes, the last of them 0."""
+    if not _SOCKET.fullmatch(value):
+        return f"must name an absolute path after unix://, not {shown(value)}"
+    return None if len(value.removeprefix("unix://").encode("utf-8", "replace")) <= 107 else "must be a path of at most 107 bytes"
+
+
+def server_pattern(value: str) -> str | None:
+    """What the name that a caller asks for in TLS is compared with."""
+    return wildcard_host(value) or whole_labels(value)
+
+
+def whole_labels(value: str) -> str | None:
+    """No `*-eu.example.com`, which the data plane does not know there."""
+    if not value.startswith("*") or value == "*" or value.startswith("*."):
+        return None
+    return f"must be a whole name, or begin with '*.', where TLS is told by its server name, not {shown(value)}"
+
+
 def ip_or_unix(value: str) -> str | None:
     """An IP address, or the path of a Unix socket."""
     if value.startswith("unix://"):
-        return None if _SOCKET.fullmatch(value) else f"must name an absolute path after unix://, not {shown(value)}"
+        return unix_socket(value)
     return None if is_ip(value) else f"must be an IP address or unix:///path, not {shown(value)}"
 
 
@@ -186,6 +205,7 @@ LabelMap = Annotated[Mapping[Text, Text], AfterValidator(_check_labels)]
 
 Label = Annotated[str, text_that(dns_label)]
 Host = Annotated[str, text_that(fqdn)]
+ServerPattern = Annotated[str, text_that(server_pattern)]
 DestinationHost = Annotated[str, text_that(destination_host)]
 WildcardHost = Annotated[str, text_that(wildcard_host)]
 HostOrIp = Annotated[str, text_that(host_or_ip)]

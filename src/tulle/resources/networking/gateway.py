@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tulle.resources.names import IpOrUnix, LabelMap, ScopedHost
+from tulle.resources.names import IpOrUnix, LabelMap, ScopedHost, whole_labels
 from tulle.resources.networking.common import HTTP_PROTOCOLS, ServerPort, taken
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 from tulle.resources.scalars import NO_TEXTS, Text
@@ -26,6 +26,9 @@ class Server(Spec):
         if protocol in ("HTTPS", "TLS"):
             if self.tls is None:
                 yield ("tls",), f"required where the protocol is {protocol}"
+            elif self.tls.mode is not ServerTlsMode.AUTO_PASSTHROUGH:
+                found = ((index, whole_labels(host.rpartition("/")[2])) for index, host in enumerate(self.hosts))
+                yield from ((("hosts", index), why) for index, why in found if why)
         elif self.tls is not None and protocol not in HTTP_PROTOCOLS:
             yield ("tls",), f"must not be set where the protocol is {protocol}"
         elif self.tls is not None and (self.tls.mode not in _PASSING or self.tls.has_files):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated
 
-from tulle.resources.names import EgressHost, Host, IpOrUnix, Label, Plain
+from tulle.resources.names import EgressHost, Host, IpOrUnix, Label, Plain, unix_socket
 from tulle.resources.networking.common import HTTP_PROTOCOLS, PortSelector, Protocol, WorkloadSelector, taken
 from tulle.resources.networking.tls import ServerTls, ServerTlsMode
 from tulle.resources.networking.traffic_policy import ConnectionPool
@@ -47,6 +47,8 @@ class Ingress(Spec):
     def check(self) -> Iterable[Problem]:
         if self.default_endpoint and not _ENDPOINT.fullmatch(self.default_endpoint):
             yield ("default_endpoint",), f'must be "127.0.0.1:port", "0.0.0.0:port" or "unix:///path", not {shown(self.default_endpoint)}'
+        elif self.default_endpoint and self.default_endpoint.startswith("unix:") and (why := unix_socket(self.default_endpoint)):
+            yield ("default_endpoint",), why
         if self.tls and self.tls.mode in (ServerTlsMode.ISTIO_MUTUAL, ServerTlsMode.AUTO_PASSTHROUGH):
             yield ("tls", "mode"), f"must not be {self.tls.mode.value} in a Sidecar"
         for name in ("subject_alt_names", "https_redirect", "credential_name", "credential_names", "ca_cert_credential_name"):

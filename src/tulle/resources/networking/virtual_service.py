@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator
 
 from tulle.model.frozen import FrozenMap
-from tulle.resources.names import ExportTarget, GatewayName, HostOrIp, LabelMap, Subnet, WildcardHost, matched_header
+from tulle.resources.names import ExportTarget, GatewayName, HostOrIp, LabelMap, ServerPattern, Subnet, matched_header
 from tulle.resources.networking.common import Destination, PresenceMatch, StringMatch, export_problems, repeated
 from tulle.resources.networking.http_actions import (
     CorsPolicy,
@@ -132,7 +132,7 @@ def covers(pattern: str, host: str) -> bool:
 class TlsMatch(Spec):
     some_of = ("sni_hosts",)
 
-    sni_hosts: tuple[WildcardHost, ...]
+    sni_hosts: tuple[ServerPattern, ...]
     destination_subnets: tuple[Subnet, ...] = ()
     port: Port | None = None
     source_labels: LabelMap = NO_TEXTS
