@@ -35,6 +35,8 @@ DOCUMENTS = tuple(int(n) for n in os.environ.get("BENCH_DOCUMENTS", f"1000,{ROUT
 """So many documents share the routes."""
 SERVICES = 1000
 SIDECARS = 10
+REST = 1.0
+"""Seconds that a control plane is left alone after all was made anew: until then it lets changes gather."""
 AT_REST = 0.1
 """Share of a processor for what `tulle up` does all the time."""
 
@@ -140,6 +142,7 @@ def with_envoys(case: Case) -> dict[str, list[float]]:
         for service in range(SERVICES):
             control.register(service, "default")
         control.apply_and_wait(case.everything)
+        time.sleep(REST)
         pids = envoys(control)
         for turn in range(ROUNDS):
             settle(control, AT_REST)
