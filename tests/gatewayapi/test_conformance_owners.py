@@ -9,7 +9,7 @@ import pytest
 
 from support.gateway_api import mistakes, served
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.envoy
 
 API = "apiVersion: gateway.networking.k8s.io/v1"
 LABELLED = "from: Selector, selector: {matchLabels: {access: granted}}"

@@ -267,7 +267,7 @@ def say(port: int) -> bytes | grpc.StatusCode:
     """The answer to a call, or its status."""
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.enable_http_proxy", 0),)) as channel:
         try:
-            answer: bytes = channel.unary_unary("/test.Echo/Say")(b"hi", timeout=20, wait_for_ready=True)
+            answer: bytes = channel.unary_unary("/test.Echo/Say")(b"hi", timeout=60, wait_for_ready=True)
         except grpc.RpcError as error:
             status: grpc.StatusCode = error.code()
             return status
