@@ -304,6 +304,17 @@ def test_of_connections_that_nothing_tells_apart_the_oldest_route_has_all(kind: 
     assert not elders or condition(status.details["parents"][0]["conditions"], "Accepted") == FINE  # type: ignore[index]
 
 
+def test_of_two_gateways_on_one_port_the_older_has_its_connections() -> None:
+    """However old the routes are; one on another address takes nothing from it."""
+    port = "[{name: t, port: 1, protocol: TCP}]"
+    text = gateway(port, name="old") + gateway(port, name="new") + gateway(port, "addresses: [{value: 127.0.0.9}]", name="apart")
+    text += "".join(route(f"[{{name: {name}}}]", kind="TCPRoute", name=name) for name in ("new", "old", "apart"))
+    made = built(text, instance("a", number=80))
+    said = {key.name: [w.message for w in s.warnings if "older" in w.message] for key, s in made.statuses.items() if key.kind == "TCPRoute"}
+    why = "where a proxy serves both, TCPRoute default/old of the older Gateway default/old has what comes to listener t"
+    assert said == {"new": [f"not in force there: {why}"], "old": [], "apart": []}
+
+
 def test_a_changed_listener_changes_what_is_said_of_routes() -> None:
     before = gateway("[{name: w, port: 80, protocol: HTTP, hostname: a.example}]")
     text = route("[{name: edge}]", "hostnames: [b.example]")
