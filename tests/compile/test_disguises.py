@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tulle.compile.disguises import CLIMBING, alike, refused_host, refused_paths, usual_paths
+from tulle.compile.disguises import CLIMBING, alike, refused_host, refused_paths, refused_targets, usual_paths
 from tulle.compile.explain.match import compare
 from tulle.model.access import UNUSUAL, Condition, Is
+from tulle.model.limits import MAX_REGEX_PROGRAM
+from tulle.model.routing import Compare
 
 RULES = ("/admin", "/admin/*", "*.secret", "*/keys", "/vault/{*}/key", "/a/{**}", "/", "/caf\u00e9/a:b", "/x%2Fy")
 PIECES = (
@@ -84,3 +87,11 @@ def test_a_host_in_any_surroundings(rule: str, end: str) -> None:
     if not rule.endswith(":80") and not rule.startswith("["):
         host += end
     assert all(compare(match, written) for written in (host, host.upper(), f"user@{host}", f"x.example,{host}", f"{host},x.example"))
+
+
+@pytest.mark.parametrize(
+    "paths", [[f"/a/b/c/d/e/f/g/h/i/j{n}" for n in range(500)], ["/a" * 2000], ["/x"] * 2000, ["/é" * 400] * 9, ["*.css"] * 900]
+)
+def test_many_paths_make_no_pattern_that_is_too_big(paths: list[str]) -> None:
+    either = "|".join(f"(?:{match.value})" for match in refused_targets(paths) if match.compare is Compare.REGEX)
+    assert re2.compile(either).programsize <= MAX_REGEX_PROGRAM

@@ -16,6 +16,8 @@ from tulle.model.routing import Compare, StringMatch
 
 LONGEST = 2000
 """Characters. The pattern for anything longer might be bigger than the data plane takes."""
+_ROOM, _OF_SLASH, _OF_PATH = 5000, 6, 10
+"""How much goes into one pattern: a character counts as one, a slash and a path as so many more."""
 MOST_DASHES = 4
 """Of a header with more only two ways of writing are known: all dashes, or all underscores."""
 
@@ -43,9 +45,9 @@ def refused_paths(values: Iterable[str]) -> Iterator[Condition]:
 
 def refused_targets(values: Iterable[str]) -> Iterator[StringMatch]:
     """The same, where the query comes with the path; beyond what fits into one pattern, as they stand."""
-    room = LONGEST
+    room = _ROOM
     for value in values:
-        room -= len(value)
+        room -= len(value) + _OF_SLASH * value.count("/") + _OF_PATH
         spelt = _spelt(value).match if room >= 0 else text(value)
         yield _with_query(spelt) if spelt else _regex(".*", "any path")
     yield CLIMBING_TARGET
