@@ -216,13 +216,19 @@ class Control:
                 *CertificatesApi(self.certificates).routes(),
                 *TrustApi(Trust(self, self._intake.changed.set), Migration(self)).routes(),
                 *AgentsApi(self.agents, self.registry, self.authority.held).routes(),
-                *JoinApi(self.tokens, lambda: self.authority, xds_tls=self.settings.xds_is_tls, vouching=self._vouching).routes(),
+                *self._joining().routes(),
                 *IdentityApi(lambda: self.jwt_keys).routes(),
                 *WellKnown(lambda: self.jwt_keys, lambda: self.authority).routes(),
                 *TokensApi(self.tokens, lambda: self.authority.roots()[0].fingerprint, lambda: self.authority).routes(),
             ],
             there=self.agents.there,
             tokens=self.tokens if self.settings.needs_tokens else None,
+        )
+
+    def _joining(self) -> JoinApi:
+        at = self.settings
+        return JoinApi(
+            self.tokens, lambda: self.authority, xds_tls=at.xds_is_tls, vouching=self._vouching, gateways=frozenset(at.join_gateway)
         )
 
     @property

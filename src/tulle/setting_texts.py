@@ -45,6 +45,15 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def workloads(text: str) -> tuple[str, ...]:
+    """`istio-system/edge,shop/edge`"""
+    found = words(text)
+    for one in found:
+        if one.count("/") != 1 or one.startswith("/") or one.endswith("/"):
+            raise ValueError(f"{one!r} is not NAMESPACE/SERVICE_ACCOUNT")
+    return found
+
+
 def store(text: str) -> str:
     if text and not text.startswith("sqlite:"):
         raise ValueError(f"{text!r} is not a store: write sqlite:PATH")

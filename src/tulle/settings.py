@@ -111,6 +111,8 @@ class Settings:
     """Folder of your own authority (root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem); empty for one made at first start."""
     join_ca: str = ""
     """PEM file of the authority whose certificates let machines join; empty where only tokens do."""
+    join_gateway: tuple[str, ...] = ()
+    """Workloads (`NAMESPACE/SERVICE_ACCOUNT`) whose certificates of that authority are good for gateways, too."""
     certificate_life: timedelta = timedelta(hours=24)
     """How long a workload's certificate holds; it is renewed at half of that."""
     jwt_issuer: str = ""
@@ -216,6 +218,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "fetch_allow": texts.networks,
     "ca_dir": str,
     "join_ca": str,
+    "join_gateway": texts.workloads,
     "certificate_life": texts.life,
     "jwt_issuer": texts.issuer,
     "connection_life": texts.connection_life,

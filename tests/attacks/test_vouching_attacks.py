@@ -31,7 +31,7 @@ from tulle.ca.vouching import JoinAuthority, vouching
 from tulle.model.proxy import Node, Role
 from tulle.translate.snapshot import CLUSTER
 
-WEB = "shop/web"
+WEB, EDGE = "shop/web", "shop/edge"
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Meshes:
 @pytest.fixture(scope="module")
 def meshes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshes]:
     folder, outside = tmp_path_factory.mktemp("vouched"), Outside()
-    with guarded(folder, TULLE_JOIN_CA=outside.file(folder / "machines.pem")) as running:
+    with guarded(folder, TULLE_JOIN_CA=outside.file(folder / "machines.pem"), TULLE_JOIN_GATEWAY=EDGE) as running:
         yield Meshes(running, outside)
 
 
@@ -223,11 +223,16 @@ def test_a_certificate_does_not_renew_anothers_membership(meshes: Meshes) -> Non
 
 
 def test_a_member_by_certificate_would_be_a_gateway(meshes: Meshes) -> None:
+    """Who is one says the operator, not the authority of machines."""
+
     async def run() -> None:
         member = meshes.member(meshes.outside.pair())
         await member.enter("")
         assert await at_proxies_port(meshes.mesh, Pair.of(member), sidecar(role=Role.GATEWAY)) is grpc.StatusCode.PERMISSION_DENIED
         assert await at_proxies_port(meshes.mesh, Pair.of(member), sidecar()) is grpc.StatusCode.OK
+        edge = meshes.member(meshes.outside.pair(uri(EDGE)), workload=EDGE)
+        await edge.enter("")
+        assert await at_proxies_port(meshes.mesh, Pair.of(edge), sidecar(EDGE, Role.GATEWAY)) is grpc.StatusCode.OK
 
     asyncio.run(run())
 

@@ -63,6 +63,7 @@ def test_connections_end_before_the_certificates_that_they_began_with(given: dic
         ("CERTIFICATE_LIFE", "10s", "'10s' is not a life for certificates"),
         ("CERTIFICATE_LIFE", "1000000h", "is not a"),
         ("CONNECTION_LIFE", "never", "'never' is not a duration"),
+        ("JOIN_GATEWAY", "shop/edge,edge", "'edge' is not NAMESPACE/SERVICE_ACCOUNT"),
         ("MUTUAL_TLS", "perhaps", "'perhaps' is not one of auto, on, off"),
     ],
 )

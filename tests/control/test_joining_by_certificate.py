@@ -27,10 +27,10 @@ spec: {mtls: {mode: STRICT}}
 ECHO = (sys.executable, "-m", "tulle.demo.apps.echo")
 
 
-def machine(mesh: Guarded, folder: Path, outside: Outside, account: str) -> tuple[Place, dict[str, str]]:
+def machine(mesh: Guarded, folder: Path, outside: Outside, account: str, namespace: str = "default") -> tuple[Place, dict[str, str]]:
     """One with a certificate for this account, and what it is told."""
     folder.mkdir()
-    pair = outside.pair(uri(f"default/{account}"))
+    pair = outside.pair(uri(f"{namespace}/{account}"))
     (folder / "cert.pem").write_text(pair.chain)
     (folder / "key.pem").touch(0o600)
     (folder / "key.pem").write_text(pair.key)
@@ -84,6 +84,47 @@ def test_machines_with_certificates_call_each_other(tmp_path: Path) -> None:
         assert (code, "lets nobody join any more" in said) == (1, True), said
 
     with guarded(tmp_path, TULLE_JOIN_CA=outside.file(tmp_path / "machines.pem")) as mesh:
+        asyncio.run(run(mesh))
+
+
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge, namespace: istio-system}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"], bind: 127.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: edge, namespace: istio-system}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{directResponse: {{status: 200}}}}]}}
+"""
+"""For a server on a port."""
+
+
+@pytest.mark.envoy
+@pytest.mark.timeout(120)
+def test_a_gateway_with_a_certificate(tmp_path: Path) -> None:
+    """One whom the operator has named serves; another joins, and is told why it is given nothing."""
+    outside, port = Outside(), free_port()
+
+    async def run(mesh: Guarded) -> None:
+        applied = {"files": [{"path": "edge.yaml", "text": EDGE.format(port=port)}]}
+        assert (await mesh.ask("POST", "/api/v1/apply", applied))[0] == 200
+        for account, named in (("edge", True), ("other", False)):
+            there, said = machine(mesh, tmp_path / account, outside, account, "istio-system")
+            async with running(there, "gateway", "--name", account, "--service-account", account, environment=said) as gateway:
+                if named:
+                    await eventually(lambda log=gateway.log: "gateway~edge is in the mesh" in log.read_text(), seconds=30)
+                    await soon(partial(answers, port))
+                else:
+                    log = tmp_path / "control.log"
+                    await eventually(lambda log=log: "--join-gateway istio-system/other" in log.read_text(), seconds=30)
+        found = await members(mesh)
+        assert {name: token["gateway"] for name, token in found.items()} == {"istio-system/edge": True, "istio-system/other": False}
+
+    with guarded(tmp_path, TULLE_JOIN_CA=outside.file(tmp_path / "machines.pem"), TULLE_JOIN_GATEWAY="istio-system/edge") as mesh:
         asyncio.run(run(mesh))
 
 

@@ -76,7 +76,8 @@ class GatewayProxy:
             envoy.unit.changed = lambda up: self.ready.set() if up else None
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(envoy.unit.run())
-                reporter = self._reporter(envoy)
+                dice = Random()  # noqa: S311 - spreads reports, guards nothing
+                reporter = Reporter.beside(envoy, self.settings, id=self.node.id, address=self.node.ip, dice=dice)
                 reporting = tasks.create_task(reporter.run())
                 await stop.wait()
                 reporting.cancel()
@@ -84,21 +85,6 @@ class GatewayProxy:
                 await first(envoy.drain(None, self.settings.drain, may_end_early=True), hurry.wait())
                 await end(envoy, running, hurry)
         return 0
-
-    def _reporter(self, envoy: Envoy) -> Reporter:
-        at = self.settings
-        dice = Random()  # noqa: S311 - spreads reports, guards nothing
-        return Reporter(
-            api=at.api,
-            id=self.node.id,
-            node=at.node,
-            address=self.node.ip,
-            admin=envoy.admin,
-            log=envoy.ejection_log,
-            credentials=at.credentials,
-            member=at.member,
-            dice=dice,
-        )
 
     def _options(self) -> Options:
         boot = self.settings.boot()

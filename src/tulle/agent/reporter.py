@@ -24,12 +24,15 @@ from tulle.credentials import NOBODY, Credentials
 from tulle.http_client import request
 
 if TYPE_CHECKING:
+    from tulle.agent.envoy import Envoy
     from tulle.agent.membership import Membership
+    from tulle.agent.spec import AgentSettings
 
 EVERY = 3.0
 """Seconds between reports, until the control plane says."""
 CONFIRM = 10
 """So many reports lie between two looks at whether what was ejected still is."""
+NOWHERE: Mapping[int, int] = {}
 LARGEST_LOG = 4 * 1024 * 1024
 FEW_USES = 50
 """Of certificates, that are looked at with each report."""
@@ -55,6 +58,31 @@ class Reporter:
     credentials: Credentials = NOBODY
     member: Membership | None = None
     dice: Random = field(default_factory=Random)
+
+    @classmethod
+    def beside(
+        cls,
+        envoy: Envoy,
+        at: AgentSettings,
+        *,
+        id: str,  # noqa: A002 - as the class calls it
+        address: str,
+        dice: Random,
+        inbound: Mapping[int, int] = NOWHERE,
+    ) -> Reporter:
+        """Of the agent that runs a proxy."""
+        return cls(
+            api=at.api,
+            id=id,
+            node=at.node,
+            address=address,
+            admin=envoy.admin,
+            log=envoy.ejection_log,
+            inbound=inbound,
+            credentials=at.credentials,
+            member=at.member,
+            dice=dice,
+        )
 
     def __post_init__(self) -> None:
         self._ejections = Ejections()

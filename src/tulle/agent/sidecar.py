@@ -188,20 +188,8 @@ class Sidecar:
         )
 
     def reporter(self, envoy: Envoy) -> Reporter:
-        at = self.settings
         inbound = {p.listen: p.service_port for p in self.plan.node.inbound if p.protocol is not Protocol.UDP} if self.plan else {}
-        return Reporter(
-            api=at.api,
-            id=self.spec.id,
-            node=at.node,
-            address=self.spec.address,
-            credentials=at.credentials,
-            member=at.member,
-            admin=envoy.admin,
-            log=envoy.ejection_log,
-            inbound=inbound,
-            dice=self._dice,
-        )
+        return Reporter.beside(envoy, self.settings, id=self.spec.id, address=self.spec.address, dice=self._dice, inbound=inbound)
 
     def jwt_file(self, chosen: Plan) -> JwtFile | None:
         if not self.spec.jwt:

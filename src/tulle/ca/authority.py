@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from tulle.ca import files, issue, names
+from tulle.ca.clock import utc
 from tulle.ca.files import AuthorityError, Generation
 from tulle.ca.issue import Names, Term
 from tulle.ca.keys import PublicKey, dump_key, new_key
@@ -76,10 +77,6 @@ class Issued:
     not_after: datetime
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class Authority:
     """`given`: the folder is the operator's own, as `files` says; else one is made there at first start.
 
@@ -93,7 +90,7 @@ class Authority:
         *,
         given: bool = False,
         lifetime: timedelta = LEAF_LIFE,
-        now: Callable[[], datetime] = _utc,
+        now: Callable[[], datetime] = utc,
         serial: Callable[[], int] = x509.random_serial_number,
     ) -> None:
         self.trust_domain, self.lifetime, self.is_given = trust_domain, lifetime, given

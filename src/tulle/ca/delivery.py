@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from tulle.ca.authority import Authority, Issued
+from tulle.ca.clock import utc
 from tulle.ca.federation import Federation
 from tulle.ca.files import AuthorityError
 from tulle.logs import Log
@@ -39,10 +40,6 @@ class Held:
 _log = Log("ca")
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class Deliveries:
     """Gives each proxy its own certificate and the roots. Used from one event loop only."""
 
@@ -52,7 +49,7 @@ class Deliveries:
         federation: Federation | None = None,
         *,
         aliases: tuple[str, ...] = (),
-        now: Callable[[], datetime] = _utc,
+        now: Callable[[], datetime] = utc,
         dice: Random | None = None,
     ) -> None:
         """`aliases`: other names of the authority's own trust domain, which matter where there are others beside it."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 
 from tulle.ca.authority import Authority, Issued
+from tulle.ca.clock import utc
 from tulle.ca.files import AuthorityError
 from tulle.logs import Log
 from tulle.model.identity import control_plane
@@ -31,14 +32,10 @@ class Shown:
     """Of the authority."""
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class Front:
     """May be asked from any thread."""
 
-    def __init__(self, authority: Authority, hosts: tuple[str, ...] = (), now: Callable[[], datetime] = _utc) -> None:
+    def __init__(self, authority: Authority, hosts: tuple[str, ...] = (), now: Callable[[], datetime] = utc) -> None:
         """`hosts`: names and addresses by which others reach the control plane. Raises AuthorityError where nothing can be signed."""
         self._authority, self._hosts, self._now = authority, hosts, now
         self._lock = Lock()

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tulle import private_file
 from tulle.ca import jwt, names
+from tulle.ca.clock import utc
 from tulle.ca.files import AuthorityError
 from tulle.ca.jwt import Keys, SigningKey, Turn
 from tulle.ca.keys import dump_key, load_key, new_key
@@ -44,14 +45,10 @@ class PublicKey:
     signs_from: datetime
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class JwtKeys:
     """Used from one event loop only. Raises AuthorityError for a file that cannot be used, OSError for folders."""
 
-    def __init__(self, path: Path, issuer: str, trust_domain: str, *, now: Callable[[], datetime] = _utc) -> None:
+    def __init__(self, path: Path, issuer: str, trust_domain: str, *, now: Callable[[], datetime] = utc) -> None:
         self.issuer, self.trust_domain = issuer, trust_domain
         self._path, self._now = path, now
         self._changed = asyncio.Event()

@@ -45,6 +45,12 @@ def control(
     join_ca: Annotated[
         str | None, typer.Option(help="Let machines join with certificates of the authority in this PEM file.", metavar="FILE")
     ] = None,
+    join_gateway: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A workload whose certificates make gateways, too; may be given several times.", metavar="NS/SA"
+        ),
+    ] = None,
     certificate_life: Annotated[str | None, typer.Option(help="How long a workload's certificate holds; default 24h.")] = None,
     jwt_issuer: Annotated[
         str | None, typer.Option(help="Who workloads' JSON Web Tokens are from, an https URL; default: spiffe://TRUST-DOMAIN.")
@@ -87,6 +93,7 @@ def control(
         "trust_domain": trust_domain,
         "ca_dir": ca_dir,
         "join_ca": join_ca,
+        "join_gateway": ",".join(join_gateway) if join_gateway else None,
         "certificate_life": certificate_life,
         "jwt_issuer": jwt_issuer,
         "config_dir": config_dir,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tulle.cli.started import Joining, JoinTokenFile, Runner, api_of, greeted, member_of, read, started
+from tulle.cli.started import JoinCert, Joining, JoinKey, JoinRoot, JoinTokenFile, Runner, api_of, greeted, member_of, read, started
 
 
 def gateway(
@@ -19,7 +19,11 @@ def gateway(
     ] = None,
     bind: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to other machines.")] = "127.0.0.1",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one per core.")] = 0,
+    service_account: Annotated[str, typer.Option(help="Whose name it acts in.")] = "default",
     join_token_file: JoinTokenFile = "",
+    join_cert: JoinCert = "",
+    join_key: JoinKey = "",
+    join_root: JoinRoot = "",
     control: Annotated[str, typer.Option(envvar="TULLE_API", help="The control plane's API.")] = "127.0.0.1:8500",
     xds: Annotated[str, typer.Option(envvar="TULLE_XDS", help="Where proxies get their configuration.")] = "127.0.0.1:15010",
     node: Annotated[str, typer.Option(envvar="TULLE_NODE", help="Name of this machine; default: its host name.")] = "",
@@ -40,7 +44,7 @@ def gateway(
     from tulle.agent.spec import AgentSettings
 
     labels = read("--label", options.labels, label) if label else DEFAULT_LABELS
-    spec = GatewaySpec(name=name, namespace=namespace, labels=labels, bind=bind)
+    spec = GatewaySpec(name=name, namespace=namespace, labels=labels, bind=bind, service_account=service_account)
     api = api_of(control)
     settings = AgentSettings(
         xds=xds,
@@ -59,4 +63,5 @@ def gateway(
         proxy.settings = admitted
         return lambda stop, hurry: greeted(proxy.run(stop, hurry), proxy.ready, lambda: f"{proxy.node.id} is in the mesh")
 
-    sys.exit(started(member_of(settings, f"{namespace}/{spec.service_account}", Joining(token_file=join_token_file), work)))
+    joining = Joining(token_file=join_token_file, certificate=join_cert, key=join_key, root=join_root)
+    sys.exit(started(member_of(settings, f"{namespace}/{service_account}", joining, work)))

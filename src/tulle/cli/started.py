@@ -176,7 +176,7 @@ def _check_admitted(xds: str, workloads: Sequence[str]) -> None:
             f"proxies get their configuration from {xds} only as members of the mesh: there, make a token with\n"
             + "".join(f"  tulle token create --for {workload} >> join-token\n" for workload in workloads)
             + "and give it with --join-token-file; a gateway's is made with --gateway, too. "
-            "What is no gateway may join with --join-cert instead. "
+            "Or join with --join-cert. "
             "(TULLE_XDS_TLS=off, here and there, goes without, and believes whatever anybody says.)",
             2,
         )

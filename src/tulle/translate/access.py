@@ -65,10 +65,11 @@ def standing(of: Access) -> list[Fields]:
     """The same filters, for requests that no route takes, or another one once they are known better: a gateway's.
 
     What is switched off for the first route that Envoy finds stays so. So these are always on, and say what holds; for requests that
-    are routed the table says it once more (`by_edge_table`), and so to connections that are open already.
+    are routed the table says it once more (`by_edge_table`), and so to connections that are open already. Only what marks can wait.
     """
     found = dict(_by_effect(of))
-    return [{"name": _name(effect), "typed_config": any_(pb.RBAC(**found.get(effect, {})))} for effect in _ACTIONS]
+    wanted = (effect for effect in _ACTIONS if effect in found or effect is not Effect.AUDIT)
+    return [{"name": _name(effect), "typed_config": any_(pb.RBAC(**found.get(effect, {})))} for effect in wanted]
 
 
 def by_edge_table(of: Access) -> Fields:

@@ -77,7 +77,10 @@ class Gate:
         if said != own:
             raise NotAdmittedError(f"{node.id!r} says that it is {said}, and its certificate is for {own}")
         if node.role is Role.GATEWAY and not proven.gateway:
-            raise NotAdmittedError(f"{node.id!r} says that it is a gateway: the token to join with must be made with --gateway")
+            raise NotAdmittedError(
+                f"{node.id!r} says that it is a gateway: the token to join with must be made with --gateway, "
+                f"or the control plane be started with --join-gateway {own}"
+            )
         found = self._registered().get(node.id.partition("~")[2])
         if found and f"{found.namespace}/{found.service_account or 'default'}" != own:
             raise NotAdmittedError(f"the name {node.id!r} is that of an instance of another account than {own}")

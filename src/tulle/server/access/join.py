@@ -70,9 +70,14 @@ class JoinApi:
         *,
         xds_tls: bool = False,
         vouching: JoinAuthority | None = None,
+        gateways: frozenset[str] = frozenset(),
     ) -> None:
-        """`xds_tls`: proxies are given their configuration over TLS. `vouching`: whose certificates let machines join."""
-        self._tokens, self._authority, self._now, self._xds_tls, self._vouching = tokens, authority, now, xds_tls, vouching
+        """`xds_tls`: proxies are given their configuration over TLS. `vouching`: whose certificates let machines join.
+
+        `gateways`: the workloads (`NAMESPACE/SERVICE_ACCOUNT`) whom those make gateways.
+        """
+        self._tokens, self._authority, self._now, self._xds_tls = tokens, authority, now, xds_tls
+        self._vouching, self._gateways = vouching, gateways
 
     def routes(self) -> list[Route]:
         return [
@@ -105,7 +110,10 @@ class JoinApi:
         return self._told(issued, identity, text)
 
     async def join_vouched(self, request: Request) -> Response:
-        """A workload shows what another authority, whom the operator has named, says of it, and becomes a member; never a gateway."""
+        """A workload shows what another authority, whom the operator has named, says of it, and becomes a member.
+
+        It may be a gateway only where the operator, not that authority, says so.
+        """
         form = await form_of(request, _CertificateForm, BODY_LIMIT)
         vouched = self._vouched(request, form)
         identity, holder = vouched.identity, new_id()
@@ -117,6 +125,7 @@ class JoinApi:
             role=Role.WORKLOAD,
             namespaces=(identity.namespace,),
             service_account=identity.service_account,
+            gateway=form.workload in self._gateways,
             vouched_key=vouched.key,
             vouched_serial=vouched.serial,
             created=0.0,
