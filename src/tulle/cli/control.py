@@ -47,9 +47,7 @@ def control(
     ] = None,
     join_gateway: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A workload whose certificates make gateways, too; may be given several times.", metavar="NS/SA"
-        ),
+        typer.Option(help="A workload whose certificates make gateways, too; may be given several times.", metavar="NS/SA"),
     ] = None,
     certificate_life: Annotated[str | None, typer.Option(help="How long a workload's certificate holds; default 24h.")] = None,
     jwt_issuer: Annotated[
