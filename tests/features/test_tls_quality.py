@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,11 @@ from support.certificates import Ca, tls_secret
 from support.compiled import gateway
 from support.led_mesh import led_mesh
 from support.running import free_port
-from support.tls_client import program
+from support.testssl import findings, needs_testssl, serious
 
-pytestmark = [
-    pytest.mark.envoy,
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("testssl"), reason="needs Debian's package testssl.sh"),
-]
+pytestmark = [pytest.mark.envoy, pytest.mark.slow, needs_testssl]
 
 HOST = "shop.example.com"
-HARMLESS = {"DEBUG", "OK", "INFO", "LOW"}
-CHECKS = ("--protocols", "--std", "--server-preference", "--server-defaults", "--headers", "--vulnerable")
-"""All but what clients of the past would make of it, and the list of every cipher suite."""
 
 
 def documents(port: int) -> str:
@@ -75,19 +66,10 @@ def test_no_finding_of_medium_or_higher(tmp_path: Path) -> None:
         with backend("far") as far:
             async with led_mesh(gateway(), text, at("far", 80, far.port, id="far")) as mesh:
                 assert mesh.rejections == []
-                how = ("--quiet", "--color", "0", "--warnings", "batch", "--ip", "127.0.0.1", "--add-ca", ca.write(tmp_path))
-                found = tmp_path / "found.json"
-                _, said = await program("testssl", *how, "--jsonfile", str(found), *CHECKS, f"https://{HOST}:{port}/")
-                assert found.exists(), said
-                return list(json.loads(found.read_text()))
+                return await findings(tmp_path, HOST, port, ca.write(tmp_path))
 
     found = asyncio.run(run())
     told = {one["id"]: one["finding"] for one in found}
     assert {"TLS1_2", "TLS1_3", "heartbleed", "ROBOT", "FREAK", "HSTS_time"} <= told.keys(), "it has looked"
     assert sum(name.startswith("cert_chain_of_trust") for name in told) == 2, "at both certificates"
-    wrong = [(one["severity"], one["id"], one["finding"]) for one in found if one["severity"] not in HARMLESS and one["id"] not in ABOUT_IT]
-    assert wrong == []
-
-
-ABOUT_IT = {"engine_problem", "secure_renego", "scanTime"}
-"""What the program says of itself, as its own OpenSSL lacks something."""
+    assert serious(found) == []

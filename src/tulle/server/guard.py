@@ -22,6 +22,7 @@ REQUESTS = Counter("tulle_http_requests", "Requests to the HTTP API.", ("method"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE, "POST", "PUT", "DELETE", "PATCH")
 _AUTHORITY = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]*)?")
+_NO_PAGE = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
 _log = Log("http")
 
 
@@ -69,6 +70,21 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return "requests from other sites may not change anything here"
         return ""
+
+
+class DataOnly:
+    """Wraps an application whose answers are for programs: a browser that is led to one makes no page of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_NO_PAGE]
+            await send(message)
+
+        await self._app(scope, receive, told)
 
 
 def is_loopback(authority: str) -> bool:

@@ -29,7 +29,7 @@ from tulle.server.access.door import Door
 from tulle.server.access.tokens import Tokens
 from tulle.server.consul.app import ConsulApp
 from tulle.server.documents_api import DocumentsApi
-from tulle.server.guard import REQUESTS, Guard
+from tulle.server.guard import REQUESTS, DataOnly, Guard
 from tulle.server.live_api import LiveApi
 from tulle.server.ports import Live
 from tulle.server.quick import PATIENCE, Connection, Lane
@@ -73,7 +73,7 @@ def application(
     handlers = {HTTPException: _on_http, StoreError: _on_store, ClientDisconnect: _on_gone, Exception: _on_defect}
     served = Starlette(routes=routes, exception_handlers=handlers)
     served.router.redirect_slashes = False
-    app: ASGIApp = Door(served, tokens) if tokens else served
+    app: ASGIApp = DataOnly(Door(served, tokens) if tokens else served)
     return Guard(_Beside(app, consul), loopback=loopback, understand=consul.question) if consul else Guard(app, loopback=loopback)
 
 
