@@ -104,7 +104,6 @@ spec: {{hosts: ["*"], gateways: [edge], http: [{{directResponse: {{status: 200}}
 
 
 @pytest.mark.envoy
-@pytest.mark.timeout(120)
 def test_a_gateway_with_a_certificate(tmp_path: Path) -> None:
     """One whom the operator has named serves; another joins, and is told why it is given nothing."""
     outside, port = Outside(), free_port()
