@@ -27,10 +27,10 @@ def test_no_finding_of_medium_or_higher_at_the_control_plane(tmp_path: Path) -> 
         async def both() -> None:
             handshake = ("--protocols", "--server-preference", "--server-defaults")
             found = await findings(tmp_path, "localhost", mesh.place.api, str(roots), (*handshake, "--headers", "--vulnerable"))
-            assert {one["id"] for one in found} >= {"TLS1_2", "TLS1_3", "heartbleed", "ROBOT", "FREAK", "Content-Security-Policy"}, "it has looked"
+            assert {one["id"] for one in found} >= {"TLS1_3", "heartbleed", "ROBOT", "Content-Security-Policy"}, "it has looked"
             assert serious(found, SHORT_LIVED) == []
             found = await findings(tmp_path, "localhost", mesh.place.xds, str(roots), handshake)
-            assert {one["id"] for one in found} >= {"TLS1_2", "TLS1_3", "cert_trust"}, "it has looked"
+            assert {one["id"] for one in found} >= {"TLS1_3", "cert_trust"}, "it has looked"
             assert serious(found, SHORT_LIVED | OF_GRPC) == []
 
         asyncio.run(both())
