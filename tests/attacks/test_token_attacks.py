@@ -135,9 +135,9 @@ def test_a_good_token_is_taken(found: Doors) -> None:
 
 
 def test_a_name_that_begins_alike_is_another(found: Doors) -> None:
-    for sub in ("anne", "Ann", "ann ", "x/ann", "/ann", "", ["ann"], None):
+    for sub in ("anne", "Ann", "ann ", "x/ann", "/ann", "", ["ann"], ["ann", "x"], None):
         status = found.send("one", "/", f"authorization: Bearer {ISSUER.token(aud='shop', sub=sub)}")
-        assert status in (401, 403) or sub == ["ann"], sub
+        assert status in (401, 403), sub
 
 
 TWO = {
