@@ -27,7 +27,8 @@ def _step(limit: RateLimit, caller: Caller, seen: Seen) -> Step:
 
 
 def _won(limit: RateLimit, caller: Caller, seen: Seen) -> str:
-    where = "over all proxies" if limit.shared else "by this proxy"
+    # Envoy asks who counts for all only of what it sends on: not where it redirects or answers by itself.
+    where = "over all proxies if it is sent on" if limit.shared else "by this proxy"
     unit = _UNITS.get(int(limit.per.total_seconds()), str(limit.per))
     allowed = f"{limit.requests} requests per {unit}, {limit.burst} at once, counted {where}"
     apart = " and ".join(f"{key} {_value(key, caller, seen)}" for key in limit.by)
