@@ -21,9 +21,17 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that was not given before: who is to listen there may do so much later, beside another whom the kernel would let share it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
+
+
+_GIVEN: set[int] = set()
 
 
 def wait_for_port(port: int, seconds: float = 15.0) -> None:

@@ -93,8 +93,11 @@ class Settings:
     """Seconds without a report after which a failed machine leaves the catalog."""
     config_dir: str = ""
     """Directory of definition files; empty for none."""
-    acl: str = "allow"
-    """What clients of Consul's API may do that no rule speaks of: `allow` or `deny`; `off` to control no access at all."""
+    acl: str = "auto"
+    """What clients of Consul's API may do that no rule speaks of: `allow` or `deny`; `off` to control no access at all.
+
+    `auto`: as `consul_acl` has it.
+    """
     domain: str = "cluster.local"
     trust_domain: str = ""
     """Of the identities of workloads; empty for `domain`."""
@@ -129,6 +132,13 @@ class Settings:
     @property
     def needs_tokens(self) -> bool:
         return self.api_tokens == "required" or (self.api_tokens == "auto" and not self.api.is_loopback)
+
+    @property
+    def consul_acl(self) -> str:
+        """`allow`, `deny` or `off`. Where nothing else is said, Consul's API asks for tokens wherever Tulle's own does."""
+        if self.acl != "auto":
+            return self.acl
+        return "deny" if self.needs_tokens else "allow"
 
     @property
     def api_is_tls(self) -> bool:
@@ -209,7 +219,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "node_timeout": texts.seconds,
     "node_reap": texts.seconds,
     "config_dir": str,
-    "acl": texts.one_of("off", "allow", "deny"),
+    "acl": texts.one_of("off", "allow", "deny", "auto"),
     "domain": texts.name,
     "trust_domain": texts.trust_domain,
     "trust_domain_aliases": texts.trust_domains,

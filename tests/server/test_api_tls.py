@@ -194,10 +194,11 @@ def test_what_is_open_is_told() -> None:
         return [text for text, _ in warnings(read_settings({f"TULLE_{name}": value for name, value in given.items()}))]
 
     assert told() == []
-    assert told(API="0.0.0.0:8500", XDS="0.0.0.0:15010", ACL="deny") == []
-    assert len(told(API="0.0.0.0:8500")) == 1
+    assert told(API="0.0.0.0:8500", XDS="0.0.0.0:15010") == []
+    assert len(told(API="0.0.0.0:8500", ACL="allow")) == 1
+    assert len(told(API="0.0.0.0:8500", API_TOKENS="off")) == 1
     assert len(told(XDS="0.0.0.0:15010", XDS_TLS="off")) == 2
-    assert len(told(API="0.0.0.0:8500", API_TLS="off", ACL="deny")) == 1
+    assert len(told(API="0.0.0.0:8500", API_TLS="off")) == 1
     assert len(told(DNS="0.0.0.0:8600")) == 1
 
 

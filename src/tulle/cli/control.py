@@ -32,7 +32,10 @@ def control(
         str | None, typer.Option(help="Whether proxies get it over TLS, as members of the mesh alone: on, off, or auto (beyond loopback).")
     ] = None,
     dns: Annotated[str | None, typer.Option(help="Address where names are answered, or off; default 127.0.0.1:8600.")] = None,
-    acl: Annotated[str | None, typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, or off.")] = None,
+    acl: Annotated[
+        str | None,
+        typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, off, or auto (deny beyond loopback)."),
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="Suffix of service names; default cluster.local.")] = None,
     root_namespace: Annotated[str | None, typer.Option(help="Namespace of what holds for the whole mesh; default istio-system.")] = None,
     outbound: Annotated[str | None, typer.Option(help="ALLOW_ANY or REGISTRY_ONLY: calls to hosts that the mesh does not know.")] = None,

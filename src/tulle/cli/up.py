@@ -39,7 +39,10 @@ def up(
     join_wan: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="Another datacenter's control plane; may be given several times.")
     ] = None,
-    acl: Annotated[str | None, typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, or off.")] = None,
+    acl: Annotated[
+        str | None,
+        typer.Option(help="What Consul's clients may do that no rule speaks of: allow, deny, off, or auto (deny beyond loopback)."),
+    ] = None,
     config_dir: Annotated[str | None, typer.Option(help="Directory of definition files: services and checks of this machine.")] = None,
     run_dir: Annotated[str, typer.Option(envvar="TULLE_RUN_DIR", help="For the files of proxies; default: your runtime directory.")] = "",
     concurrency: Annotated[int, typer.Option(min=0, help="Worker threads of the gateway; 0 for one per core.")] = 0,

@@ -74,7 +74,9 @@ def application(
     served = Starlette(routes=routes, exception_handlers=handlers)
     served.router.redirect_slashes = False
     app: ASGIApp = DataOnly(Door(served, tokens) if tokens else served)
-    return Guard(_Beside(app, consul), loopback=loopback, understand=consul.question) if consul else Guard(app, loopback=loopback)
+    if consul is None:
+        return Guard(app, loopback=loopback)
+    return Guard(_Beside(app, Door(consul, tokens) if tokens else consul), loopback=loopback, understand=consul.question)
 
 
 class _Beside:

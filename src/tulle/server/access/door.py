@@ -1,7 +1,8 @@
 """The door to `/api/v1`: whoever has no token or client certificate that is good for a request is sent away, before anything looks at it.
 
 Over TLS the token of a workload that has joined is good only together with its certificate, so that a stolen one is of no use.
-Other paths are not its business: Consul's API has its own rules, and `/healthz`, `/readyz` and `/metrics` are for everybody.
+Other paths are not its business: Consul's API has its own rules, and `/healthz`, `/readyz` and `/metrics` are for everybody. Only the first
+token of Consul's, which may do everything, is not for whoever comes first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from tulle.store.port import StoreError
 
 OPEN = frozenset({"/api/v1/join", "/api/v1/join/certificate", "/api/v1/join/renew", "/api/v1/join/roots"})
 """Who asks for these brings a proof of its own in the body, or is told what everybody may know."""
+BOOTSTRAP = "/v1/acl/bootstrap"
+_SHOWN = (b"authorization", b"x-consul-token")
+"""What Consul's API would take for a token of its own."""
 _HINT = "give one with TULLE_TOKEN or --token-file; `tulle token create` makes them, and the first lies in admin-token beside the database"
 _BOUND = "the token of a workload is taken together with the certificate that came with it"
 
@@ -32,7 +36,7 @@ class Door:
         self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["path"] not in OPEN:
+        if scope["type"] == "http" and scope["path"].startswith((PREFIX, BOOTSTRAP)) and scope["path"] not in OPEN:
             try:
                 refused = await self._refused(scope)
             except StoreError as error:
@@ -40,6 +44,8 @@ class Door:
             if refused:
                 await refused(scope, receive, send)
                 return
+            if scope["path"].startswith(BOOTSTRAP):
+                scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name not in _SHOWN]}
         await self._app(scope, receive, send)
 
     async def _refused(self, scope: Scope) -> JSONResponse | None:

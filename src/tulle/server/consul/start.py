@@ -37,7 +37,7 @@ def place_of(settings: Settings, definitions: Definitions | None = None) -> Plac
         server_port=SERVER_PORT,
         scripts=settings.enable_script_checks,
         reload=definitions.reload if definitions else nothing,
-        acl=settings.acl,
+        acl=settings.consul_acl,
         remote=not settings.api.is_loopback,
         wan=Wan(own=settings.datacenter, places=dict(settings.join_wan), credentials=_roots(settings.ca_file)),
     )
