@@ -124,7 +124,9 @@ async def furnished(mesh: Guarded, stack: AsyncExitStack) -> str:
             answer = await client.receive()
             await client.send(type_url=answer.type_url, response_nonce=answer.nonce)
     check = {"Node": f"{MARK}-machine", "Address": "127.0.0.1", "Check": {"Name": MARK, "CheckID": MARK, "Status": "passing"}}
-    assert (await request(mesh.api, "PUT", "/v1/catalog/register", body=json.dumps(check).encode(), credentials=mesh.shows())).status == 200
+    body = json.dumps(check).encode()
+    known = await mesh.consul()
+    assert (await request(mesh.api, "PUT", "/v1/catalog/register", body=body, headers=known, credentials=mesh.shows())).status == 200
     return (await mesh.token(role="viewer", namespaces=["bank"], name=MARK)).split(".")[1]
 
 

@@ -60,6 +60,7 @@ class Shows(Credentials):
 class Guarded:
     place: Place
     _names: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
+    _consul: dict[str, str] = field(default_factory=dict)
 
     @property
     def api(self) -> str:
@@ -92,6 +93,13 @@ class Guarded:
 
     async def token(self, **wanted: object) -> str:
         return str((await self.ask("POST", "/api/v1/tokens", wanted))[1]["token"])
+
+    async def consul(self) -> dict[str, str]:
+        """Headers of whoever may do all over Consul's API: its first token, which an admin makes once."""
+        if not self._consul:
+            made = await request(self.api, "PUT", "/v1/acl/bootstrap", credentials=self.shows(self.admin))
+            self._consul["x-consul-token"] = str(made.json()["SecretID"])
+        return self._consul
 
     async def member(self, workload: str = "shop/web", **more: object) -> Membership:
         member = Membership(self.place.folder / f"member-{next(self._names)}.json", self.api, workload, report=print)
