@@ -34,7 +34,7 @@ async def names(place: Place) -> list[str]:
 def test_stopped_continued_and_killed(tmp_path: Path) -> None:
     async def main() -> None:
         place = Place(folder=tmp_path)
-        short = place.environment | {"TULLE_NODE_TIMEOUT": "3s", "TULLE_NODE_REAP": "15s", "TULLE_NODE": "control"}
+        short = place.environment | {"TULLE_NODE_TIMEOUT": "6s", "TULLE_NODE_REAP": "15s", "TULLE_NODE": "control"}
         async with running(place, "control", environment=short), running(place, *RUN) as agent:
             await place.until("/v1/health/service/web?passing", lambda found: len(found) == 1)
             (entry,) = await place.get(WEB)

@@ -44,8 +44,8 @@ kind: PeerAuthentication
 metadata: {name: shop-strict, annotations: {tulle.dev/trial-until: "2026-01-01T00:00:00Z"}}
 spec: {selector: {matchLabels: {app: shop}}, mtls: {mode: STRICT}}
 """
-OFTEN = {"TULLE_NODE_TIMEOUT": "3s"}
-"""Agents report more often than once in a second."""
+OFTEN = {"TULLE_NODE_TIMEOUT": "6s"}
+"""Agents report every two seconds or more often."""
 SOME: Any = {"connections": 1, "pause": 0.02}
 
 

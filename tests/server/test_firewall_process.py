@@ -165,7 +165,7 @@ def test_one_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.Mon
         async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
             wall.start()
             await wall.settled()
-            monkeypatch.setattr(module, "SILENCE", 3.0)
+            monkeypatch.setattr(module, "SILENCE", 6.0)
             before = wall.heard
             async with asyncio.timeout(60):
                 while wall.heard == before:  # noqa: ASYNC110 - it has no event
