@@ -169,6 +169,8 @@ async def _read(reader: asyncio.StreamReader, most: int) -> Response:
                 raise ConnectionError(f"the head of the answer is larger than {_MAX_HEAD} bytes")
             if len(answer.body) > most:
                 raise ConnectionError(f"the answer is larger than {most} bytes")
+    except httptools.HttpParserUpgrade:
+        raise ConnectionError("the other side changes to a protocol that nobody asked for") from None
     except httptools.HttpParserError as error:
         raise ConnectionError(f"the answer is not HTTP: {error}") from error
     if not answer.complete:

@@ -122,7 +122,15 @@ def test_a_unix_socket_and_an_answer_in_chunks(tmp_path: Path) -> None:
     assert ask(lambda _head, _body: chunked, "GET", "/", path=tmp_path / "s").text() == "one two"
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"SSH-2.0-OpenSSH\r\n"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+    ],
+)
 def test_what_is_no_answer_is_a_connection_error(answer: bytes) -> None:
     with pytest.raises(ConnectionError):
         ask(lambda _head, _body: answer, "GET", "/")

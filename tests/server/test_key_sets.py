@@ -33,6 +33,7 @@ def test_keys_and_discovery() -> None:
         (200, b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "not a set of public keys"),
         (200, b'{"jwks_uri": "file:///etc/passwd"}', "not a URL with http"),
         (200, b'{"jwks_uri": "http://169.254.169.254/latest"}', "nobody at such an address"),
+        (200, b'{"jwks_uri": "http://example:secret/"}', "not a URL that can be asked"),
         (302, b"", "is 302"),
         (500, b"secret", "is 500"),
         (200, b" " * (LARGEST + 1), "larger than"),
@@ -68,6 +69,27 @@ async def kept() -> None:
         assert (sets.found, sets.errors()) == ({}, {})
     finally:
         running.cancel()
+
+
+def test_a_timeout_that_changes_counts_from_the_next_try() -> None:
+    async def run() -> None:
+        asked, twice = list[float](), asyncio.Event()
+
+        async def away(uri: str, seconds: float) -> str:
+            asked.append(seconds)
+            if len(asked) > 1:
+                twice.set()
+            sets.want({uri: 9.0})
+            raise UnusableError("away")
+
+        sets = Kept("key sets", away, lambda: None, retry=(0.01,))
+        sets.want({"http://a/": 5.0})
+        running = asyncio.get_running_loop().create_task(sets.run())
+        await asyncio.wait_for(twice.wait(), 60)
+        running.cancel()
+        assert asked[:2] == [5.0, 9.0]
+
+    asyncio.run(run())
 
 
 def test_one_that_does_not_answer_keeps_no_other_waiting() -> None:

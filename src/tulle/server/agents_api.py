@@ -31,6 +31,9 @@ def _moment(text: str) -> str:
 
 Moment = Annotated[Text, AfterValidator(_moment)]
 """As ISO 8601; empty for never."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=0, le=2**64)]
+"""As large as what proxies count with."""
 
 
 class _Form(BaseModel):
@@ -40,34 +43,34 @@ class _Form(BaseModel):
 class _Ejection(_Form):
     cluster: Text
     address: Text
-    port: Annotated[int, Field(ge=0, le=65535)]
+    port: Port
     reason: Text = ""
     since: Text = ""
 
 
 class _Callers(_Form):
-    port: Annotated[int, Field(ge=0, le=65535)]
-    mutual: Annotated[int, Field(ge=0)] = 0
-    plain: Annotated[int, Field(ge=0)] = 0
+    port: Port
+    mutual: Count = 0
+    plain: Count = 0
     last: Moment = ""
-    refused: Annotated[int, Field(ge=0)] = 0
-    failed: Annotated[int, Field(ge=0)] = 0
-    requests: Annotated[int, Field(ge=0)] = 0
-    errors: Annotated[int, Field(ge=0)] = 0
+    refused: Count = 0
+    failed: Count = 0
+    requests: Count = 0
+    errors: Count = 0
 
 
 class _PlainCaller(_Form):
-    port: Annotated[int, Field(ge=0, le=65535)]
+    port: Port
     address: Annotated[str, Field(pattern=r"^[0-9A-Fa-f:.]{2,45}(%[0-9A-Za-z_]{1,16})?$")]
-    calls: Annotated[int, Field(ge=0)] = 0
-    refused: Annotated[int, Field(ge=0)] = 0
+    calls: Count = 0
+    refused: Count = 0
     last: Annotated[Moment, Field(min_length=1)]
 
 
 class _Calls(_Form):
     cluster: Text
-    unreached: Annotated[int, Field(ge=0)] = 0
-    errors: Annotated[int, Field(ge=0)] = 0
+    unreached: Count = 0
+    errors: Count = 0
 
 
 class _Shown(_Form):

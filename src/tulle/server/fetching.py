@@ -27,10 +27,6 @@ async def json_object(uri: str, timeout: float, reach: Reach = ANYWHERE) -> dict
     """The JSON object at a URI, fetched within so many seconds. Raises UnusableError."""
     try:
         said = json.loads(await _body(uri, min(timeout, LONGEST), reach))
-    except PermissionError:
-        raise UnusableError("the control plane asks nobody at such an address, unless TULLE_FETCH_ALLOW has it") from None
-    except OSError as error:
-        raise UnusableError(f"no answer: {str(error) or type(error).__name__}") from None
     except (ValueError, RecursionError):
         raise UnusableError("what is there is not JSON") from None
     if not isinstance(said, dict):
@@ -39,8 +35,16 @@ async def json_object(uri: str, timeout: float, reach: Reach = ANYWHERE) -> dict
 
 
 async def _body(uri: str, timeout: float, reach: Reach) -> bytes:
-    to, path = place(uri)
-    answer = await request(to, "GET", path, timeout=timeout, headers={"accept": "application/json"}, most=LARGEST, may_ask=reach)
+    headers = {"accept": "application/json"}
+    try:
+        to, path = place(uri)
+        answer = await request(to, "GET", path, timeout=timeout, headers=headers, most=LARGEST, may_ask=reach)
+    except PermissionError:
+        raise UnusableError("the control plane asks nobody at such an address, unless TULLE_FETCH_ALLOW has it") from None
+    except OSError as error:
+        raise UnusableError(f"no answer: {str(error) or type(error).__name__}") from None
+    except ValueError:  # its text may have a part of an answer in it that named this URL
+        raise UnusableError("it is not a URL that can be asked") from None
     if answer.status != 200:
         raise UnusableError(f"the answer is {answer.status}, not 200")
     return answer.body

@@ -54,6 +54,8 @@ class Kept(Generic[T]):
 
     def want(self, uris: Mapping[str, float]) -> None:
         """The URIs that documents name from now on, each with its timeout in seconds."""
+        for uri, source in self._sources.items():
+            source.timeout = uris.get(uri, source.timeout)
         if uris.keys() == self._sources.keys():
             return
         for uri in self._sources.keys() - uris.keys():

@@ -183,11 +183,13 @@ class LiveMesh:
             yield f"{host}.svc.{domain}"
 
     def _node(self, said: object) -> Node:
-        """A proxy by its id, by what it stands beside, by its service, or the first `gateway`."""
+        """A proxy by its id, by what it stands beside, by its service, or the first `gateway`. Raises LookupError, ValueError."""
+        if not isinstance(said, str):
+            raise ValueError('the question needs "from", a text: the proxy that sends the request')
         members = dict(sorted(self._running.fleet.members.items()))
         for identifier in (said, f"sidecar~{said}", f"gateway~{said}"):
             if identifier in members:
-                return members[str(identifier)].node
+                return members[identifier].node
         nodes = [member.node for member in members.values()]
         for node in nodes:
             if (said == "gateway" and node.role is Role.GATEWAY) or (node.role is Role.SIDECAR and said and node.service == said):

@@ -76,7 +76,7 @@ class Trust:
             yield from (replace(one, shown=f"{one.serial:x}" in told) if told else one for one in sent)
             known = {one.names for one in sent}
             # Those of the same names are of an earlier time: the agent looks now and then only.
-            yield from (_of_file(member, one) for serial, one in sorted(told.items()) if one.names not in known)
+            yield from filter(None, (_of_file(member, one) for _, one in sorted(told.items()) if one.names not in known))
 
     def _agent(self, node_id: str) -> Agent | None:
         return self._running.agents.known.get(node_id.removeprefix("sidecar~"))
@@ -123,16 +123,21 @@ def _version(of: Snapshot, name: str) -> str:
     return entry.version if entry else ""
 
 
-def _of_file(member: Member, told: Shown) -> Served:
-    """Named by nobody but the document that has the path."""
+def _of_file(member: Member, told: Shown) -> Served | None:
+    """Named by nobody but the document that has the path. None for what no certificate has: anybody may run an agent."""
+    try:
+        serial = int(told.serial or "0", 16)
+        not_before, not_after = map(datetime.fromisoformat, (told.not_before, told.not_after))
+    except ValueError:
+        return None
     return Served(
         proxy=member.node.id,
         namespace=member.node.namespace,
         name="(file)",
         names=told.names,
-        serial=int(told.serial or "0", 16),
-        not_before=datetime.fromisoformat(told.not_before),
-        not_after=datetime.fromisoformat(told.not_after),
+        serial=serial,
+        not_before=not_before,
+        not_after=not_after,
         latest=True,
         shown=True,
     )

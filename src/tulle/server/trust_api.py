@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from starlette.routing import Route
 from tulle.compile.edges import Edge
 from tulle.compile.migration import APP, PlainCaller, Step
 from tulle.server.access.caller import caller_of
-from tulle.server.forms import answer, problem, seconds
+from tulle.server.forms import answer, object_of, problem, seconds
 from tulle.server.migrating import Migration
 from tulle.server.trust import STEPS, Served, TooEarlyError, Trust
 
@@ -51,11 +50,8 @@ class TrustApi:
     async def rotate(self, request: Request) -> Response:
         from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
 
-        try:
-            said = json.loads(await request.body())
-        except ValueError:
-            said = None
-        step, force = (said.get("step"), said.get("force", False)) if isinstance(said, dict) else (None, False)
+        said = await object_of(request)
+        step, force = said.get("step"), said.get("force", False)
         if step not in STEPS or not isinstance(force, bool):
             raise problem(400, f'the body must be {{"step": one of {", ".join(STEPS)}, "force": true or false}}')
         try:
