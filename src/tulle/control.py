@@ -144,7 +144,7 @@ class Control:
             if self.settings.needs_tokens:
                 self.first_token = await first_token(self.tokens, self._database)
             self.documents = Documents(store)
-            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._intake.challenges)
+            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._intake.challenges, reach=self.settings.reach)
             self.registrations = Registrations(LeasedValues(store, "registrations/"))
             self.registry = consul_registry(store, self.settings)
             self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))

@@ -191,6 +191,12 @@ def test_what_is_stored_comes_back(
     assert load(dump(progress)) == progress
 
 
+@pytest.mark.parametrize("data", [b"", b"null", b"[]", b"{}", dump(ORDERED).replace(b'"key":"', b'"key":7,"x":"', 1)])
+def test_what_another_version_wrote_is_told_by_one_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        load(data)
+
+
 def test_no_key_shows_itself() -> None:
     hidden = Hidden(b"very-secret")
     task = replace(TASK, challenge=replace(TASK.challenge, key=hidden, chain=hidden))

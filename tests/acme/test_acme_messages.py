@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from support.certificates import Ca
 from tulle.ca.keys import load_key, new_key
 from tulle.model.challenges import ChallengeType
 from tulle.model.tls import Hidden
+from tulle.reach import Reach
 from tulle.resources.security.certificate import Algorithm, KeyWish
 from tulle.server.acme import directory, jws, material, orders
 from tulle.server.acme.directory import AcmeError
@@ -200,6 +202,8 @@ def test_no_redirection_is_followed_and_nothing_but_https_is_asked(tmp_path: Pat
             of.replies["/dir"] = [(200, {}, {"newNonce": f"{of.base}/nonce", "newAccount": "https://169.254.169.254/a"})]
             with pytest.raises(AcmeError, match=r"https://169\.254\.169\.254/a leads to an address that is not asked"):
                 await account(of, tmp_path)
+            with pytest.raises(AcmeError, match=r"/dir leads to an address that is not asked, unless TULLE_FETCH_ALLOW"):
+                await directory.opened(f"{of.base}/dir", str(tmp_path / "ca.pem"), Reach(loopback=False))
 
     asyncio.run(run())
 
@@ -230,8 +234,10 @@ def test_an_authority_that_nobody_vouches_for_is_not_believed(tmp_path: Path) ->
             with pytest.raises(AcmeError, match=r"issuer\.caFile /nowhere cannot be used: No such file"):
                 await directory.opened(f"{of.base}/dir", "/nowhere")
             (tmp_path / "empty").write_text("nothing")
-            with pytest.raises(AcmeError, match="it holds no certificate in PEM"):
-                await directory.opened(f"{of.base}/dir", str(tmp_path / "empty"))
+            os.mkfifo(tmp_path / "pipe")
+            for none in (tmp_path / "empty", tmp_path / "pipe", "/dev/zero"):
+                with pytest.raises(AcmeError, match="it holds no certificate in PEM"):
+                    await directory.opened(f"{of.base}/dir", str(none))
         with pytest.raises(AcmeError, match="no answer from"):
             await directory.opened(f"{of.base}/dir", str(tmp_path / "ca.pem"))
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from tulle.ca.keys import dump_key, load_key, new_key
 from tulle.model.resource import Key
 from tulle.model.tls import Hidden
+from tulle.reach import ANYWHERE, Reach
 from tulle.resources.security.certificate import Issuer
 from tulle.server.acme import directory, jws, orders
 from tulle.server.acme.directory import AcmeError
@@ -26,8 +27,9 @@ PREFIX = "acme/accounts/"
 class StoredAccounts:
     """Implements `work.Accounts`."""
 
-    def __init__(self, store: Store, documents: Documents) -> None:
-        self._store, self._documents = store, documents
+    def __init__(self, store: Store, documents: Documents, reach: Reach = ANYWHERE) -> None:
+        """`reach`: where authorities may be, as documents name them."""
+        self._store, self._documents, self._reach = store, documents, reach
         self._known: dict[tuple[str, str], Account] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -40,7 +42,7 @@ class StoredAccounts:
             return self._known[name, ca_file]
 
     async def _opened(self, name: str, issuer: Issuer, namespace: str) -> Account:
-        authority = await directory.opened(issuer.server, issuer.ca_file or "")
+        authority = await directory.opened(issuer.server, issuer.ca_file or "", self._reach)
         binding = await self._binding(issuer, namespace)
         return await orders.account(authority, await self._key(name), issuer.email or "", binding)
 

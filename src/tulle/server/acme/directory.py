@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from tulle import __version__
 from tulle.credentials import Credentials
 from tulle.http_client import Response, request
-from tulle.reach import ANYWHERE
+from tulle.reach import ANYWHERE, Reach
 from tulle.server.acme import jws
 from tulle.server.fetching import LARGEST, UnusableError, place
 
@@ -77,8 +77,8 @@ class _Believing(Credentials):
 class Directory:
     """An authority. Made by `opened`."""
 
-    def __init__(self, said: Mapping[str, Any], trust: ssl.SSLContext) -> None:
-        self._said, self._trust = said, trust
+    def __init__(self, said: Mapping[str, Any], trust: ssl.SSLContext, reach: Reach) -> None:
+        self._said, self._trust, self._reach = said, trust, reach
         self._nonces: list[str] = []
 
     @property
@@ -114,12 +114,12 @@ class Directory:
     async def _once(self, key: EllipticCurvePrivateKey, account: str, url: str, payload: jws.Json | None) -> Answer:
         nonce = self._nonces.pop() if self._nonces else await self._nonce()
         body = jws.signed(key, payload, url=url, nonce=nonce, account=account)
-        answer = await _asked(self._trust, "POST", url, body)
+        answer = await _asked(self._trust, self._reach, "POST", url, body)
         self._keep_nonce(answer)
         return _judged(answer)
 
     async def _nonce(self) -> str:
-        self._keep_nonce(await _asked(self._trust, "GET", self.url("newNonce")))
+        self._keep_nonce(await _asked(self._trust, self._reach, "GET", self.url("newNonce")))
         if not self._nonces:
             raise AcmeError("the authority gives no nonce")
         return self._nonces.pop()
@@ -129,25 +129,33 @@ class Directory:
             self._nonces.append(nonce)
 
 
-async def opened(url: str, ca_file: str) -> Directory:
+async def opened(url: str, ca_file: str, reach: Reach = ANYWHERE) -> Directory:
     """The authority whose directory stands at a URL. `ca_file`: who vouches for it; empty for those that the machine trusts.
 
-    Raises AcmeError, OSError.
+    `reach`: where that URL, and those that it names, may lead. Raises AcmeError, OSError.
     """
     trust = _trust(ca_file)
-    return Directory(_judged(await _asked(trust, "GET", url)).said, trust)
+    return Directory(_judged(await _asked(trust, reach, "GET", url)).said, trust, reach)
 
 
 def _trust(ca_file: str) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cadata=Path(ca_file).read_text(encoding="ascii") if ca_file else None)
+        return ssl.create_default_context(cadata=_held_by(Path(ca_file)) if ca_file else None)
     except (ssl.SSLError, ValueError):
         raise AcmeError(f"issuer.caFile {ca_file} cannot be used: it holds no certificate in PEM") from None
     except OSError as error:
         raise AcmeError(f"issuer.caFile {ca_file} cannot be used: {error.strerror}") from None
 
 
-async def _asked(trust: ssl.SSLContext, method: str, url: str, body: bytes = b"") -> Response:
+def _held_by(file: Path) -> str:
+    """A document names it, and so whatever there is on this machine: devices and pipes have no end. Raises OSError, ValueError."""
+    if file.exists() and not file.is_file():
+        raise ValueError("is no file")
+    with file.open("rb") as content:
+        return content.read(LARGEST).decode("ascii")
+
+
+async def _asked(trust: ssl.SSLContext, reach: Reach, method: str, url: str, body: bytes = b"") -> Response:
     if not url.startswith("https://"):
         raise AcmeError("the authority names a URL without https")
     headers = {"user-agent": f"tulle/{__version__}", "accept": "application/json, application/pem-certificate-chain"}
@@ -156,11 +164,11 @@ async def _asked(trust: ssl.SSLContext, method: str, url: str, body: bytes = b""
     try:
         to, path = place(url)
         by = _Believing(trust)
-        return await request(to, method, path, body=body, timeout=TIMEOUT, headers=headers, credentials=by, most=LARGEST, may_ask=ANYWHERE)
+        return await request(to, method, path, body=body, timeout=TIMEOUT, headers=headers, credentials=by, most=LARGEST, may_ask=reach)
     except (UnusableError, ValueError) as error:
         raise AcmeError(f"the authority cannot be asked at {url}: {error}") from None
     except PermissionError:
-        raise AcmeError(f"{url} leads to an address that is not asked") from None
+        raise AcmeError(f"{url} leads to an address that is not asked, unless TULLE_FETCH_ALLOW has it") from None
     except OSError as error:
         raise AcmeError(f"no answer from {url}: {str(error) or type(error).__name__}") from None
 

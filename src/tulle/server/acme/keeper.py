@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 from tulle.logs import Log
 from tulle.model.challenges import Challenge
 from tulle.model.resource import Key, Resource, Status
+from tulle.reach import ANYWHERE, Reach
 from tulle.resources.security import Certificate
 from tulle.server.acme.accounts import StoredAccounts
 from tulle.server.acme.progress import Progress, dump, load
@@ -38,11 +39,13 @@ class Keeper:
         gateways: Gateways,
         published: Callable[[tuple[Challenge, ...]], None],
         *,
+        reach: Reach = ANYWHERE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         luck: Callable[[], float] = random,
     ) -> None:
+        """`reach`: where authorities may be."""
         self._store, self._published, self._now = store, published, now
-        accounts = StoredAccounts(store, documents)
+        accounts = StoredAccounts(store, documents, reach)
         self._means = Means(
             documents=documents,
             gateways=gateways,
@@ -144,7 +147,7 @@ class Keeper:
         entry = await self._store.get(_path(key))
         try:
             return load(entry.value) if entry else Progress()
-        except (ValueError, LookupError) as error:
+        except ValueError as error:
             _log.warning("how far a certificate was cannot be read; it is asked for anew", certificate=str(key), error=str(error))
             return Progress()
 

@@ -104,8 +104,14 @@ _OF_ISSUED = ("asked", "fingerprint", "serial", "issuer", "luck", "chain")
 
 
 def load(data: bytes) -> Progress:
-    """Raises ValueError or LookupError for what this version cannot read."""
-    said = json.loads(data)
+    """Raises ValueError for what this version cannot read."""
+    try:
+        return _read(json.loads(data))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(said: Mapping[str, Any]) -> Progress:
     plain: dict[str, Any] = {name: said[name] for name in _PLAIN}
     times: dict[str, Any] = {name: _read_time(said[name]) for name in _TIMES}
     return Progress(

@@ -48,7 +48,7 @@ def _ready(of: Picture) -> Condition:
         why = of.blocked or of.progress.error or "it is being asked for"
         return Condition(type="Ready", status=False, reason="NotIssued", message=f"{why}{_next(of)}")
     if of.now >= issued.not_after:
-        why = of.blocked or of.progress.error
+        why = of.blocked or of.progress.error or "another is being asked for"
         return Condition(type="Ready", status=False, reason="Expired", message=f"it ended at {_time(issued.not_after)}: {why}{_next(of)}")
     if issued.asked != of.wanted.asked:
         message = f"the Secret {of.secret.name} has the certificate for what was asked for before{_next(of)}"

@@ -225,17 +225,18 @@ class Work:
         await self._keep(machine.answered(self.progress, self._means.now()))
 
     async def _look(self) -> None:
-        progress, by = self.progress, await self._account()
-        seen = await orders.look(by, progress.order, progress.tasks)
+        by = await self._account()
+        seen = await orders.look(by, self.progress.order, self.progress.tasks)
+        # Each time as it is then: somebody may have asked for another certificate meanwhile.
         if seen.certificate:
             await self._take(await orders.certificate(by, seen.certificate))
-        elif machine.is_too_late(progress, self._means.now()):
+        elif machine.is_too_late(self.progress, self._means.now()):
             raise AcmeError(f"the authority has not come to an end in {machine.PATIENCE}")
-        elif machine.is_to_finalize(progress, seen.standing):
-            await orders.finalize(by, progress.finalize, material.request(progress.key, self.document.spec.names))
-            await self._keep(machine.finalized(progress, self._means.now()))
+        elif machine.is_to_finalize(self.progress, seen.standing):
+            await orders.finalize(by, self.progress.finalize, material.request(self.progress.key, self.document.spec.names))
+            await self._keep(machine.finalized(self.progress, self._means.now()))
         else:
-            await self._keep(machine.looked(progress, seen.retry_after, self._means.now()))
+            await self._keep(machine.looked(self.progress, seen.retry_after, self._means.now()))
 
     async def _take(self, chain: bytes) -> None:
         """First into the Secret: until this is noted, the order can be looked at again."""
