@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,10 +23,13 @@ from support.edge import edge, policy
 from support.led_mesh import LedMesh, led_mesh
 from support.running import free_port
 from tulle.logs import Text
+from tulle.model.firewall import POLICY, Firewall
 from tulle.server.firewall import beside as module
+from tulle.server.firewall import service
 from tulle.server.firewall.beside import Beside, beside
 from tulle.server.firewall.engine import missing
-from tulle.server.firewall.wire import line, spoken, understood
+from tulle.server.firewall.service import FirewallService
+from tulle.server.firewall.wire import SERVICE, line, spoken, understood
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -138,10 +142,11 @@ def test_rules_that_are_wrong_are_told(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
-def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from one that was ended in the middle of a line."""
+@pytest.mark.parametrize("nonsense", ['{"tally": {', '{"tally": []}', "[]"])
+def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nonsense: str) -> None:
+    """As from one that was ended in the middle of a line, or is of another version."""
     script = tmp_path / "worker"
-    script.write_text('#!/bin/sh\nprintf \'{"missing": ""}\\n{"tally": {\'\n')
+    script.write_text(f'#!/bin/sh\nprintf \'{{"missing": ""}}\\n{nonsense}\\n\'\n')
     script.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(script))
 
@@ -200,3 +205,27 @@ def test_what_is_said_is_understood() -> None:
     assert again == every
     assert [one.id for one in again] == [one.id for one in every]
     assert line({"a": "\n"}).count(b"\n") == 1
+
+
+def test_news_of_others_end_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that asks by a Firewall before the process has heard of it is kept waiting for that one."""
+    monkeypatch.setattr(service, "PATIENCE", 60.0)
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for message in ():
+            yield message
+
+    async def whole() -> None:
+        walls, first, second = FirewallService(), Firewall(name="shop/first"), Firewall(name="shop/second")
+        context = SimpleNamespace(invocation_metadata=lambda: ((POLICY, second.id),))
+        process = walls.handler().service(SimpleNamespace(method=f"/{SERVICE}/Process")).stream_stream
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(anext(process(nothing(), context), None))
+            for news in (first, second):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert not asking.done()
+                walls.know([news])
+        assert asking.result() is None
+
+    asyncio.run(whole())

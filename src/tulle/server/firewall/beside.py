@@ -94,15 +94,16 @@ class Beside:
                 why = f"exit code {await self._once()}"
             except TimeoutError:
                 why = "it says nothing any more"
-            except (OSError, ValueError, KeyError) as error:
-                why = str(error)
+            except Exception as error:  # noqa: BLE001 - the pump: a process of another version may say anything
+                why = f"{type(error).__name__}: {error}"
             long = asyncio.get_running_loop().time() - begun > AGAIN[1]
             pause = AGAIN[0] if long else min(2 * pause, AGAIN[1])
             _log.warning("the process of the firewalls has ended; it is started again", why=why, seconds=pause)
             await asyncio.sleep(pause)
 
     async def _once(self) -> int:
-        command = (sys.executable, "-m", "tulle.server.firewall.worker", self._socket)
+        # -P: whatever lies in the folder from which all this was started is no part of it.
+        command = (sys.executable, "-P", "-m", "tulle.server.firewall.worker", self._socket)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LONGEST_LINE, start_new_session=True)
         self._process, self.starts = process, self.starts + 1

@@ -123,10 +123,10 @@ class FirewallService:
             self._visits -= 1
 
     async def _named(self, ids: Sequence[str]) -> tuple[Firewall, ...]:
-        """A Firewall that nobody told of is one that lets through or refuses, as its proxy says, for this fails."""
-        if not all(one in self._known for one in ids):
-            self._news.clear()
-            async with asyncio.timeout(PATIENCE):
+        """A Firewall that nobody tells of in time is one that lets through or refuses, as its proxy says. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while not all(one in self._known for one in ids):
+                self._news.clear()
                 await self._news.wait()
         return tuple(self._known[one] for one in ids)
 
