@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tulle.compile import Built, build, view
@@ -95,8 +95,7 @@ async def judge(refusal: Refusal, inputs: Inputs, built: Built, good: Documents,
     async def without(suspected: Collection[Key]) -> str | None:
         resources = {k: r for k, r in inputs.resources.items() if k not in suspected}
         resources |= {k: good[k] for k in suspected if k in good}
-        tried = Inputs(resources=resources, registrations=inputs.registrations, settings=inputs.settings)
-        snapshot = translator.snapshot(view(build(tried, built).mesh, refusal.node))
+        snapshot = translator.snapshot(view(build(replace(inputs, resources=resources), built).mesh, refusal.node))
         return await validate(static_config(snapshot, refusal.node))
 
     # What is patched is refused only together with the patch, which is the one to take out.
