@@ -45,6 +45,15 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """`mesh.example,192.0.2.7`"""
+    found = words(text)
+    for one in found:
+        if not (one.isascii() and one.isprintable()):
+            raise ValueError(f"{one!r} is not a host as certificates name it: write an address, or a name in ASCII (xn--...)")
+    return found
+
+
 def workloads(text: str) -> tuple[str, ...]:
     """`istio-system/edge,shop/edge`"""
     found = words(text)

@@ -194,7 +194,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "api_tls": texts.one_of("auto", "on", "off"),
     "api_cert": str,
     "api_key": str,
-    "api_names": texts.words,
+    "api_names": texts.hosts,
     "ca_file": str,
     "xds": Address.parse,
     "xds_tls": texts.one_of("auto", "on", "off"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,11 @@ import pytest
 from support.api import FINGERPRINT, Api, running_api
 from support.documents import BAD, virtual_service
 from tulle.model.resource import Origin, Violation
+from tulle.server.access.caller import Role
+from tulle.server.access.first import first_token
+from tulle.server.access.tokens import Token, Tokens, follow_ends
+from tulle.store.port import StoreError
+from tulle.store.sqlite import open_sqlite
 
 FOREIGN = virtual_service().replace("name: reviews", "name: reviews\n  namespace: bank", 1)
 OWN = FOREIGN.replace("namespace: bank", "namespace: shop")
@@ -223,3 +230,37 @@ def test_the_first_token_does_not_come_back_once_it_was_taken_back(tmp_path: Pat
     (tmp_path / "admin-token").write_text(stolen)
     with running_api(tmp_path, guarded=True) as once_more:
         assert ask(once_more, stolen, "GET", "/api/v1/version")[0] == 401, "whoever puts the old file back"
+
+
+def test_a_file_without_a_token_is_told(tmp_path: Path) -> None:
+    (tmp_path / "admin-token").write_bytes(b"\xff" * 60)
+    (tmp_path / "admin-token").chmod(0o600)
+
+    async def run() -> None:
+        async with open_sqlite(tmp_path / "tulle.db", time.monotonic) as store:
+            await first_token(Tokens(store), str(tmp_path / "tulle.db"))
+
+    with pytest.raises(OSError, match="holds no token; delete it"):
+        asyncio.run(run())
+
+
+def test_one_end_that_cannot_be_written_hides_no_other(tmp_path: Path) -> None:
+    """What follows the ends of memberships goes on, and with it the control plane."""
+    ended: asyncio.Queue[str] = asyncio.Queue()
+
+    async def end(holder: str) -> None:
+        await ended.put(holder)
+        raise StoreError("the disk is full")
+
+    async def run() -> None:
+        async with open_sqlite(tmp_path / "tulle.db", time.monotonic) as store, asyncio.TaskGroup() as tasks:
+            tokens = Tokens(store)
+            token, _ = await tokens.create(Token(id="", role=Role.VIEWER, created=0.0))
+            following = tasks.create_task(follow_ends(store, lambda: ("gone", token.id), end))
+            async with asyncio.timeout(60):
+                assert await ended.get() == "gone"
+                await tokens.delete(token.id)
+                assert await ended.get() == token.id
+            following.cancel()
+
+    asyncio.run(run())

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from tulle.ca.authority import Authority
 from tulle.ca.front import Front
+from tulle.ca.keys import new_key
 from tulle.model.identity import Identity, control_plane
 from tulle.model.tls import Hidden
 from tulle.secure import check_peer, context_of, explained, show
@@ -108,12 +110,19 @@ def test_an_operators_own_certificate_is_known_by_its_names(authority: Authority
             meet(server, context_of(public.bundle()), host)
 
 
-def test_an_operators_certificate_that_is_replaced_is_shown_to_those_who_come_next(authority: Authority, tmp_path: Path) -> None:
+def test_an_operators_certificate_that_is_replaced_is_shown_to_those_who_come_next(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server = ApiContext.of(Front(authority), *own(authority, tmp_path, "mesh.example"))
     client = context_of(authority.bundle())
     first = serial(meet(server, client, "mesh.example")[0])
     (tmp_path / "cert.pem").write_text("half of a file")
+    for _ in range(2):
+        assert serial(meet(server, client, "mesh.example")[0]) == first
+    assert len(caplog.records) == 1, "which is told, once"
+    (tmp_path / "cert.pem").unlink()
     assert serial(meet(server, client, "mesh.example")[0]) == first
+    assert len(caplog.records) == 2
     own(authority, tmp_path, "mesh.example")
     assert serial(meet(server, client, "mesh.example")[0]) != first
 
@@ -130,9 +139,14 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
     Path(key).write_text("no key")
     with pytest.raises(CertificateError, match="do not belong together"):
         ApiContext.of(front, certificate, key)
+    Path(key).write_bytes(new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")))
+    with pytest.raises(CertificateError, match="is encrypted"):
+        ApiContext.of(front, certificate, key)
     for given in ({"TULLE_API_CERT": "x"}, {"TULLE_API_KEY": "x"}):
         with pytest.raises(SettingsError, match="of no use without the other"):
             read_settings(given)
+    with pytest.raises(SettingsError, match="not a host as certificates name it"):
+        read_settings({"TULLE_API_NAMES": "mesh.example,bücher.example"})
 
 
 def test_each_connection_gets_what_holds_when_it_is_made(tmp_path: Path) -> None:

@@ -261,7 +261,9 @@ def test_loopback_by_any_name(shared: Api, host: str) -> None:
     assert shared.request("GET", "/api/v1/proxies", headers={"host": f"{host}:{shared.port}"})[0] == 200
 
 
-@pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"sec-fetch-site": "cross-site"}]
+)
 def test_pages_of_other_sites_change_nothing(api: Api, headers: dict[str, str]) -> None:
     body = {"files": [{"path": "x", "text": virtual_service()}]}
     assert api.request("POST", "/api/v1/apply", body, headers)[0] == 403

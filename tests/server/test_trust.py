@@ -59,5 +59,6 @@ def test_certificates_in_files_of_the_proxy_s_machine() -> None:
 
 def test_what_no_certificate_has_is_left_out() -> None:
     """Whoever runs an agent may say anything: the rest is told all the same."""
-    odd = [Shown(serial=s, names=(d,), not_before=d, not_after="2026-01-02T00:00:00Z") for s, d in (("zz", "2026-01-01T00:00:00Z"), ("1", "?"))]
+    day = "2026-01-01T00:00:00Z"
+    odd = [Shown(serial=serial, names=(begin,), not_before=begin, not_after=day) for serial, begin in (("zz", day), ("1", "?"))]
     assert rows(trust(said(WEB, "web.example"), *odd)) == [("kubernetes://web", WEB.serial, True)]

@@ -165,6 +165,8 @@ class AgentsApi:
     def _check(self, caller: Caller, identifier: str) -> None:
         """Who may not speak for all speaks only for agents that nobody spoke for before. Raises 403."""
         own = (caller.namespaces, caller.service_account)
+        if identifier not in self._agents.known:  # it was given up: its name is free again
+            self._owners.pop(identifier, None)
         if not caller.namespaces:
             self._owners.pop(identifier, None)
         elif self._owners.get(identifier, own) != own or (identifier not in self._owners and identifier in self._agents.known):

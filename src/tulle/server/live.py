@@ -185,7 +185,7 @@ class LiveMesh:
     def _node(self, said: object) -> Node:
         """A proxy by its id, by what it stands beside, by its service, or the first `gateway`. Raises LookupError, ValueError."""
         if not isinstance(said, str):
-            raise ValueError('the question needs "from", a text: the proxy that sends the request')
+            raise ValueError('the question needs "from", a text: the proxy that sends it')  # noqa: TRY004 - what was sent is a value
         members = dict(sorted(self._running.fleet.members.items()))
         for identifier in (said, f"sidecar~{said}", f"gateway~{said}"):
             if identifier in members:

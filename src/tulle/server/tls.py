@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tulle.logs import Log
 from tulle.model.tls import Hidden
 from tulle.secure import show
 from tulle.server.access.caller import Peer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tulle.ca.front import Front, Shown
 
 _SIOCGIFADDR = 0x8915
+_log = Log("http")
 ALPN = ["http/1.1"]
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: those alone with forward secrecy and authenticated encryption (RFC 9325, 4.2). Those of TLS 1.3 are so all."""
@@ -86,6 +88,8 @@ class ApiContext(ssl.SSLContext):
     _front: Front
     _own: tuple[Path, Path] | None
     _now: tuple[tuple[object, ...], ssl.SSLContext]
+    _told: tuple[object, ...]
+    """Of what was told that it cannot be used."""
 
     @classmethod
     def of(cls, front: Front, certificate: str = "", key: str = "") -> ApiContext:
@@ -93,8 +97,7 @@ class ApiContext(ssl.SSLContext):
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context._front = front
         context._own = (Path(certificate), Path(key)) if certificate else None
-        context._now = ((), context._made())
-        context._now = (context._marks(), context._now[1])
+        context._told, context._now = (), (context._marks(), context._made())
         return context
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
@@ -104,18 +107,22 @@ class ApiContext(ssl.SSLContext):
     def _context(self) -> ssl.SSLContext:
         marks = self._marks()
         if marks != self._now[0]:
-            with contextlib.suppress(CertificateError):  # what was there goes on until the files are whole again
+            try:
                 self._now = (marks, self._made())
+            except CertificateError as error:  # what was there goes on until the files are whole again
+                self._tell(marks, str(error))
         return self._now[1]
+
+    def _tell(self, marks: tuple[object, ...], error: str) -> None:
+        """Once for each change."""
+        if marks != self._told:
+            self._told = marks
+            _log.warning("a new certificate cannot be shown; the API goes on with the one of before", error=error)
 
     def _marks(self) -> tuple[object, ...]:
         """Changes when something is to be read anew."""
         shown = self._front.shown()
-        if self._own is None:
-            return (shown,)
-        with contextlib.suppress(OSError):
-            return (shown, *(path.stat().st_mtime_ns for path in self._own))
-        return self._now[0]
+        return (shown, *map(_changed, self._own or ()))
 
     def _made(self) -> ssl.SSLContext:
         shown = self._front.shown()
@@ -133,6 +140,14 @@ class ApiContext(ssl.SSLContext):
         return context
 
 
+def _changed(path: Path) -> int:
+    """When a file was; 0 where it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _read(certificate: Path, key: Path) -> tuple[bytes, Hidden]:
     try:
         found, readable = (certificate.read_bytes(), Hidden(key.read_bytes())), key.stat().st_mode & 0o077
@@ -140,6 +155,8 @@ def _read(certificate: Path, key: Path) -> tuple[bytes, Hidden]:
         raise CertificateError(f"--api-cert, --api-key: {error.filename}: cannot be read: {error.strerror}") from None
     if readable:
         raise CertificateError(f"--api-key: {key}: can be read by others; chmod 600 it")
+    if b"ENCRYPTED" in found[1].reveal():  # Python would ask for its password at the terminal, and wait
+        raise CertificateError(f"--api-key: {key}: is encrypted, and nobody is asked for its password; write it anew with openssl pkey")
     return found
 
 

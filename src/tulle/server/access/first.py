@@ -36,8 +36,8 @@ def _kept(path: Path) -> str:
 def _read(path: Path) -> str:
     if path.stat().st_mode & 0o077:
         raise PermissionError(f"{path}: can be read by others; delete it, and a new one is made at the next start")
-    secret = path.read_text(encoding="utf-8").strip().removeprefix(_HEAD)
-    if len(secret) < 40 or "." in secret:
+    secret = path.read_text(encoding="ascii", errors="replace").strip().removeprefix(_HEAD)
+    if len(secret) < 40 or "." in secret or not secret.isascii():
         raise OSError(f"{path}: holds no token; delete it, and a new one is made at the next start")
     return secret
 

@@ -6,7 +6,6 @@ Instead of a token it may show a certificate of an authority that the operator h
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,12 +140,11 @@ class JoinApi:
         from tulle.ca.files import AuthorityError  # noqa: PLC0415 - slow to load
 
         try:
-            signature = base64.b64decode(form.signature, validate=True)
             now = datetime.fromtimestamp(self._now(), UTC)
-            return self._vouching.check(form.certificate.encode(), form.csr.encode(), signature, now)
+            return self._vouching.check(form.certificate.encode(), form.csr.encode(), _decoded(form.signature), now)
         except AuthorityError as error:
             raise problem(503, str(error)) from None
-        except (ValueError, binascii.Error) as error:
+        except ValueError as error:
             raise self._refused(request, str(error)) from None
 
     async def renew(self, request: Request) -> Response:
@@ -157,10 +155,9 @@ class JoinApi:
         text = shown(request.headers)
         held = await self._tokens.find(text)
         try:
-            signature = base64.b64decode(form.signature, validate=True)
-            now = datetime.fromtimestamp(self._now(), UTC)
+            signature, now = _decoded(form.signature), datetime.fromtimestamp(self._now(), UTC)
             identity, holder = proven(form.certificate.encode(), form.csr.encode(), signature, self._authority().bundle(), now)
-        except (ValueError, binascii.Error) as error:
+        except ValueError as error:
             raise self._refused(request, str(error)) from None
         own = self._authority().trust_domain
         if held is None or held.role is not Role.WORKLOAD or held.id != holder or held.identity(own) != identity:
@@ -200,6 +197,13 @@ class JoinApi:
             },
             201,
         )
+
+
+def _decoded(signature: str) -> bytes:
+    try:
+        return base64.b64decode(signature, validate=True)
+    except ValueError:
+        raise ValueError("the signature is not base64") from None
 
 
 def _peer(request: Request) -> str:

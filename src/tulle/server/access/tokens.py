@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
+from tulle.logs import Log
 from tulle.model.identity import Identity
 from tulle.server.access.caller import Caller, Role
-from tulle.store.port import CompactedError, ConflictError, Delete, Entry, Store
+from tulle.store.port import CompactedError, ConflictError, Delete, Entry, Store, StoreError
 
 ROOT = "tokens/"
 REFUSED = "refused-keys/"
@@ -30,6 +31,7 @@ BOOTSTRAP = "bootstrap"
 """The id of the first token, which lies in a file beside the store."""
 _BYTES = 32
 _ID = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_log = Log("access")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +192,18 @@ def new_id() -> str:
     return secrets.token_hex(5)
 
 
-async def follow_ends(store: Store, holders: Callable[[], Iterable[str]], end: Callable[[str], Awaitable[None]]) -> None:
-    """Calls `end` with the id of each token that is deleted, and with those of `holders` that are none any more. Until it is cancelled."""
+async def follow_ends(store: Store, holders: Callable[[], Iterable[str]], ended: Callable[[str], Awaitable[None]]) -> None:
+    """Calls `ended` with the id of each token that is deleted, and with those of `holders` that are none any more.
+
+    Until it is cancelled: a StoreError of one is told, and the others have their turn.
+    """
+
+    async def end(holder: str) -> None:
+        try:
+            await ended(holder)
+        except StoreError as error:
+            _log.warning("a membership has ended; what was registered with it stays until its time is over", token=holder, error=str(error))
+
     compacted = True
     while compacted:
         listing = await store.range(ROOT)
