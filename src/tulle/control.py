@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from tulle.ca.authority import Authority
     from tulle.ca.delivery import Deliveries
     from tulle.ca.jwt_keys import JwtKeys
+    from tulle.ca.vouching import JoinAuthority
     from tulle.server.acme.keeper import Keeper
 
 BREATH = 3.0
@@ -125,31 +126,14 @@ class Control:
         self._intake = Intake(self._lookups.complete(Inputs(settings=settings.mesh)))
         self._limiter: RateLimitService
         self.certificates: Keeper
+        self._vouching: JoinAuthority | None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises StoreError when the database cannot be used, OSError for addresses that cannot be had, and for the authority's files."""
-        from tulle.ca.start import open_deliveries, open_jwt_keys, open_vouching  # noqa: PLC0415 - slow to load
-        from tulle.server.acme.keeper import Keeper  # noqa: PLC0415 - slow to load
-
         keys = KeyFile.of(self.settings.encryption_key_file, self._database)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic, keys))
-            self.deliveries = open_deliveries(self.settings, self._database)
-            self.authority = self.deliveries.authority
-            self.jwt_keys = open_jwt_keys(self.settings, self._database)
-            self._vouching = open_vouching(self.settings, lambda: self.authority)
-            self._intake.own_keys(self.jwt_keys.document())
-            self.store = store
-            self.tokens = Tokens(store)
-            if self.settings.needs_tokens:
-                self.first_token = await first_token(self.tokens, self._database)
-            self.documents = Documents(store)
-            self.certificates = Keeper(store, self.documents, FleetGateways(self), self._intake.challenges, reach=self.settings.reach)
-            self.registrations = Registrations(LeasedValues(store, "registrations/"))
-            self.registry = consul_registry(store, self.settings)
-            self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
-            self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
-            self._entries = HeldEntries(self.documents, self.registry.waiting)
+            self.store = await stack.enter_async_context(open_sqlite(self._database, time.monotonic, keys))
+            await self._open(self.store)
             definitions = definitions_of(self.registry, self.settings)
             self.firewall = await stack.enter_async_context(beside(self._xds_socket, self._intake.firewalls))
             listener = listen(self.settings.api)
@@ -164,7 +148,7 @@ class Control:
                 await event.wait()
             self._intake.catalog(self.registry.tables.revision, self.registry.mesh())
             self._rebuild()
-            self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, store)
+            self._limiter = await opened(stack, self.settings.rate_limit_store, self._shared_limits, self.store)
             gate = Gate(self.tokens, self.authority.trust_domain, lambda: self.inputs.registrations)
             self._ads = Ads(self, beside=(self._limiter.handler(), self.firewall.handler()), gate=gate)
             tls = opened_tls(self.settings, self.authority)
@@ -179,6 +163,27 @@ class Control:
             self.registry.close()
             for task in running:
                 task.cancel()
+
+    async def _open(self, store: Store) -> None:
+        """All that lies in the store, and in the files beside it."""
+        from tulle.ca.start import open_deliveries, open_jwt_keys, open_vouching  # noqa: PLC0415 - slow to load
+        from tulle.server.acme.keeper import Keeper  # noqa: PLC0415 - slow to load
+
+        self.deliveries = open_deliveries(self.settings, self._database)
+        self.authority = self.deliveries.authority
+        self.jwt_keys = open_jwt_keys(self.settings, self._database)
+        self._vouching = open_vouching(self.settings, lambda: self.authority)
+        self._intake.own_keys(self.jwt_keys.document())
+        self.tokens = Tokens(store)
+        if self.settings.needs_tokens:
+            self.first_token = await first_token(self.tokens, self._database)
+        self.documents = Documents(store)
+        self.certificates = Keeper(store, self.documents, FleetGateways(self), self._intake.challenges, reach=self.settings.reach)
+        self.registrations = Registrations(LeasedValues(store, "registrations/"))
+        self.registry = consul_registry(store, self.settings)
+        self.agents = Agents(self.registry, Limits(silence=self.settings.node_timeout, reap=self.settings.node_reap))
+        self._directory = CatalogNames(self.registry, lambda name: ingress(self.fleet, self.built.mesh, name))
+        self._entries = HeldEntries(self.documents, self.registry.waiting)
 
     def _work(
         self, listener: socket.socket, tls: SSLContext | None, questions: Sockets | None, definitions: Definitions | None
