@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
+from tulle.ca import files
 from tulle.ca.authority import Authority
 from tulle.ca.front import Front
 from tulle.ca.keys import new_key
@@ -147,6 +148,21 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
             read_settings(given)
     with pytest.raises(SettingsError, match="not a host as certificates name it"):
         read_settings({"TULLE_API_NAMES": "mesh.example,bücher.example"})
+
+
+def test_who_connects_in_the_middle_of_a_rotation_stops_nobody_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies shake hands in threads of their own, also while the files are read."""
+    authority = Authority(tmp_path / "ca", "cluster.local")
+    front, read = Front(authority), files.read
+
+    def read_slowly(folder: Path) -> files.Generation:
+        front.shown()
+        return read(folder)
+
+    monkeypatch.setattr(files, "read", read_slowly)
+    for step in (authority.begin, authority.switch, authority.finish):
+        step()
+        assert front.shown().roots == authority.bundle()
 
 
 def test_each_connection_gets_what_holds_when_it_is_made(tmp_path: Path) -> None:

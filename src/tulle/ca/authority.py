@@ -193,10 +193,14 @@ class Authority:
             raise AuthorityError(otherwise)
 
     def _load(self) -> None:
-        self.generation += 1
         if self.is_given:
             self._current = files.read(self._directory)
-            return
+        else:
+            self._load_own()
+        # Last: whoever asks in another thread meanwhile must not take what is there for what is to come.
+        self.generation += 1
+
+    def _load_own(self) -> None:
         current, following, previous = (self._directory / name for name in ("current", "next", "previous"))
         if not current.exists():
             # Either there is nothing yet, or a switch was cut short between its two steps.
