@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,6 +108,10 @@ def test_weak_and_broken_requests_are_refused(tmp_path: Path) -> None:
     spoiled = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM)
     with pytest.raises(ValueError, match=r"not signed with the key|no certificate request"):
         of.sign(spoiled, WEB)
+    unknown = bytes(der).replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0263"))
+    pem = b"-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(unknown) + b"-----END CERTIFICATE REQUEST-----\n"
+    with pytest.raises(ValueError, match="no certificate request"):
+        of.sign(pem, WEB)
 
 
 def test_each_step_of_a_rotation_leaves_everybody_trusted(tmp_path: Path) -> None:

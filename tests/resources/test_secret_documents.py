@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,15 @@ from tulle.resources.read import read
 CA = Ca()
 PAIR = CA.issue("a.example.com")
 CERT, KEY = PAIR.certificate, PAIR.key
+VERSION, KIND = bytes.fromhex("a003020102"), bytes.fromhex("06072a8648ce3d0201")
+"""In a certificate's DER: its version, and that its key is on an elliptic curve."""
+
+
+def odd(part: bytes) -> bytes:
+    """A certificate with another byte at the end of a part: of a version that there is not, or for a key of a kind that nobody knows."""
+    der = ssl.PEM_cert_to_DER_cert(CERT.decode())
+    assert der.count(part) == 1
+    return ssl.DER_cert_to_PEM_cert(der.replace(part, part[:-1] + b"\x63")).encode()
 
 
 def the(text: str) -> Resource[Any]:
@@ -78,6 +88,8 @@ TYPE = "type: kubernetes.io/tls\n"
         ),
         (secret("a", tls_crt=CERT, tls_key=KEY[:90] + KEY[120:]), 'data["tls.key"]: is a private key that cannot be read'),
         (secret("a", tls_crt=CERT[:90] + CERT[120:], tls_key=KEY), 'data["tls.crt"]: holds a certificate that cannot be read'),
+        (secret("a", tls_crt=odd(VERSION), tls_key=KEY), 'data["tls.crt"]: holds a certificate that cannot be read'),
+        (secret("a", tls_crt=odd(KIND), tls_key=KEY), 'data["tls.key"]: is not the key of the certificate beside it'),
         (tls_secret("a", P224), 'data["tls.key"]: is on the curve secp224r1: proxies take P-256, P-384 and P-521'),
         (secret("a", ca_crt=b"x"), 'data["ca.crt"]: holds no certificate: it must be PEM, with -----BEGIN CERTIFICATE-----'),
         (TYPE + secret("a", tls_crt=CERT), 'data["tls.key"]: required where type is kubernetes.io/tls'),

@@ -11,7 +11,7 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -117,12 +117,11 @@ def requested_key(request: bytes, uri: str) -> PublicKey:
     try:
         asked = x509.load_pem_x509_csr(request)
         signed = asked.is_signature_valid
-        wanted, signs = _uris(asked), _asks_to_sign(asked)
-    except (ValueError, InvalidSignature, x509.DuplicateExtension):
+        wanted, signs, key = _uris(asked), _asks_to_sign(asked), asked.public_key()
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension):
         raise ValueError("the request is no certificate request that can be read") from None
     if signs:
         raise ValueError("the request asks for a certificate that signs others")
-    key = asked.public_key()
     if not signed:
         raise ValueError("the request is not signed with the key that it is for")
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):

@@ -46,7 +46,7 @@ def proven(chain: bytes, request: bytes, signature: bytes, bundle: bytes, at: da
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("the certificate is not for an ECDSA key")  # noqa: TRY004 - what was sent is a value
         key.verify(signature, _CONTEXT + request, ec.ECDSA(SHA256()))
-    except VerificationError:
+    except (VerificationError, x509.InvalidVersion, x509.DuplicateExtension):
         raise ValueError("the certificate is none of this mesh, or it has ended") from None
     except InvalidSignature:
         raise ValueError("the request is not signed with the key of the certificate") from None

@@ -71,7 +71,7 @@ class JoinAuthority:
             found = x509.load_pem_x509_certificates(self._path.read_bytes())
         except OSError as error:
             raise AuthorityError(f"--join-ca: {self._path}: cannot be read: {error.strerror}") from None
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise AuthorityError(f"--join-ca: {self._path}: holds no certificate that can be read: it must be PEM") from None
         if any(map(self._own().stands_on, found)):
             raise AuthorityError(
@@ -109,7 +109,7 @@ def _message(request: bytes, roots: bytes) -> bytes:
 def _certificates(chain: bytes) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(chain)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ValueError("the certificate cannot be read: it must be PEM") from None
     if len(found) > _LONGEST_CHAIN:
         raise ValueError(f"the certificate has more than {_LONGEST_CHAIN - 1} others between it and its root")

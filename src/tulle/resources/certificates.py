@@ -37,13 +37,13 @@ class About:
 
 def parse(pem: bytes) -> tuple[Certificate, ...]:
     """All certificates of a text, in their order. Raises ValueError, without any of the text, where there is none or one is broken."""
-    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - slow to load
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates  # noqa: PLC0415 - slow to load
 
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise ValueError("holds no certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
     try:
         return tuple(load_pem_x509_certificates(pem))
-    except ValueError:
+    except (ValueError, InvalidVersion):
         raise ValueError("holds a certificate that cannot be read") from None
 
 
@@ -63,22 +63,26 @@ def about(certificate: Certificate) -> About:
 
 
 def _names(certificate: Certificate) -> tuple[str, ...]:
-    from cryptography.x509 import ExtensionNotFound, SubjectAlternativeName  # noqa: PLC0415 - slow to load
+    from cryptography.x509 import SubjectAlternativeName  # noqa: PLC0415 - slow to load
 
-    try:
-        found = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except (ExtensionNotFound, ValueError):
-        return ()
-    return tuple(str(name.value) for name in found)
+    return tuple(str(name.value) for name in _extension(certificate, SubjectAlternativeName) or ())
 
 
 def _signs(certificate: Certificate) -> bool:
-    from cryptography.x509 import BasicConstraints, ExtensionNotFound  # noqa: PLC0415 - slow to load
+    from cryptography.x509 import BasicConstraints  # noqa: PLC0415 - slow to load
+
+    found = _extension(certificate, BasicConstraints)
+    return found is not None and bool(found.ca)
+
+
+def _extension(certificate: Certificate, kind: Any) -> Any:
+    """None where there is none that can be read."""
+    from cryptography.x509 import DuplicateExtension, ExtensionNotFound, UnsupportedGeneralNameType  # noqa: PLC0415 - slow to load
 
     try:
-        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ExtensionNotFound, ValueError):
-        return False
+        return certificate.extensions.get_extension_for_class(kind).value
+    except (ExtensionNotFound, DuplicateExtension, UnsupportedGeneralNameType, ValueError):
+        return None
 
 
 def pair_problems(chain: bytes, key: bytes) -> Iterator[tuple[str, str]]:
@@ -126,10 +130,14 @@ def _unusable(key: Any) -> str:
 
 
 def _belong(certificate: Certificate, key: Any) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - slow to load
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - slow to load
 
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    same: bool = certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
+    try:
+        same: bool = certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
+    except (ValueError, UnsupportedAlgorithm):  # it is for a key of another kind
+        return False
     return same
 
 
