@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -146,9 +147,11 @@ def test_bundles_of_other_domains_are_read_again_and_a_broken_one_changes_nothin
 
     own = of.authority.bundle()
     assert told() == {"cluster.local": own, "old.example": own, "partner.example": partner.bundle()}
-    file.write_text("nothing")
-    of.renew()
-    assert told()["partner.example"] == partner.bundle()
+    version = bytes.fromhex("a003020102"), bytes.fromhex("a003020163")
+    for broken in ("nothing", ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(partner.bundle().decode()).replace(*version))):
+        file.write_text(broken)
+        of.renew()
+        assert told()["partner.example"] == partner.bundle()
     partner.begin()
     file.write_bytes(partner.bundle())
     of.renew()

@@ -37,6 +37,6 @@ def _read(path: str) -> bytes:
         x509.load_pem_x509_certificates(content)
     except OSError as error:
         raise AuthorityError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise AuthorityError(f"{path}: holds no certificate that can be read: it must be PEM") from None
     return content

@@ -80,7 +80,7 @@ def _content(path: Path) -> bytes:
 def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(_content(path)))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise AuthorityError(f"{path}: holds no certificate that can be read: it must be PEM") from None
 
 
