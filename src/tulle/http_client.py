@@ -24,7 +24,9 @@ Judge = Callable[[IPv4Address | IPv6Address], bool]
 """Whether an address may be asked at all."""
 MAX_BODY = 256 * 1024 * 1024
 _MAX_HEAD = 256 * 1024
-"""Bytes, of an answer's first line and headers."""
+"""Bytes, of an answer's first line and headers, and of what follows its body."""
+_MOST_AROUND = 16
+"""Bytes for each byte of a body, where it comes in chunks."""
 _DEFAULT_PORTS = {SECURE: ":443", "": ":80"}
 
 
@@ -160,15 +162,17 @@ def _head(to: str, method: str, path: str, length: int, headers: Mapping[str, st
 async def _read(reader: asyncio.StreamReader, most: int) -> Response:
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
-    head = 0
+    received = 0
     try:
         while not answer.complete and (data := await reader.read(65536)):
             parser.feed_data(data)
-            head += 0 if answer.headed else len(data)
-            if head > _MAX_HEAD:
+            received += len(data)
+            if not answer.headed and received > _MAX_HEAD:
                 raise ConnectionError(f"the head of the answer is larger than {_MAX_HEAD} bytes")
             if len(answer.body) > most:
                 raise ConnectionError(f"the answer is larger than {most} bytes")
+            if received > 2 * _MAX_HEAD + (1 + _MOST_AROUND) * len(answer.body):
+                raise ConnectionError("the answer has more around its body than in it")
     except httptools.HttpParserUpgrade:
         raise ConnectionError("the other side changes to a protocol that nobody asked for") from None
     except httptools.HttpParserError as error:

@@ -157,6 +157,7 @@ ENDLESS = {
     "a body said to be huge": (OK + b"content-length: 99999999999\r\n\r\n", b" " * 65536, 0),
     "chunks": (OK + b"transfer-encoding: chunked\r\n\r\n", b"1000\r\n" + b" " * 4096 + b"\r\n", 0),
     "headers": (OK, b"x: " + b"y" * 4096 + b"\r\n", 0),
+    "headers behind the body": (OK + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"x: " + b"y" * 4096 + b"\r\n", 0),
     "one header": (OK + b"x: ", b"y" * 4096, 0),
     "informational answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 0),
     "byte after byte": (OK + b"content-length: 100000\r\n\r\n", b" ", 0.05),
@@ -170,8 +171,11 @@ def test_an_answer_without_end_is_given_up(first: bytes, more: bytes, pause: flo
         asyncio.run(fetch(url, 0.2))
 
 
-def test_answers_are_bounded_for_all_that_are_asked() -> None:
-    with endless(OK, b"x: " + b"y" * 4096 + b"\r\n") as url, pytest.raises(ConnectionError, match="head of the answer is larger"):
+@pytest.mark.parametrize(
+    ("kind", "why"), [("headers", "head of the answer is larger"), ("headers behind the body", "more around its body than in it")]
+)
+def test_answers_are_bounded_for_all_that_are_asked(kind: str, why: str) -> None:
+    with endless(*ENDLESS[kind]) as url, pytest.raises(ConnectionError, match=why):
         asyncio.run(request(url.removeprefix("http://").removesuffix("/"), "GET", "/", timeout=60))
 
 
