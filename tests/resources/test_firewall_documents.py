@@ -63,6 +63,8 @@ ONLY = "is not allowed here: only SecRule, SecAction, SecMarker"
         ("exclusions: [{}]", "spec.exclusions[0]: set at least one of paths, rules, tags, parameters, headers, cookies"),
         ("exclusions: [{paths: ['/a\"']}]",
          "spec.exclusions[0].paths[0]: must be a path with * at one end at most, without quotes, blanks and backslashes, not '/a\"'"),
+        ("exclusions: [{paths: ['*a*']}]",
+         "spec.exclusions[0].paths[0]: must be a path with * at one end at most, without quotes, blanks and backslashes, not '*a*'"),
         ("exclusions: [{parameters: ['a,ctl:ruleEngine=Off']}]",
          "spec.exclusions[0].parameters[0]: must be the name of a parameter, not 'a,ctl:ruleEngine=Off'"),
         ("exclusions: [{headers: ['a b']}]", "spec.exclusions[0].headers[0]: must be a header name, not 'a b'"),
@@ -71,6 +73,16 @@ ONLY = "is not allowed here: only SecRule, SecAction, SecMarker"
         ("rules: SecRuleEngine Off", f"spec.rules: 'SecRuleEngine' {ONLY}"),
         ("rules: Include /etc/passwd", f"spec.rules: 'Include' {ONLY}"),
         ("rules: 'SecAction \"id:1,pass\" SecAuditLog /tmp/x'", f"spec.rules: 'SecAuditLog' {ONLY}"),
+        ("rules: SecMarker X !Include /etc/passwd", f"spec.rules: '!Include' {ONLY}"),
+        ("rules: 0Include /etc/passwd", f"spec.rules: '0Include' {ONLY}"),
+        ("rules: |\n  # more \\\n  Include /etc/passwd", "spec.rules: line 1: nothing goes on behind this backslash"),
+        ('rules: |\n  SecMarker A\n  SecAction "id:1\n  Include /etc/passwd\n  "',
+         "spec.rules: line 2: SecAction must have a line of its own, and each text in double quotes; a line goes on behind a backslash"),
+        ('rules: SecMarker "\\" Include /etc/passwd"',
+         "spec.rules: line 1: SecMarker must have a line of its own, and each text in double quotes; a line goes on behind a backslash"),
+        ('rules: "SecMarker A\\x01Include /etc/passwd"', "spec.rules: must not contain control characters"),
+        ("rules: 'SecRule ENV:TULLE_TOKEN \"@rx a\" \"id:1\"'", f"spec.rules: 'ENV' {OUTSIDE}"),
+        ("rules: 'SecAction \"id:1,log,msg:%{ENV.TULLE_TOKEN}\"'", f"spec.rules: '%{{ENV' {OUTSIDE}"),
         ("rules: 'SecRule ARGS \"@rx a\" \"id:1,exec:/bin/x\"'", f"spec.rules: 'exec:' {OUTSIDE}"),
         ("rules: 'SecRule ARGS \"@inspectFile /bin/x\" \"id:1\"'", f"spec.rules: '@inspectFile' {OUTSIDE}"),
         ('rules: |\n  SecRule ARGS "@inspect\\\n  File /bin/x" "id:1"', f"spec.rules: '@inspectFile' {OUTSIDE}"),
@@ -84,3 +96,14 @@ ONLY = "is not allowed here: only SecRule, SecAction, SecMarker"
 def test_mistakes(spec: str, said: str) -> None:
     (found,) = wrong("Firewall", spec, api_version=TULLE)
     assert found.endswith(said)
+
+
+def test_rules_may_be_about_whatever_a_request_has() -> None:
+    spec = """
+rules: |
+  SecRule ARGS:section|!ARGS:/^include_.*/|&REQUEST_HEADERS:Sec-Fetch-Mode "!@rx (?:include|\\"sec\\s+)" \\
+    "id:7,phase:2,deny,status:403,\\
+    msg:'An include of %{ARGS.secret}'"
+  SecMarker END_OF-OWN
+"""
+    assert spec_of("Firewall", spec, api_version=TULLE).rules.count("include") == 3

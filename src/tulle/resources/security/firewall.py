@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from tulle.model.firewall import LONGEST
 from tulle.resources.attachment import Attached, TargetRef
-from tulle.resources.names import header_name
+from tulle.resources.names import HeaderName
 from tulle.resources.scalars import Flag, Text, choice, text_that, whole
+from tulle.resources.security import own_rules
 from tulle.resources.spec import Problem, Spec, shown
 
 
@@ -29,21 +30,7 @@ class LongBodies(Enum):
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}")
 _TAG = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
-_EXCLUDED_PATH = re.compile(r"(?:/[^*\s\"'\\]*|\*[^*\s\"'\\]+)\*?")
-_MOST_OWN = 65_536
-_OWN_DIRECTIVES = ("SecRule", "SecAction", "SecMarker")
-_CONTINUED = re.compile(r"\\[ \t]*\n[ \t]*")
-_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
-_DIRECTIVE = re.compile(r"^\s*(\w+)|\b(Sec[A-Z]\w*|Include\w*)", re.MULTILINE | re.IGNORECASE)
-_NUMBER = re.compile(r"\bid:\s*'?(\d{1,18})")
-_TAKEN = 90_000
-"""Numbers of rules from here on."""
-_REACHING_OUT = re.compile(
-    r"@(?:inspectFile|fuzzyHash|validateSchema|validateDTD|rbl|gsbLookup|geoLookup|pmf|pmFromFile|ipMatchF|ipMatchFromFile)\b"
-    r"|\b(?:exec|setenv|xmlns|proxy|redirect)\s*:|\bctl\s*:\s*audit",
-    re.IGNORECASE,
-)
-"""Of the engine's language: what reads files, starts programs or asks others."""
+_EXCLUDED_PATH = re.compile(r"/[^*\s\"'\\]*\*?|\*[^*\s\"'\\]+")
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Any:
@@ -55,7 +42,6 @@ Parameter = Annotated[str, _matching(_PARAMETER, "the name of a parameter")]
 Tag = Annotated[str, _matching(_TAG, "a tag of rules such as attack-sqli")]
 MediaType = Annotated[str, _matching(_MEDIA_TYPE, "a media type such as text/plain, in small letters")]
 ExcludedPath = Annotated[str, _matching(_EXCLUDED_PATH, "a path with * at one end at most, without quotes, blanks and backslashes")]
-HeaderName = Annotated[str, text_that(header_name)]
 
 
 class Exclusion(Spec):
@@ -120,20 +106,5 @@ class Firewall(Attached):
 
     def check(self) -> Iterable[Problem]:
         if self.detection_level is not None and self.detection_level < self.paranoia_level:
-            yield ("detectionLevel",), f"must not be below paranoiaLevel, which is {self.paranoia_level}"
-        if len(self.rules.encode()) > _MOST_OWN:
-            yield ("rules",), f"must not be longer than {_MOST_OWN} bytes"
-        yield from ((("rules",), what) for what in _own(self.rules))
-
-
-def _own(rules: str) -> Iterable[str]:
-    """What is wrong with somebody's own rules, as far as can be told without the engine."""
-    text = "\n".join(line for line in _CONTINUED.sub("", rules).splitlines() if not line.lstrip().startswith("#"))
-    for found in _DIRECTIVE.finditer(_QUOTED.sub(lambda quoted: '"' + " " * quoted[0].count("\n") + '"', text)):
-        if found[0].strip() not in _OWN_DIRECTIVES:
-            yield f"{shown(found[0].strip())} is not allowed here: only {', '.join(_OWN_DIRECTIVES)}"
-    for found in _NUMBER.finditer(text):
-        if int(found[1]) >= _TAKEN:
-            yield f"id {found[1]} must be below {_TAKEN}: the others are for the set and for Tulle"
-    for found in _REACHING_OUT.finditer(text):
-        yield f"{shown(found[0])} is not allowed here: rules must not reach out of the request"
+            yield ("detection_level",), f"must not be below paranoiaLevel, which is {self.paranoia_level}"
+        yield from ((("rules",), what) for what in own_rules.problems(self.rules))
