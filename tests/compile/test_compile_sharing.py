@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from support.certificates import Ca, tls_secret
-from support.compiled import documents, endpoints, gateway, inputs, instance, plain, routes, shares, sidecar
+from support.compiled import documents, endpoints, gateway, inputs, instance, plain, routes, shares, sidecar, warnings
 from tulle import compile as compiler
 from tulle.compile import Built, view
 from tulle.compile.memo import Memo
 from tulle.model.frozen import FrozenMap
+from tulle.model.logins import Provider
 from tulle.model.mesh import Inputs, MeshSettings
 from tulle.model.proxy import Layer, Node
 from tulle.model.service import Health, RegisteredPort, Registration
@@ -216,3 +217,25 @@ def test_the_memo_forgets_what_was_not_asked_for_between_two_ages() -> None:
     memo.age(100)
     ask("more")
     assert made[4:] == []
+
+
+SIGN_IN = """
+apiVersion: tulle.dev/v1
+kind: Authentication
+metadata: {name: people}
+spec: {selector: {matchLabels: {istio: ingressgateway}}, oidc: {issuer: "https://id.example", clientId: web, secret: id}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: id}
+stringData: {client-secret: s}
+"""
+
+
+def test_people_can_sign_in_as_soon_as_their_provider_told_of_itself() -> None:
+    asked = replace(inputs(SIGN_IN), providers={})
+    before = compiler.build(asked)
+    assert "nobody is let in until it does" in str(warnings(before, "Authentication/people"))
+    told = Provider(authorization_endpoint="https://id.example/a", token_endpoint="https://id.example/t")
+    after = compiler.build(replace(asked, providers={"https://id.example/.well-known/openid-configuration": told}), before)
+    assert warnings(after, "Authentication/people") == []

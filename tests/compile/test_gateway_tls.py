@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+
 from support.certificates import Ca, secret, tls_secret
 from support.compiled import built, gateway
 from tulle.compile import view
+from tulle.model.mesh import MeshSettings
 from tulle.model.routing import Redirect
 from tulle.model.tls import MESH_ROOTS, DownstreamTls, TlsVersion
 
@@ -90,3 +95,13 @@ def test_a_gateway_with_the_meshs_certificates_has_settings_too() -> None:
     plain = served("{mode: ISTIO_MUTUAL}").trust
     assert plain
     assert (plain.names, plain.domains) == ((), ("cluster.local",))
+
+
+@pytest.mark.parametrize(
+    "policy", ["", "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: all}\nspec: {rules: [{}]}\n"]
+)
+def test_connections_with_the_meshs_certificates_end_whether_there_are_policies_or_not(policy: str) -> None:
+    life = timedelta(hours=1)
+    found = built(SERVER.format(tls="{mode: ISTIO_MUTUAL}") + policy, settings=MeshSettings(connection_life=life))
+    (chain,) = view(found.mesh, gateway()).listeners[0].chains
+    assert chain.serve.life == life

@@ -44,6 +44,7 @@ def test_all_can_be_said() -> None:
     [
         (AGREED, "spec.dnsNames: required"),
         (f"dnsNames: [], {AGREED}", "spec.dnsNames: must have at least one item"),
+        (f"dnsNames: [a.example.com, a.example.com.], {AGREED}", "spec.dnsNames[1]: 'a.example.com' is given twice"),
         (f"dnsNames: [a.example.com, A.example.com], {AGREED}", "spec.dnsNames[1]: 'a.example.com' is given twice"),
         (f"dnsNames: ['*.example.com'], {AGREED}", "authorities give wildcards for records in DNS (DNS-01) only"),
         (f"dnsNames: [localhost], {AGREED}", "spec.dnsNames[0]: must be a host name with a domain"),

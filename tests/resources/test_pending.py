@@ -115,6 +115,7 @@ def test_a_gateway_that_serves_tls() -> None:
 
 
 SECRETS = "takes its certificates from Secrets: serverCertificate, privateKey and caCertificates have no effect"
+ONE_SECRET = "takes the authority for callers from a Secret: caCertificates has no effect"
 PAIRS = "takes its certificates from tlsCertificates: serverCertificate and privateKey have no effect"
 OF_THE_MESH = (
     "mode ISTIO_MUTUAL trusts the mesh's authority: "
@@ -129,11 +130,13 @@ TWO = "tlsCertificates: [{serverCertificate: /a, privateKey: /b}]"
     [
         ("mode: SIMPLE, credentialName: c, serverCertificate: /a, privateKey: /b", SECRETS),
         ("mode: MUTUAL, credentialNames: [c], caCertificates: /a", SECRETS),
-        ("mode: OPTIONAL_MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /a, caCertCredentialName: c", SECRETS),
+        ("mode: MUTUAL, credentialName: c, caCertificates: /a, caCertCredentialName: c", SECRETS),
+        ("mode: OPTIONAL_MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /a, caCertCredentialName: c", ONE_SECRET),
         (f"mode: SIMPLE, serverCertificate: /a, privateKey: /b, {TWO}", PAIRS),
         (f"mode: ISTIO_MUTUAL, verifyCertificateHash: [{'a' * 64}]", OF_THE_MESH),
         ("mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_3, cipherSuites: [AES128-SHA]", NO_SUITES),
         ("mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c", None),
+        ("mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertCredentialName: c", None),
         (f"mode: SIMPLE, {TWO}", None),
         ("mode: ISTIO_MUTUAL, cipherSuites: [AES128-SHA], subjectAltNames: ['spiffe://a/b']", None),
     ],
@@ -156,6 +159,7 @@ def test_redirects_are_for_plain_http() -> None:
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: DISABLE}}"),
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: 0}}"),
         ("DestinationRule", "host: a\ntrafficPolicy: {tls: {mode: ISTIO_MUTUAL}}"),
+        ("DestinationRule", "host: a\ntrafficPolicy: {tls: null, loadBalancer: {simple: RANDOM}}"),
         ("WorkloadEntry", "address: 1.1.1.1\nserviceAccount: n"),
         ("Gateway", "servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}]"),
         ("Sidecar", "egress: [{hosts: [./*], captureMode: DEFAULT}]"),

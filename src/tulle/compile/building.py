@@ -91,9 +91,13 @@ def _structure(inputs: Inputs, kinds: Kinds, previous: Built | None, found: Cata
 
 
 def _unchanged(inputs: Inputs, kinds: Kinds, previous: Built) -> bool:
-    """Whether no document changed, nor what others than the documents say of Firewalls."""
+    """Whether no document changed, nor what others than the documents say of Firewalls and of providers."""
     before = previous.inputs
-    said = (inputs.no_firewall, inputs.broken_firewalls) == (before.no_firewall, before.broken_firewalls)
+    said = (inputs.no_firewall, inputs.broken_firewalls, inputs.providers) == (
+        before.no_firewall,
+        before.broken_firewalls,
+        before.providers,
+    )
     return said and previous.kinds is kinds
 
 

@@ -72,6 +72,7 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
     authentications, logins = structure.authentications, structure.logins
     rate_limits, screens = structure.rules.rate_limits, structure.rules.screens
     asking = (authentications, logins, rate_limits, screens, structure.rules.transcodings)
+    chains = tuple(tls.bounded(chain, structure.settings.connection_life) for chain in chains)
     if group[0].udp or not (guards.policies or any(one.by_namespace for one in asking)):
         return chains
     served: dict[Key, frozenset[str]] = {}
@@ -90,8 +91,7 @@ def _guarded(scope: Scope, chains: tuple[FilterChain, ...], group: list[Served])
             return replace(serve, screen=screen, logins=shown, access=of_requests, tokens=tokens, limits=limits, transcodings=written)
         return replace(serve, access=before(of_addresses.access, of_connections))
 
-    life = scope.structure.settings.connection_life
-    return tuple(tls.bounded(replace(chain, serve=guarded(chain.serve)), life) for chain in chains)
+    return tuple(replace(chain, serve=guarded(chain.serve)) for chain in chains)
 
 
 def _listener(address: str, port: int, declared: int, chains: tuple[FilterChain, ...], group: list[Served]) -> Listener:

@@ -53,7 +53,7 @@ from tulle.resources.networking.virtual_service import VirtualService
 from tulle.resources.networking.workload_entry import WorkloadEntry
 from tulle.resources.networking.workload_group import WorkloadGroup
 from tulle.resources.paths import camel
-from tulle.resources.security import Certificate
+from tulle.resources.security import Certificate, Firewall
 from tulle.resources.security.peer_authentication import MtlsMode
 from tulle.resources.telemetry import Telemetry
 
@@ -61,8 +61,9 @@ _ACTIVE = (WorkloadEntry, Secret, Certificate)
 _READ_ONLY = (WorkloadGroup, Telemetry)
 _RULES = (DestinationRule, Gateway, ServiceEntry, KubernetesService, Sidecar, *security.KINDS, EnvoyFilter)
 _RULING = (*_RULES, ConfigMap)
-_GROUNDED = (*_RULING, *_ACTIVE, *_READ_ONLY)
-"""Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed."""
+_GROUNDED = tuple(kind for kind in (*_RULING, *_ACTIVE, *_READ_ONLY) if kind is not Firewall)
+"""Kinds on whose statuses routes have no bearing: they are looked at again only when something else than a route changed. A Firewall may
+name routes, and its engine has a say of its own."""
 _ACCEPTED = (Condition(type="Accepted", status=True, reason="Accepted"),)
 _FINE = Status(conditions=_ACCEPTED)
 

@@ -76,8 +76,7 @@ def walls(documents: Iterable[Document], kinds: Kinds) -> Walls:
             found, why = _found(kinds, key, section)
             if why:
                 complaints.append((place, why))
-            else:
-                by_route.setdefault(key, []).append(_AtRoute(field=found, firewall=made))
+            by_route.setdefault(key, []).extend(_AtRoute(field=meant, firewall=made) for meant in found)
         unmet[document.key] = tuple(complaints)
     return Walls(by_route={key: tuple(found) for key, found in by_route.items()}, unmet=unmet, every=tuple(every))
 
@@ -90,16 +89,16 @@ def _named(document: Document) -> Iterator[tuple[str, Key, str]]:
             yield place, Key(kind=target.kind, namespace=document.key.namespace, name=target.name), target.section
 
 
-def _found(kinds: Kinds, key: Key, section: str) -> tuple[str, str]:
-    """The field of a route's document that a rule's name means, empty for all of them; or why there is none."""
+def _found(kinds: Kinds, key: Key, section: str) -> tuple[tuple[str, ...], str]:
+    """The fields of a route's document that a rule's name means, which several may have; an empty one means them all. Or why none does."""
     spec, list_ = _ROUTES[key.kind]
     route = kinds.of(spec).get(key)
     if route is None:
-        return "", f"not in force: there is no {key.kind} {key.namespace}/{key.name}"
+        return (), f"not in force: there is no {key.kind} {key.namespace}/{key.name}"
     if not section:
-        return "", ""
+        return ("",), ""
     rules = getattr(route.spec, list_)
-    found = next((f"spec.{list_}[{i}]" for i, rule in enumerate(rules) if rule.name == section), "")
+    found = tuple(f"spec.{list_}[{i}]" for i, rule in enumerate(rules) if rule.name == section)
     return found, "" if found else f'not in force: {key.kind} {key.name} has no rule with the name "{section}"'
 
 

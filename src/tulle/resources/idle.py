@@ -41,9 +41,10 @@ def idle_in(modes: Iterable[Any], *names: str) -> Test:
     return test
 
 
-def said(value: Mapping[str, Any], name: str) -> Any:
+def said(value: Any, name: str) -> Any:
+    """What a field says; None where it is not there, or nothing is that could have it."""
     wanted = folded(name)
-    return next((inner for key, inner in value.items() if folded(key) == wanted), None)
+    return next((inner for key, inner in value.items() if folded(key) == wanted), None) if isinstance(value, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

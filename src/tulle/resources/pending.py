@@ -39,7 +39,7 @@ def _ends(tls: Any) -> bool:
 
 
 def _names_secrets(tls: Mapping[str, Any]) -> bool:
-    return any(said(tls, name) for name in ("credentialName", "credentialNames", "caCertCredentialName"))
+    return any(said(tls, name) for name in ("credentialName", "credentialNames"))
 
 
 def _encrypted(server: Any) -> bool:
@@ -93,6 +93,11 @@ _GATEWAY_TLS = (
         path="tls",
         message="takes its certificates from Secrets: serverCertificate, privateKey and caCertificates have no effect",
         when=lambda tls: _ends(tls) and _names_secrets(tls) and has("serverCertificate", "privateKey", "caCertificates")(tls),
+    ),
+    Pending(
+        path="tls",
+        message="takes the authority for callers from a Secret: caCertificates has no effect",
+        when=lambda tls: _ends(tls) and not _names_secrets(tls) and bool(said(tls, "caCertCredentialName")) and has("caCertificates")(tls),
     ),
     Pending(
         path="tls",

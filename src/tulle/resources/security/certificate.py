@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tulle.model.challenges import ChallengeType
 from tulle.resources.names import dns_name, fqdn, is_ip
+from tulle.resources.networking.common import repeated
 from tulle.resources.scalars import Duration, Flag, Text, choice, text_that, whole
 from tulle.resources.spec import Place, Problem, Spec, shown
 
@@ -25,6 +26,11 @@ def _dns_name(value: str) -> str | None:
     if is_ip(value) or "." not in value:
         return f"must be a host name with a domain that the authority can look up, not {shown(value)}"
     return fqdn(value)
+
+
+def _as_borne(name: str) -> str:
+    """A host in the form in which certificates bear it."""
+    return name.lower().removesuffix(".")
 
 
 def _https(value: str) -> str | None:
@@ -120,7 +126,7 @@ class Certificate(Spec):
     dns_names: tuple[Annotated[str, text_that(_dns_name)], ...]
     issuer: Issuer
     challenge: Annotated[ChallengeType, choice(ChallengeType)] = ChallengeType.HTTP_01
-    private_key: KeyWish = KeyWish.model_construct()
+    private_key: KeyWish = KeyWish.unsaid()
     renew_before: Duration | None = None
     """So long before its end it is renewed; None: when a third of its life is left."""
 
@@ -129,14 +135,11 @@ class Certificate(Spec):
             yield ("dns_names",), "must have at least one item"
         if len(self.dns_names) > _MOST_NAMES:
             yield ("dns_names",), f"must have at most {_MOST_NAMES} items"
-        lower = [name.lower() for name in self.dns_names]
-        for index, name in enumerate(lower):
-            if name in lower[:index]:
-                yield ("dns_names", index), f"{shown(name)} is given twice"
+        yield from repeated("dns_names", map(_as_borne, self.dns_names))
         if self.renew_before is not None and self.renew_before < _SHORTEST:
             yield ("renew_before",), "must be at least 1m"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The hosts, in the form in which certificates bear them."""
-        return tuple(sorted(name.lower().removesuffix(".") for name in self.dns_names))
+        """The hosts, as certificates bear them."""
+        return tuple(sorted(map(_as_borne, self.dns_names)))
