@@ -13,6 +13,7 @@ from support.compiled import built, documents, instance, warnings
 from tulle.compile.consul.intentions import ANY, intents, policies, precedence
 from tulle.model.resource import Resource
 from tulle.resources.consul import ServiceIntentions
+from tulle.resources.read import read
 from tulle.resources.security import AuthorizationPolicy
 from tulle.resources.security.authorization_policy import Action, Origin, Rule
 
@@ -111,6 +112,34 @@ def test_what_a_sidecar_cannot_tell_lets_nobody_in_and_is_told() -> None:
         "spec.sources[0].permissions[0]: pathRegex cannot be told by a sidecar: it allows nothing",
         "spec.sources[1].name: no service gone.default.svc.cluster.local is known: callers are told by the service account of that name",
     ]
+
+
+@pytest.mark.parametrize(
+    ("http", "what"),
+    [
+        ("{pathExact: '/a*'}", "a path with *, { or }"),
+        ("{pathPrefix: '/a/{*}'}", "a path with *, { or }"),
+        ("{header: [{name: x-team, exact: 'a*'}]}", "header x-team"),
+    ],
+)
+def test_signs_of_policies_stand_for_nothing_in_intentions(http: str, what: str) -> None:
+    text = entry("db", f"[{{name: web, permissions: [{{action: allow, http: {http}}}]}}]")
+    (held,) = policies(of(text), "cluster.local", allow=False).values()
+    assert not is_let_in(held, "web", "/ab")
+    (said,) = warnings(built(text, instance("web"), instance("db")), "ServiceIntentions/db")
+    assert said.endswith(f"spec.sources[0].permissions[0]: {what} cannot be told by a sidecar: it allows nothing")
+
+
+@pytest.mark.parametrize(
+    ("http", "said"),
+    [
+        ("{methods: ['']}", "permissions[0].http.methods[0]: must be a method such as GET, not ''"),
+        ("{pathExact: a}", "permissions[0].http.pathExact: must begin with /, not 'a'"),
+    ],
+)
+def test_permissions_that_no_request_can_fit(http: str, said: str) -> None:
+    found = read(entry("db", f"[{{name: web, permissions: [{{action: allow, http: {http}}}]}}]"), "f.yaml")
+    assert [str(violation).partition("sources[0].")[2] for violation in found.violations] == [said]
 
 
 def test_headers_become_conditions() -> None:

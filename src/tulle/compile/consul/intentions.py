@@ -18,7 +18,7 @@ from math import prod
 from tulle.model.resource import Resource, Source
 from tulle.resources.consul import ServiceIntentions
 from tulle.resources.consul import intentions as spec
-from tulle.resources.consul.common import HeaderMatch
+from tulle.resources.consul.common import HeaderMatch, HttpParts
 from tulle.resources.security import AuthorizationPolicy
 from tulle.resources.security import authorization_policy as policy
 
@@ -207,7 +207,7 @@ def _asking(who: tuple[policy.From, ...], case: _Case) -> policy.Rule:
 
 def _cases(permission: spec.Permission) -> tuple[_Case, ...]:
     """What a permission asks of a request. One that a sidecar cannot ask lets nothing in, and keeps everything out."""
-    http = permission.http or spec.HttpPermission()
+    http = permission.http or HttpParts()
     if untold(http):
         return (_Case(),) if permission.action is spec.Action.DENY else ()
     paths = (http.path_exact,) if http.path_exact else (http.path_prefix.rstrip("*") + "*",) if http.path_prefix else ()
@@ -240,11 +240,23 @@ def _too_many(others: list[list[_Case]]) -> bool:
     return prod(len(ways) for ways in others) > _MOST
 
 
-def untold(http: spec.HttpPermission) -> str:
+def untold(http: HttpParts) -> str:
     """Why a permission cannot be asked by an AuthorizationPolicy; empty where it can."""
     if http.path_regex:
         return "pathRegex"
-    return next((f"header {h.name}" for h in http.header if h.contains is not None or h.regex is not None or h.ignore_case), "")
+    if _has_signs(http.path_exact) or _has_signs((http.path_prefix or "").rstrip(ANY)):
+        return "a path with *, { or }"
+    return next((f"header {header.name}" for header in http.header if _is_untold(header)), "")
+
+
+def _has_signs(text: str | None) -> bool:
+    """Whether a policy would take some of a text for signs that stand for others."""
+    return bool({*"*{}"} & {*(text or "")})
+
+
+def _is_untold(header: HeaderMatch) -> bool:
+    plain = (header.exact, header.prefix, header.suffix)
+    return header.contains is not None or header.regex is not None or header.ignore_case or any(ANY in text for text in plain if text)
 
 
 def _condition(header: HeaderMatch) -> policy.Condition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
@@ -10,7 +11,7 @@ from pydantic import PlainValidator
 from tulle.resources.names import HeaderName, Label
 from tulle.resources.networking.http_actions import HeaderValues
 from tulle.resources.scalars import NO_TEXTS, Flag, Regex, Text, TextMap, text_that
-from tulle.resources.spec import Spec, shown
+from tulle.resources.spec import Problem, Spec, shown
 
 SAME = ("", "default")
 """How the one partition and namespace that there is may be named."""
@@ -49,6 +50,27 @@ class HeaderMatch(Spec):
     regex: Regex | None = None
     ignore_case: Flag = False
     invert: Flag = False
+
+
+class HttpParts(Spec):
+    """What a request must be like; without a path, any."""
+
+    at_most_one_of = (("path_exact", "path_prefix", "path_regex"),)
+
+    path_exact: Text | None = None
+    path_prefix: Text | None = None
+    path_regex: Regex | None = None
+    header: tuple[HeaderMatch, ...] = ()
+    methods: tuple[Text, ...] = ()
+
+    def check(self) -> Iterable[Problem]:
+        for name in ("path_exact", "path_prefix"):
+            value = getattr(self, name)
+            if value and not value.startswith("/"):
+                yield (name,), f"must begin with /, not {shown(value)}"
+        for index, method in enumerate(self.methods):
+            if not method.isascii() or not method.isalpha():
+                yield ("methods", index), f"must be a method such as GET, not {shown(method)}"
 
 
 class HttpHeaderModifiers(Spec):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Annotated
 
-from tulle.resources.consul.common import Entry, Free, HeaderMatch, Only
+from tulle.resources.consul.common import Entry, Free, HttpParts, Only
 from tulle.resources.names import dns_label
-from tulle.resources.scalars import Regex, Text, TextMap, choice, text_that, whole
+from tulle.resources.scalars import Text, TextMap, choice, text_that, whole
 from tulle.resources.spec import Problem, Spec, shown
 
 
@@ -25,19 +25,9 @@ class Action(Enum):
     DENY = "deny"
 
 
-class HttpPermission(Spec):
-    at_most_one_of = (("path_exact", "path_prefix", "path_regex"),)
-
-    path_exact: Text | None = None
-    path_prefix: Text | None = None
-    path_regex: Regex | None = None
-    methods: tuple[Text, ...] = ()
-    header: tuple[HeaderMatch, ...] = ()
-
-
 class Permission(Spec):
     action: Annotated[Action, choice(Action)]
-    http: HttpPermission | None = None
+    http: HttpParts | None = None
     jwt: Free = None
 
 

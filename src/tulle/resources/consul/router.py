@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tulle.resources.consul.common import Entry, HeaderMatch, HttpHeaderModifiers, Only, ServiceName
+from tulle.resources.consul.common import Entry, HttpHeaderModifiers, HttpParts, Only, ServiceName
 from tulle.resources.names import Label
 from tulle.resources.networking.http_actions import RETRY_POLICIES
 from tulle.resources.scalars import AnyDuration, Flag, Regex, Status, Text, UInt
@@ -20,27 +20,9 @@ class QueryMatch(Spec):
     regex: Regex | None = None
 
 
-class HttpMatch(Spec):
-    """All that is given must hold; without a path, any."""
-
-    at_most_one_of = (("path_exact", "path_prefix", "path_regex"),)
-
-    path_exact: Text | None = None
-    path_prefix: Text | None = None
-    path_regex: Regex | None = None
+class HttpMatch(HttpParts):
     case_insensitive: Flag = False
-    header: tuple[HeaderMatch, ...] = ()
     query_param: tuple[QueryMatch, ...] = ()
-    methods: tuple[Text, ...] = ()
-
-    def check(self) -> Iterable[Problem]:
-        for name in ("path_exact", "path_prefix"):
-            value = getattr(self, name)
-            if value is not None and not value.startswith("/"):
-                yield (name,), f"must begin with /, not {shown(value)}"
-        for index, method in enumerate(self.methods):
-            if not method.isascii() or not method.isalpha():
-                yield ("methods", index), f"must be a method such as GET, not {shown(method)}"
 
 
 class Match(Spec):
