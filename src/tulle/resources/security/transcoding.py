@@ -14,9 +14,6 @@ from tulle.resources.attachment import Attached
 from tulle.resources.scalars import Flag, Text
 from tulle.resources.spec import Problem, Spec
 
-_KNOWN = ("google/protobuf/", "google/api/")
-"""Files that the proxy brings itself."""
-
 
 class Print(Spec):
     """How answers are written."""
@@ -60,8 +57,7 @@ class Transcoding(Attached):
             return
         files = {file.name for file in found.file}
         for needed in dict.fromkeys(name for file in found.file for name in file.dependency if name not in files):
-            if not needed.startswith(_KNOWN):
-                yield ("descriptors",), f"lacks {needed}: make them with protoc --include_imports"
+            yield ("descriptors",), f"lacks {needed}: make them with protoc --include_imports"
         known = services_of(found)
         if not known:
             yield ("descriptors",), "holds no service"
