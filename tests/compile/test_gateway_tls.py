@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from support.certificates import Ca, secret, tls_secret
-from support.compiled import built, gateway
+from support.compiled import built, gateway, instance
 from tulle.compile import view
 from tulle.model.mesh import MeshSettings
 from tulle.model.routing import Redirect
+from tulle.model.service import Protocol
 from tulle.model.tls import MESH_ROOTS, DownstreamTls, TlsVersion
 
 CA = Ca()
@@ -105,3 +106,10 @@ def test_connections_with_the_meshs_certificates_end_whether_there_are_policies_
     found = built(SERVER.format(tls="{mode: ISTIO_MUTUAL}") + policy, settings=MeshSettings(connection_life=life))
     (chain,) = view(found.mesh, gateway()).listeners[0].chains
     assert chain.serve.life == life
+
+
+def test_a_service_of_datagrams_is_no_hindrance_to_others_behind_a_gateway_that_passes_all_on() -> None:
+    dns = instance("dns", number=53, protocol=Protocol.UDP)
+    server = SERVER.format(tls="{mode: AUTO_PASSTHROUGH}").replace("HTTPS", "TLS")
+    seen = view(built(server, instance("web"), dns).mesh, gateway())
+    assert [c.name for c in seen.clusters if c.name.startswith("outbound_")] == ["outbound_.9080_._.web.default.svc.cluster.local"]

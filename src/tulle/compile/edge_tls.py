@@ -167,10 +167,10 @@ def passing(made: Iterable[Cluster]) -> Iterator[Cluster]:
 
 
 def by_sni(made: Iterable[Part]) -> Iterator[Part]:
-    """Clusters or endpoints under the names that sidecars ask for."""
+    """Clusters or endpoints under the names that sidecars ask for. For datagrams they ask for none."""
     for part in made:
         kind, port, subset, host = part.name.split("|", 3)
-        if kind == "outbound":
+        if kind == "outbound" and port.isdecimal():
             yield replace(part, name=names.sni_name(host, int(port), subset))
 
 
