@@ -96,6 +96,13 @@ def document(kind: str, spec: str, api: str = "networking.istio.io/v1", name: st
             {"a.b": [9], "m.default": [80]},
         ),
         ("VirtualService", "networking.istio.io/v1", "{hosts: [x], tcp: [{route: [{destination: {host: out.example.com}}]}]}", {}),
+        ("WorkloadEntry", "networking.istio.io/v1", "{address: 10.0.0.1, labels: {host: a}}", {}),
+        (
+            "EnvoyFilter",
+            "networking.istio.io/v1alpha3",
+            "{configPatches: [{applyTo: CLUSTER, patch: {operation: ADD, value: {metadata: {filterMetadata: {spec: {http: b}}}}}}]}",
+            {},
+        ),
         (
             "Sidecar",
             "networking.istio.io/v1",

@@ -15,6 +15,10 @@ Named = tuple[str, int]
 """The full name of a service, and a port of it; 0 where none is told."""
 _BACKENDS = frozenset({"backendRef", "backendRefs"})
 _TARGETS = frozenset({"parentRefs", "targetRef", "targetRefs"})
+_DESTINATIONS = frozenset({"spec", "destination", "mirror", "egressProxy", "egress_proxy"})
+"""What has a `host` that is a service: elsewhere it may be a label, a header, or whatever somebody keeps under that name."""
+_FOREIGN = "EnvoyFilter"
+"""A kind that speaks of other things in words of its own."""
 _CONSUL = "consul.hashicorp.com/"
 _PORT = 80
 _ANY = "any"
@@ -27,7 +31,7 @@ def stand_ins(resources: Iterable[Resource[Any]], declared: Iterable[str], setti
     """
     found: dict[str, set[tuple[int, Protocol]]] = {}
     known = frozenset(declared)
-    for resource in resources:
+    for resource in (one for one in resources if one.key.kind != _FOREIGN):
         protocol = Protocol.UDP if resource.key.kind == "UDPRoute" else Protocol.AUTO
         for host, port in _named(resource, settings.domain):
             if host not in known and _owner(host, settings.domain):
@@ -70,7 +74,7 @@ def _in(value: Any, namespace: str, around: str = "") -> Iterator[tuple[str, str
         for item in value:
             yield from _in(item, namespace, around)
     elif isinstance(value, dict):
-        if isinstance(host := value.get("host"), str):
+        if around in _DESTINATIONS and isinstance(host := value.get("host"), str):
             ports = _port_numbers(value)
             yield from ((host, namespace, port) for port in ports or (0,))
         if around == "egress":
