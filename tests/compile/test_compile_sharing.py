@@ -239,3 +239,33 @@ def test_people_can_sign_in_as_soon_as_their_provider_told_of_itself() -> None:
     told = Provider(authorization_endpoint="https://id.example/a", token_endpoint="https://id.example/t")
     after = compiler.build(replace(asked, providers={"https://id.example/.well-known/openid-configuration": told}), before)
     assert warnings(after, "Authentication/people") == []
+
+
+ONE_OF_EACH = """
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: kept}
+spec: {targetRefs: [{group: "", kind: Service, name: a}], retryConstraint: {budget: {percent: 10}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}
+"""
+MORE = """---
+apiVersion: v1
+kind: Secret
+metadata: {name: more}
+stringData: {a: b}
+"""
+
+
+def test_a_document_that_is_given_once_more_is_no_rival_of_its_own() -> None:
+    before = compiler.build(inputs(ONE_OF_EACH, instance("a")))
+    after = compiler.build(inputs(ONE_OF_EACH + MORE, instance("a")), before)
+    assert [str(w) for status in after.statuses.values() for w in status.warnings] == []

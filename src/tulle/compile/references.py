@@ -93,7 +93,7 @@ def _offers(gateway: Resource[Gateway], host: str, namespace: str) -> bool:
 def host_problems(steering: Steering, rivals: Rivals) -> Iterator[Found]:
     """Hosts that an older VirtualService has to itself: sidecars never join two (BEHAVIOURS 6)."""
     for host, index, owners in rivals:
-        older = itertools.takewhile(lambda s: s is not steering, owners)
+        older = itertools.takewhile(lambda s: s.key != steering.key, owners)
         other = next((s for s in older if _meet(s, steering)), None)
         if other is not None:
             where = f"VirtualService {other.namespace}/{other.key.name} ({other.resource.origin})"

@@ -287,7 +287,7 @@ def _gateway_found(rules: Rules, resource: Resource[object], spec: Gateway) -> I
     """Servers that another one on the same port keeps out, wherever both are picked by one proxy."""
     earlier: list[tuple[str, str, Server]] = []
     for other in rules.gateways:
-        if other is resource:
+        if other.key == resource.key:
             break
         if _together(other.spec.selector, spec.selector):
             earlier += (

@@ -63,14 +63,15 @@ def _accepted(own: list[tuple[str, Claim]], scope: Scope) -> Verdict:
 
 def of_traffic_policy(scope: Scope, index: Index, policy: Resource[BackendTrafficPolicy]) -> Status:
     own = tuple(services(policy, index.documents, scope.domain))
-    rivals = {host: r for host, _ in own if (r := index.budgets.get(ServiceKey(host, policy.key.namespace), policy)) is not policy}
+    first = {host: index.budgets.get(ServiceKey(host, policy.key.namespace), policy) for host, _ in own}
+    rivals = {host: other for host, other in first.items() if other.key != policy.key}
     problems: list[Found] = [
         (policy.at(field), f"{_name(rivals[host])} is older and speaks for it (Conflicted)") for host, field in own if host in rivals
     ]
     problems += ((policy.at(field), f"service {host} is not known (TargetNotFound)") for host, field in own if host not in scope.backends)
     problems += _lacking(scope, index, policy)
     accepted = FINE
-    if own and len(rivals) == len(own):
+    if own and all(host in rivals for host, _ in own):
         accepted = ("Conflicted", f"{_name(next(iter(rivals.values())))} is older")
     elif not any(host in scope.backends for host, _ in own):
         accepted = ("TargetNotFound", "none of its targets is there")
