@@ -46,16 +46,22 @@ def blind_context() -> ssl.SSLContext:
 def show(context: ssl.SSLContext, chain: bytes, key: Hidden) -> None:
     """From now on this certificate is shown (PEM). Python takes files only: these are in memory, and nobody else sees them.
 
-    Raises ValueError for a key that is not the certificate's.
+    Raises ValueError for a key that is not the certificate's, or that has a password.
     """
     files = [_in_memory(chain), _in_memory(key.reveal())]
     try:
-        context.load_cert_chain(*(f"/proc/self/fd/{file}" for file in files))
+        certificate, private = (f"/proc/self/fd/{file}" for file in files)
+        context.load_cert_chain(certificate, private, password=_asked_for_password)
     except ssl.SSLError as error:
         raise ValueError(f"certificate and key do not belong together, or cannot be read: {error.reason}") from None
     finally:
         for file in files:
             os.close(file)
+
+
+def _asked_for_password() -> str:
+    """Or OpenSSL would ask at the terminal, where there may be nobody."""
+    raise ValueError("the key has a password: write it without one, as in `openssl pkey -in KEY -out FILE`")
 
 
 def _in_memory(content: bytes) -> int:

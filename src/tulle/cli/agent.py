@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tulle.cli.credentials import FromEnvironment
+from tulle.cli.credentials import OfAgent
 from tulle.cli.failure import Failure
 from tulle.cli.started import JoinCert, Joining, JoinKey, JoinRoot, JoinTokenFile, Runner, api_of, members_of, read, settings_from, started
 
@@ -70,7 +70,7 @@ def agent(
     def work(admitted: Mapping[str, AgentSettings]) -> Runner:
         units: list[Sidecar | Machine] = [Sidecar(spec, admitted[_identity(spec)]) for spec in specs]
         if config_dir:
-            own = next(iter(admitted.values())).credentials if admitted else FromEnvironment()
+            own = next(iter(admitted.values())).credentials if admitted else OfAgent()
             units.append(replace(_defined(config_dir, api, node or platform.node(), address), credentials=own))
         return lambda stop, hurry: together(units, stop, hurry)
 

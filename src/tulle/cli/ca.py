@@ -126,11 +126,11 @@ def _check_empty(folder: Path) -> None:
 
 def _keep(folder: Path, files: dict[str, str]) -> None:
     """For this user's eyes only."""
-    try:
-        for name, text in files.items():
+    for name, text in files.items():
+        try:
             private_file.write(folder / name, text)
-    except OSError as error:
-        raise Failure(f"--out: {error.filename}: cannot be written: {error.strerror}", 2) from None
+        except OSError as error:
+            raise Failure(f"--out: {folder / name}: cannot be written: {error.strerror}", 2) from None
 
 
 _KEYS = "/api/v1/ca/jwt-keys"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -171,7 +172,7 @@ def renew(
 
 
 def _item(server: str, namespace: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = client.Client(server).get(f"{API}/{namespace}/{name}")
+    found: dict[str, Any] = client.Client(server).get(f"{API}/{quote(namespace, safe='')}/{quote(name, safe='')}")
     return found
 
 

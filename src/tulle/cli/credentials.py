@@ -52,6 +52,29 @@ class FromEnvironment(Credentials):
         return context
 
 
+class OfAgent(FromEnvironment):
+    """For programs that run on: what cannot be used now may be put right while they do. Raises OSError in the place of Failure.
+
+    What cannot be used from the start is a Failure still.
+    """
+
+    def __init__(self) -> None:
+        super().headers()
+        super().context()
+
+    def headers(self) -> Mapping[str, str]:
+        try:
+            return super().headers()
+        except Failure as failure:
+            raise OSError(str(failure)) from None
+
+    def context(self) -> SSLContext | None:
+        try:
+            return super().context()
+        except Failure as failure:
+            raise OSError(str(failure)) from None
+
+
 def _of_machine() -> SSLContext:
     from ssl import create_default_context
 

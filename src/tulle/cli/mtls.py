@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -83,8 +84,9 @@ def strict(
     seconds = _seconds("--watch", watch)
     if not dry_run:
         turning.undo_abandoned(control)
-    steps = _chosen(control.get(f"/api/v1/mtls/workloads?quiet={quiet}")["workloads"], workloads or [], namespace)
-    if form in (output.Format.YAML, output.Format.JSON):
+    steps = _chosen(control.get(f"/api/v1/mtls/workloads?quiet={quote(quiet)}")["workloads"], workloads or [], namespace)
+    for_programs = form in (output.Format.YAML, output.Format.JSON)
+    if for_programs:
         output.document(steps, form)
     else:
         _show_steps(steps)
@@ -93,7 +95,7 @@ def strict(
     turned = sum(step["way"] == "turn" for step in steps)
     if turned and not yes and not typer.confirm(f"Turn {turned} to STRICT?", err=True):
         raise Failure("nothing was changed")
-    done = turning.Turning(at=control, watch=seconds, stop_at_first=stop).run(steps)
+    done = turning.Turning(at=control, watch=seconds, stop_at_first=stop, say=output.err if for_programs else output.out).run(steps)
     raise typer.Exit(0 if done and all(step["way"] != "skip" for step in steps) else 1)
 
 

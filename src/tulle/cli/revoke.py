@@ -11,8 +11,7 @@ from tulle.cli import client, output, report
 from tulle.cli.failure import Failure
 
 KIND = "AuthorizationPolicy"
-_LABEL = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-_IDENTITY = re.compile(rf"({_LABEL})/({_LABEL})")
+_IDENTITY = re.compile(r"([a-z0-9](?:[-a-z0-9]*[a-z0-9])?)/([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)")
 
 
 def revoke(
@@ -26,7 +25,7 @@ def revoke(
 ) -> None:
     """Shut an identity out of the whole mesh, at once: from its next request on, on connections that are open, too.
 
-    It is an AuthorizationPolicy like any other, revoked-NAMESPACE-ACCOUNT. Open connections that are not HTTP end with the next bytes on
+    It is an AuthorizationPolicy like any other, revoked-NAMESPACE.ACCOUNT. Open connections that are not HTTP end with the next bytes on
     them where some policy held before, else within 45 seconds. Returns when all connected proxies have taken it.
 
     \b
@@ -39,7 +38,7 @@ def revoke(
     found = _IDENTITY.fullmatch(identity)
     if found is None:
         raise Failure(f"{identity!r} is not NAMESPACE/ACCOUNT, such as default/web", 2)
-    policy = document(found[1], found[3], root)
+    policy = document(found[1], found[2], root)
     control = client.Client(server, 700.0)
     if undo:
         key = {"kind": KIND, "namespace": root, "name": policy["metadata"]["name"]}
@@ -54,11 +53,11 @@ def revoke(
 
 
 def document(namespace: str, account: str, root: str) -> dict[str, Any]:
-    """Denies the identity in every trust domain."""
+    """Denies the identity in every trust domain. No other identity has its name: namespaces have no dots."""
     principal = f"*/ns/{namespace}/sa/{account}"
     return {
         "apiVersion": "security.istio.io/v1",
         "kind": KIND,
-        "metadata": {"name": f"revoked-{namespace}-{account}", "namespace": root},
+        "metadata": {"name": f"revoked-{namespace}.{account}", "namespace": root},
         "spec": {"action": "DENY", "rules": [{"from": [{"source": {"principals": [principal]}}]}]},
     }

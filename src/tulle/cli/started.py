@@ -108,7 +108,7 @@ def members_of(
 
     Where there are tokens or a certificate to do so, they join first. Ends the program (2) where only those who have joined are let in.
     """
-    from tulle.cli.credentials import CA_VARIABLE, FromEnvironment, join_token
+    from tulle.cli.credentials import CA_VARIABLE, OfAgent, join_token
     from tulle.cli.credentials import read as read_file
 
     folder = Path(settings_from({}).database(os.environ)).with_name("identities")
@@ -118,10 +118,12 @@ def members_of(
         raise Failure("--join-token-file: there is no workload here that could join", 2)
     if not (token or voucher) and (_is_plain(settings) or not all(path.exists() for path in paths.values())):
         _check_admitted(settings.xds, workloads)
-        return run(dict.fromkeys(workloads, replace(settings, credentials=FromEnvironment())))
+        return run(dict.fromkeys(workloads, replace(settings, credentials=OfAgent())))
     from tulle.agent.membership import Membership
+    from tulle.secure import context_of
 
-    roots = read_file(os.environ.get(CA_VARIABLE, ""), "--ca-file")
+    if roots := read_file(path := os.environ.get(CA_VARIABLE, ""), "--ca-file"):
+        read(f"--ca-file: {path}", context_of, roots)
     vouchers = {voucher.workload: voucher} if voucher else {}
     members = {
         workload: Membership(path, settings.api, workload, report=_warn, roots=roots, voucher=vouchers.get(workload))

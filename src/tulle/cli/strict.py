@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +52,8 @@ class Turning:
     at: client.Client
     watch: float
     stop_at_first: bool = False
+    say: Callable[[str], None] = output.out
+    """Takes a line on what became of a workload."""
     _before: dict[str, tuple[float, _Seen]] = field(default_factory=dict)
 
     def run(self, steps: Iterable[Mapping[str, Any]]) -> bool:
@@ -94,7 +96,7 @@ class Turning:
             self._back(step, why)
             return False
         step["done"] = True
-        output.out(f"{name}: STRICT")
+        self.say(f"{name}: STRICT")
         return True
 
     def _watched(self, step: Mapping[str, Any], before: Window, start: float, then: _Seen) -> str:
@@ -121,7 +123,7 @@ class Turning:
 
     def _back(self, step: Mapping[str, Any], why: str) -> None:
         delete(self.at, step["namespace"], step["document"])
-        output.out(f"{_name(step)}: back as before: {why}")
+        self.say(f"{_name(step)}: back as before: {why}")
 
 
 def document(step: Mapping[str, Any], annotations: Mapping[str, str]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
+from tulle import private_file
 from tulle.model.tls import Hidden
 from tulle.store.port import StoreError
 from tulle.store.seal import KEY_BYTES, EncryptionKeys, parse_keys
@@ -44,15 +44,8 @@ class KeyFile:
         """Puts a new key before those that are there, at once or not at all. Raises StoreError."""
         older = self.read().keys if self.path.exists() else ()
         keys = EncryptionKeys(keys=(Hidden(secrets.token_bytes(KEY_BYTES)), *older))
-        made = self.path.with_name(f".{self.path.name}.new")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            made.unlink(missing_ok=True)
-            with os.fdopen(os.open(made, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(keys.text)
-                file.flush()
-                os.fsync(file.fileno())
-            made.rename(self.path)
+            private_file.write(self.path, keys.text.decode("ascii"))
         except OSError as error:
             raise StoreError(f"the encryption key {self.path} cannot be written: {error.strerror}") from None
         return keys
