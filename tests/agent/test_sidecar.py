@@ -109,7 +109,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 async def through(sidecar: Sidecar, path: str = "/") -> Response:
     assert sidecar.plan
-    return await request(f"127.0.0.1:{sidecar.plan.node.inbound[0].listen}", "GET", path)
+    return await request(f"127.0.0.1:{sidecar.plan.node.inbound[0].listen}", "GET", path, timeout=60)
 
 
 def test_from_start_to_end(tmp_path: Path) -> None:

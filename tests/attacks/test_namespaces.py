@@ -92,7 +92,7 @@ def questions(token_id: str) -> Iterator[Question]:
 
 async def told(mesh: Guarded, question: Question, by: Credentials) -> tuple[int, str]:
     body = b"" if question.body is None else json.dumps(question.body).encode()
-    answer = await request(mesh.api, question.method, question.path, body=body, credentials=by)
+    answer = await request(mesh.api, question.method, question.path, body=body, credentials=by, timeout=60)
     return answer.status, answer.text()
 
 
@@ -126,7 +126,8 @@ async def furnished(mesh: Guarded, stack: AsyncExitStack) -> str:
     check = {"Node": f"{MARK}-machine", "Address": "127.0.0.1", "Check": {"Name": MARK, "CheckID": MARK, "Status": "passing"}}
     body = json.dumps(check).encode()
     known = await mesh.consul()
-    assert (await request(mesh.api, "PUT", "/v1/catalog/register", body=body, headers=known, credentials=mesh.shows())).status == 200
+    answer = await request(mesh.api, "PUT", "/v1/catalog/register", body=body, headers=known, credentials=mesh.shows(), timeout=60)
+    assert answer.status == 200
     return (await mesh.token(role="viewer", namespaces=["bank"], name=MARK)).split(".")[1]
 
 
@@ -195,7 +196,7 @@ def test_the_metrics_name_no_one(mesh: Guarded) -> None:
     async def run() -> None:
         async with AsyncExitStack() as stack:
             await furnished(mesh, stack)
-            answer = await request(mesh.api, "GET", "/metrics", credentials=mesh.shows())
+            answer = await request(mesh.api, "GET", "/metrics", credentials=mesh.shows(), timeout=60)
             assert (answer.status, MARK in answer.text()) == (200, False)
 
     asyncio.run(run())

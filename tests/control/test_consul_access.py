@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import pytest
 
 from support.carried import until
 from support.running import Place, running
 from tulle.http_client import Response, request
-
-pytestmark = pytest.mark.timeout(240)
 
 SERVICE = json.dumps({"Name": "payments", "Port": 666}).encode()
 BOOTSTRAP = "/v1/acl/bootstrap"
@@ -50,4 +47,4 @@ def is_ready(place: Place) -> bool:
 
 
 async def put(place: Place, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
-    return await request(f"127.0.0.1:{place.api}", "PUT", path, body=body, headers=headers)
+    return await request(f"127.0.0.1:{place.api}", "PUT", path, body=body, headers=headers, timeout=60)

@@ -69,7 +69,7 @@ def test_machines_with_certificates_call_each_other(tmp_path: Path) -> None:
             async with web() as first:
                 await eventually(lambda: "is in the mesh" in first.log.read_text())
                 await soon(partial(answers, upstream))
-                answer = await request(f"127.0.0.1:{upstream}", "GET", "/headers")
+                answer = await request(f"127.0.0.1:{upstream}", "GET", "/headers", timeout=60)
                 assert re.findall(r"URI=([^\"\\;]+)", answer.text()) == ["spiffe://cluster.local/ns/default/sa/client"]
             before = await members(mesh)
             assert before.keys() == {"default/web", "default/client"}
@@ -115,11 +115,11 @@ def test_a_gateway_with_a_certificate(tmp_path: Path) -> None:
             there, said = machine(mesh, tmp_path / account, outside, account, "istio-system")
             async with running(there, "gateway", "--name", account, "--service-account", account, environment=said) as gateway:
                 if named:
-                    await eventually(lambda log=gateway.log: "gateway~edge is in the mesh" in log.read_text(), seconds=30)
+                    await eventually(lambda log=gateway.log: "gateway~edge is in the mesh" in log.read_text())
                     await soon(partial(answers, port))
                 else:
                     log = tmp_path / "control.log"
-                    await eventually(lambda log=log: "--join-gateway istio-system/other" in log.read_text(), seconds=30)
+                    await eventually(lambda log=log: "--join-gateway istio-system/other" in log.read_text())
         found = await members(mesh)
         assert {name: token["gateway"] for name, token in found.items()} == {"istio-system/edge": True, "istio-system/other": False}
 

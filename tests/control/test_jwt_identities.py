@@ -171,7 +171,7 @@ async def the_rotation(place: Place) -> None:
 
 
 async def post(place: Place, body: object) -> dict[str, Any]:
-    answer = await request(f"127.0.0.1:{place.api}", "POST", "/api/v1/identity/jwt", body=json.dumps(body).encode())
+    answer = await request(f"127.0.0.1:{place.api}", "POST", "/api/v1/identity/jwt", body=json.dumps(body).encode(), timeout=60)
     return dict(answer.json())
 
 

@@ -37,8 +37,8 @@ def test_stopped_continued_and_killed(tmp_path: Path) -> None:
         short = place.environment | {"TULLE_NODE_TIMEOUT": "6s", "TULLE_NODE_REAP": "15s", "TULLE_NODE": "control"}
         async with running(place, "control", environment=short), running(place, *RUN) as agent:
             await place.until("/v1/health/service/web?passing", lambda found: len(found) == 1)
-            (entry,) = await place.get(WEB)
-            assert (entry["Node"]["Node"], statuses([entry])["serfHealth"]) == ("m1", "passing")
+            (entry,) = await place.until(WEB, lambda found: statuses(found).get("serfHealth") == "passing")
+            assert entry["Node"]["Node"] == "m1"
             agent.process.send_signal(signal.SIGSTOP)
             await place.until("/api/v1/endpoints/web", lambda answer: [e["health"] for e in answer["endpoints"]] == ["critical"])
             await place.until("/v1/health/service/web?passing", lambda found: found == [])

@@ -176,6 +176,7 @@ def test_one_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.Mon
                 while wall.heard == before:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
                 first = wall.pid
+                assert first, "or it would be this process that stops"
                 os.kill(first, signal.SIGSTOP)
                 while wall.pid == first:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)

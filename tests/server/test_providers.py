@@ -21,7 +21,7 @@ def told(base: str, at: str = "", **more: object) -> Provider:
         usual = {"issuer": home + at, "authorization_endpoint": f"{home}/authorize", "token_endpoint": f"{home}/token"}
         said = {name: value for name, value in {**usual, **more}.items() if value is not None}
         pages[base + PATH] = (200, json.dumps(said).replace("HOME", home).encode())
-        found = asyncio.run(fetch(home + base + PATH, 5))
+        found = asyncio.run(fetch(home + base + PATH, 60))
         return Provider(
             authorization_endpoint=found.authorization_endpoint.replace(home, ""),
             token_endpoint=found.token_endpoint.replace(home, ""),

@@ -88,7 +88,7 @@ class Guarded:
     async def ask(self, method: str, path: str, body: object = None, by: Credentials | None = None) -> tuple[int, Any]:
         """Status and JSON; an admin asks where nothing else is said."""
         data = b"" if body is None else json.dumps(body).encode()
-        answer = await request(self.api, method, path, body=data, credentials=by or self.shows(self.admin))
+        answer = await request(self.api, method, path, body=data, credentials=by or self.shows(self.admin), timeout=60)
         return answer.status, answer.json()
 
     async def token(self, **wanted: object) -> str:
@@ -97,7 +97,7 @@ class Guarded:
     async def consul(self) -> dict[str, str]:
         """Headers of whoever may do all over Consul's API: its first token, which an admin makes once."""
         if not self._consul:
-            made = await request(self.api, "PUT", "/v1/acl/bootstrap", credentials=self.shows(self.admin))
+            made = await request(self.api, "PUT", "/v1/acl/bootstrap", credentials=self.shows(self.admin), timeout=60)
             self._consul["x-consul-token"] = str(made.json()["SecretID"])
         return self._consul
 
