@@ -39,7 +39,10 @@ def issuers() -> bytes | None:
 
 
 def _check(writer: asyncio.StreamWriter) -> None:
-    if not ANYWHERE(ip_address(writer.get_extra_info("peername")[0])):
+    peer = writer.get_extra_info("peername")
+    if peer is None:
+        raise ConnectionResetError("the connection was reset as soon as it was made")
+    if not ANYWHERE(ip_address(peer[0])):
         raise PermissionError("nobody is asked at such an address")
 
 
