@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -136,7 +137,7 @@ def show(
 
     Exit codes: 0 done, 1 not there, 2 no control plane.
     """
-    item = client.Client(server).get(f"{API}/{namespace}/{name}")
+    item = client.Client(server).get(f"{API}/{quote(namespace, safe='')}/{quote(name, safe='')}")
     if form in (output.Format.YAML, output.Format.JSON):
         output.document(_told(item), form)
         return
