@@ -13,7 +13,6 @@ from support.running import Place
 from tulle.agent.registry_client import Registrar
 from tulle.cli.credentials import FromEnvironment, OfAgent
 from tulle.cli.failure import Failure
-from tulle.cli.revoke import document
 from tulle.model.service import RegisteredPort, Registration
 
 
@@ -57,8 +56,3 @@ def test_roots_that_are_none_are_told_before_joining(tmp_path: Path) -> None:
     place.write("join", "tulle-join.a.b." + "0" * 64)
     command = ("--ca-file", "roots", "run", "--service", "web", "--join-token-file", "join", "--", "true")
     assert asyncio.run(place.tulle(*command)) == (2, "tulle: --ca-file: roots: holds no certificate that can be read: it must be PEM\n")
-
-
-def test_no_two_identities_are_revoked_by_one_name() -> None:
-    """Or to revoke the second would let the first in again."""
-    assert len({document(*identity, "root")["metadata"]["name"] for identity in (("a-b", "c"), ("a", "b-c"), ("a", "b.c"))}) == 3

@@ -54,6 +54,9 @@ class QuietMesh:
     def ready(self) -> str:
         return self.why_not_ready
 
+    def root_namespace(self) -> str:
+        return "istio-system"
+
     def status(self, key: Key) -> Status:
         programmed = Condition(type="Programmed", status=True, reason="Acknowledged", message="1 of 1 proxies have acknowledged")
         return self.compiled.get(key, Status(conditions=(programmed,)))

@@ -18,8 +18,9 @@ def revoke(
     identity: Annotated[str, typer.Argument(help="NAMESPACE/ACCOUNT of the identity.", metavar="NAMESPACE/ACCOUNT")],
     undo: Annotated[bool, typer.Option("--undo", help="Let it in again.")] = False,
     root: Annotated[
-        str, typer.Option("--root-namespace", envvar="TULLE_ROOT_NAMESPACE", help="Where documents hold for the whole mesh.")
-    ] = "istio-system",
+        str,
+        typer.Option("--root-namespace", help="Where documents hold for the whole mesh; default: as the control plane says."),
+    ] = "",
     timeout: report.Timeout = "30s",
     server: client.Server = client.DEFAULT,
 ) -> None:
@@ -33,16 +34,21 @@ def revoke(
       tulle revoke shop/stolen
       tulle revoke shop/stolen --undo
 
-    Exit codes: 0 done, 1 not all proxies have taken it, 2 unusable arguments or no control plane.
+    Exit codes: 0 done, 1 not all proxies have taken it, or there is nothing to undo, 2 unusable arguments or no control plane.
     """
     found = _IDENTITY.fullmatch(identity)
     if found is None:
         raise Failure(f"{identity!r} is not NAMESPACE/ACCOUNT, such as default/web", 2)
-    policy = document(found[1], found[2], root)
     control = client.Client(server, 700.0)
+    root = root or control.get("/api/v1/version")["rootNamespace"]
+    policy = document(found[1], found[2], root)
     if undo:
         key = {"kind": KIND, "namespace": root, "name": policy["metadata"]["name"]}
-        raise typer.Exit(report.show(control.post("/api/v1/delete", {"resources": [key], "wait": timeout})))
+        answer = control.post("/api/v1/delete", {"resources": [key], "wait": timeout})
+        code = report.show(answer)
+        if any(result["outcome"] == "not found" for result in answer["results"]):
+            raise Failure(f"{identity} was not shut out by this command")
+        raise typer.Exit(code)
     from tulle.resources.yaml import write
 
     files = [{"path": "tulle revoke", "text": write(policy)}]

@@ -69,13 +69,14 @@ class LiveMesh:
     def ready(self) -> str:
         return "" if self._running.ready.is_set() else "the control plane has not read its documents yet"
 
+    def root_namespace(self) -> str:
+        return self._running.inputs.settings.root_namespace
+
     def proxy_start(self, namespace: str, labels: Labels) -> ProxyStart:
-        inputs = self._running.inputs
-        return proxy_start(inputs.resources.values(), inputs.settings.root_namespace, namespace, labels)
+        return proxy_start(self._running.inputs.resources.values(), self.root_namespace(), namespace, labels)
 
     def bootstrap_changes(self, node: Node) -> list[dict[str, Any]]:
-        inputs = self._running.inputs
-        found = bootstrap_patches(inputs.resources.values(), inputs.settings.root_namespace, node)
+        found = bootstrap_patches(self._running.inputs.resources.values(), self.root_namespace(), node)
         return [
             {
                 "value": to_dict(from_dict(MESSAGES[patch.apply_to], json.loads(patch.value))),

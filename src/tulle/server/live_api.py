@@ -86,7 +86,7 @@ class LiveApi:
             raise problem(400, str(error)) from None
 
     async def version(self, _: Request) -> Response:
-        return answer({"tulle": __version__})
+        return answer({"tulle": __version__, "rootNamespace": self._live.root_namespace()})
 
     async def healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")

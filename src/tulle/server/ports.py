@@ -100,6 +100,10 @@ class Live(Protocol):
         """Why the control plane cannot serve yet; empty when it can."""
         ...
 
+    def root_namespace(self) -> str:
+        """Where documents hold for the whole mesh."""
+        ...
+
     def status(self, key: Key) -> Status:
         """What became of a document: warnings of its compilation, and the condition `Programmed` with "N of M proxies have acknowledged".
 
