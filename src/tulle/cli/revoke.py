@@ -40,7 +40,7 @@ def revoke(
     if found is None:
         raise Failure(f"{identity!r} is not NAMESPACE/ACCOUNT, such as default/web", 2)
     control = client.Client(server, 700.0)
-    root = root or control.get("/api/v1/version")["rootNamespace"]
+    root = root or _root(control)
     policy = document(found[1], found[2], root)
     if undo:
         key = {"kind": KIND, "namespace": root, "name": policy["metadata"]["name"]}
@@ -56,6 +56,13 @@ def revoke(
     if code == 0:
         output.err(f"{identity} is shut out; `tulle revoke {identity} --undo` lets it in again")
     raise typer.Exit(code)
+
+
+def _root(control: client.Client) -> str:
+    found: str | None = control.get("/api/v1/version").get("rootNamespace")
+    if found is None:
+        raise Failure("this control plane is older, and does not say where documents hold for the whole mesh: give --root-namespace", 2)
+    return found
 
 
 def document(namespace: str, account: str, root: str) -> dict[str, Any]:
