@@ -15,10 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from tulle.ca import files
 from tulle.ca.authority import Authority, Stage
-from tulle.ca.files import AuthorityError, Generation
-from tulle.ca.front import Front
+from tulle.ca.files import AuthorityError
 from tulle.ca.keys import load_key
 from tulle.model.identity import Identity
 
@@ -154,22 +152,6 @@ def test_a_switch_that_was_cut_short_is_ended_at_the_next_start(tmp_path: Path) 
     again = authority(tmp_path)
     assert again.stage is Stage.SWITCHED
     assert {root.fingerprint for root in again.roots()} == trusted
-
-
-def test_what_is_shown_while_a_step_is_taken_is_made_anew_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handshakes are on threads of their own."""
-    of = authority(tmp_path)
-    front, read = Front(of, now=lambda: NOW), files.read
-
-    def asked_meanwhile(directory: Path) -> Generation:
-        front.shown()
-        return read(directory)
-
-    monkeypatch.setattr(files, "read", asked_meanwhile)
-    for step in (of.begin, of.switch, of.finish):
-        step()
-        assert front.shown().roots == of.bundle()
-        assert of.is_current(front.shown().issued)
 
 
 def test_steps_out_of_order_are_refused(tmp_path: Path) -> None:
