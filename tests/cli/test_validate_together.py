@@ -73,6 +73,13 @@ def test_good_documents_stay_good_though_nobody_knows_who_runs(tmp_path: Path) -
     assert (code, told["warnings"], told["assumed"], told["good"]) == (0, [], ["shop.default.svc.cluster.local"], 2)
 
 
+def test_a_document_that_is_written_again_is_told(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(f"{GOOD}---{GOOD}")
+    code, _, err = run(tmp_path, "validate", "-f", "shop.yaml", "--strict")
+    assert code == 1
+    assert "shop.yaml:2: VirtualService/shop: is written again at shop.yaml:19: only the last one holds" in err
+
+
 def test_a_mesh_file_says_which_services_run(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(MESH)
     (tmp_path / "config").mkdir()

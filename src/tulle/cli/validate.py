@@ -68,14 +68,16 @@ def validate(
 
 
 def _alone(reads: Iterable[Read]) -> list[Violation]:
-    """What is to be said of each document by itself."""
+    """What is to be said before anything is compiled: of each document by itself, and of those that are written twice."""
     from datetime import UTC, datetime
 
     from tulle.resources.core_secret import age_warnings
+    from tulle.store.plan import written_twice
 
     now = datetime.now(UTC)
+    resources = [resource for one in reads for resource in one.resources]
     found = [warning for one in reads for warning in one.warnings]
-    return found + [warning for one in reads for resource in one.resources for warning in age_warnings(resource, now)]
+    return [*found, *written_twice(resources), *(warning for resource in resources for warning in age_warnings(resource, now))]
 
 
 def _together(reads: list[Read], mesh: Resource[Mesh] | None) -> tuple[list[Violation], list[str]]:

@@ -47,14 +47,13 @@ def _reading(reads: Sequence[Read], namespace: str) -> Reading:
     bad: dict[Key, list[Violation]] = {}
     order: dict[Key, Origin] = {}
     warnings = [warning for one in reads for warning in (*one.warnings, *map(_not_applied, one.meshes))]
+    warnings += written_twice(resource for one in reads for resource in one.resources)
     for one in reads:
         for violation in one.violations:
             if key := key_of(violation, namespace):
                 bad.setdefault(key, []).append(violation)
                 order.setdefault(key, violation.origin)
         for resource in one.resources:
-            if resource.key in good:
-                warnings.append(_twice(good[resource.key], resource))
             good[resource.key] = resource
             order.setdefault(resource.key, resource.origin)
     files = {origin.path: place for place, origin in reversed(list(enumerate(order.values())))}
@@ -66,6 +65,15 @@ def _reading(reads: Sequence[Read], namespace: str) -> Reading:
         warnings=tuple(warnings),
         namespace=namespace,
     )
+
+
+def written_twice(resources: Iterable[Resource[Any]]) -> Iterator[Violation]:
+    """A warning for each document that a later one of the same name takes the place of."""
+    before: dict[Key, Resource[Any]] = {}
+    for resource in resources:
+        if resource.key in before:
+            yield _twice(before[resource.key], resource)
+        before[resource.key] = resource
 
 
 def _twice(first: Resource[Any], second: Resource[Any]) -> Violation:
