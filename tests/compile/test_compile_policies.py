@@ -74,6 +74,10 @@ def test_without_a_rule_the_defaults_hold() -> None:
             LoadBalancer(algorithm=Algorithm.MAGLEV, hash=HashPolicy(on=HashOn.HEADER, name="x-u"), table_size=101),
         ),
         (
+            "consistentHash: {httpHeaderName: X-U, maglev: {}}",
+            LoadBalancer(algorithm=Algorithm.MAGLEV, hash=HashPolicy(on=HashOn.HEADER, name="x-u")),
+        ),
+        (
             "consistentHash: {httpCookie: {name: c, path: /p, ttl: 0s}, minimumRingSize: 5}",
             LoadBalancer(
                 algorithm=Algorithm.RING_HASH,

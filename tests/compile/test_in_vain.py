@@ -55,6 +55,11 @@ TLS = "tls: [{match: [{sniHosts: [%s]%s}], route: [{destination: {host: db}}]}]"
             "spec.tcp: not in force: no port of its gateways is for other protocols than HTTP",
         ),
         ("hosts: [a.example], gateways: [edge], " + HTTP % "{}" + ", " + TLS % ("a.example", ", port: 443"), None),
+        ("hosts: [web, db], " + HTTP % "{port: 5432}", "spec.http[0].match[0]: never matches: port 5432 of its hosts carries no HTTP"),
+        (
+            "hosts: [a.example], gateways: [edge], " + HTTP % "{}" + ", " + TLS % ("a.example", ", port: 80"),
+            "spec.tls[0].match[0]: never matches: port 80 of its gateways passes no TLS on",
+        ),
         (
             "hosts: [db, a.example], gateways: [edge, mesh], " + HTTP % "{port: 8080}",
             "spec.http[0].match[0]: never matches: none of its hosts and gateways has port 8080 (they have 80, 443, 5432)",

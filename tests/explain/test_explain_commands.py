@@ -97,6 +97,13 @@ def test_text_for_people(folder: Path) -> None:
     assert "ports from 20000 on stand in" in done.stderr
 
 
+def test_what_becomes_of_the_answers_of_one_of_several_destinations(folder: Path) -> None:
+    ways = "route: [{destination: {host: web}, weight: 1, headers: {response: {set: {x-by: first}}}}, {destination: {host: web}, weight: 1}]"
+    (folder / "rules.yaml").write_text(RULES.replace("route: [{destination: {host: web}}]", ways, 1))
+    done = tulle(folder, "explain", "-f", "mesh.yaml", "--from", "caller", "http://web/")
+    assert "  response headers  set x-by first\n" in done.stdout
+
+
 def test_json_for_programs(folder: Path) -> None:
     done = tulle(folder, "explain", "-f", "mesh.yaml", "--from", "node.yaml", "-o", "json", "GET", "http://web/", "-H", "end-user: jason")
     trace = json.loads(done.stdout)

@@ -91,6 +91,8 @@ def _shares(shares: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield _line("cluster", f"{share['name']}: {100 * share['weight'] / total:.3g} %")
         yield _line("", _endpoints(share))
         yield from _rewritten(share.get("rewritten", {}))
+        if answers := share.get("response_headers"):
+            yield _line("response headers", _plain(answers))
 
 
 def _endpoints(holder: Mapping[str, Any]) -> str:

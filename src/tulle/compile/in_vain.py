@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tulle.compile import names, protocols, tls
@@ -31,14 +31,24 @@ _NEEDS = {
     "tls": "passes TLS on",
 }
 """Kinds of rules, and what a port must be like on which they can be in force."""
+_LACKS = {
+    "http": "carries no HTTP",
+    "tcp": "carries HTTP, or passes TLS on",
+    "tls": "passes no TLS on",
+}
+"""What a port is like on which they cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """Where the rules of a VirtualService can be in force."""
 
-    ports: frozenset[int]
-    kinds: frozenset[str]
+    ports: Mapping[int, Collection[str]]
+    """Numbers, and the kinds of rules that can be in force there."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(kind for kinds in self.ports.values() for kind in kinds)
 
 
 def reach(scope: Scope, steering: Steering, gateways: Collection[Resource[Gateway]]) -> Reach | None:
@@ -52,10 +62,10 @@ def reach(scope: Scope, steering: Steering, gateways: Collection[Resource[Gatewa
         return None
     servers = [server for gateway in gateways for server in gateway.spec.servers]
     ports = [port for backend in services for port in backend.service.ports]
-    return Reach(
-        ports=frozenset((*(p.number for p in ports), *(s.port.number for s in servers))),
-        kinds=frozenset(kind for found in (*map(_of_port, ports), *map(_of_server, servers)) for kind in found),
-    )
+    found: dict[int, set[str]] = {}
+    for number, kinds in (*((p.number, _of_port(p)) for p in ports), *((s.port.number, _of_server(s)) for s in servers)):
+        found.setdefault(number, set()).update(kinds)
+    return Reach(ports=found)
 
 
 def _services(scope: Scope, steering: Steering) -> Iterator[Backend]:
@@ -82,11 +92,15 @@ def _of_server(server: Server) -> Collection[str]:
 def rules(steering: Steering, found: Reach | None) -> Iterator[Found]:
     """Rules, and conditions of rules, of a VirtualService that never hold."""
     whom = _whom(steering)
-    for kind, needs in _NEEDS.items() if found else ():
-        if found and getattr(steering, kind) and kind not in found.kinds:
+    ports = found.ports if found else {}
+    there = found.kinds if found else frozenset(_NEEDS)
+    for kind, needs in _NEEDS.items():
+        if getattr(steering, kind) and kind not in there:
             yield steering.resource.at(f"spec.{kind}"), f"not in force: no port of its {whom} {needs}"
-    for source, match in _matches(steering):
-        yield from _conditions(steering, source, match, found.ports if found else frozenset(), whom)
+    for kind, source, match in _matches(steering):
+        yield from _conditions(steering, source, match)
+        if why := _port(match.port, kind, ports, whom) if kind in there else "":
+            yield source, f"never matches: {why}"
 
 
 def _whom(steering: Steering) -> str:
@@ -94,22 +108,30 @@ def _whom(steering: Steering) -> str:
     return " and ".join(word for word, named in parts if named)
 
 
-def _matches(steering: Steering) -> Iterator[tuple[Source, Match]]:
+def _matches(steering: Steering) -> Iterator[tuple[str, Source, Match]]:
     for rule in steering.http:
-        yield from ((condition.source, condition.spec) for condition in rule.conditions if condition.spec)
+        yield from (("http", condition.source, condition.spec) for condition in rule.conditions if condition.spec)
     connections: tuple[TcpRule | TlsRule, ...] = (*steering.tcp, *steering.tls)
     for whole in connections:
         matches: tuple[Match, ...] = whole.spec.match
         for i, match in enumerate(matches):
-            yield steering.resource.at(f"{whole.source.field}.match[{i}]"), match
+            kind = "tls" if isinstance(match, TlsMatch) else "tcp"
+            yield kind, steering.resource.at(f"{whole.source.field}.match[{i}]"), match
 
 
-def _conditions(steering: Steering, source: Source, match: Match, ports: Collection[int], whom: str) -> Iterator[Found]:
+def _port(number: int | None, kind: str, ports: Mapping[int, Collection[str]], whom: str) -> str:
+    """Why a rule of this kind cannot be in force on the port that it asks for."""
+    if not number or not ports:
+        return ""
+    if number not in ports:
+        return f"none of its {whom} has port {number} (they have {', '.join(map(str, sorted(ports)))})"
+    return "" if kind in ports[number] else f"port {number} of its {whom} {_LACKS[kind]}"
+
+
+def _conditions(steering: Steering, source: Source, match: Match) -> Iterator[Found]:
     own = {name for written in match.gateways if (name := names.gateway_name(written, source.key.namespace)) in steering.gateways}
     if match.gateways and not own:
         yield source, f"never matches: {', '.join(match.gateways)} is none of this VirtualService's gateways"
-    if match.port and ports and match.port not in ports:
-        yield source, f"never matches: none of its {whom} has port {match.port} (they have {', '.join(map(str, sorted(ports)))})"
 
 
 def settings(resource: Resource[object], spec: DestinationRule, ports: Sequence[Port]) -> Iterator[Found]:

@@ -65,10 +65,11 @@ class RingHash(Spec):
 
 
 class Maglev(Spec):
-    table_size: Annotated[int, whole(2, 5_000_010)]
+    table_size: Annotated[int, whole(0, 5_000_010)] = 0
+    """0 leaves it to the data plane: 65537."""
 
     def check(self) -> Iterable[Problem]:
-        if any(self.table_size % divisor == 0 for divisor in range(2, math.isqrt(self.table_size) + 1)):
+        if self.table_size == 1 or any(self.table_size % divisor == 0 for divisor in range(2, math.isqrt(self.table_size) + 1)):
             yield ("table_size",), f"must be a prime number, not {self.table_size}"
 
 
