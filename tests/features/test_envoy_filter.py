@@ -29,6 +29,13 @@ spec:
   priority: {priority}
   configPatches: [{patch}]
 """
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {app}}}, ports: [{{port: 9080}}]}}
+---
+"""
 FAULT = "envoy.filters.http.fault"
 BUFFER = '{name: buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 8}}'
 
@@ -126,10 +133,16 @@ def test_operations_on_a_list(operation: str, sub_filter: str, more: str, expect
         ("{cluster: {portNumber: 9080}}", {"inbound|9080||", "far"}),
         ("{cluster: {service: far.default.svc.cluster.local, subset: v1}}", {"inbound|9080||"} - {"inbound|9080||"}),
         ("{context: SIDECAR_OUTBOUND, cluster: {service: far.default.svc.cluster.local}}", {"far"}),
+        ("{cluster: {service: far.default.svc.cluster.local}}", {"far"}),
+        ("{cluster: {service: Client.default.svc.cluster.local}}", {"inbound|9080||"}),
+        ("{cluster: {service: picked.default.svc.cluster.local, portNumber: 9080}}", {"inbound|9080||"}),
+        ("{cluster: {service: passed-by.default.svc.cluster.local}}", set()),
     ],
 )
 def test_which_clusters_are_meant(match: str, expected: set[str]) -> None:
-    found = seen(rule(f"{{applyTo: CLUSTER, match: {match}, patch: {{operation: MERGE, value: {{connect_timeout: 7s}}}}}}"))
+    services = "".join(SERVICE.format(name=name, app=app) for name, app in (("picked", "client"), ("passed-by", "other")))
+    patch = f"{{applyTo: CLUSTER, match: {match}, patch: {{operation: MERGE, value: {{connect_timeout: 7s}}}}}}"
+    found = seen(services + rule(patch), node(service="client"))
     names = {"far": "outbound|9080||far.default.svc.cluster.local", "inbound|9080||": "inbound|9080||"}
     assert {short for short, name in names.items() if message(found, CLUSTER, name)["connect_timeout"] == "7s"} == expected
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from tulle.compile import names
+from tulle.compile.catalog import ServiceKey
 from tulle.compile.gatewayapi.attach import GATEWAY
 from tulle.compile.kinds import age
-from tulle.compile.memo import Memo
+from tulle.compile.mesh import Mesh
 from tulle.compile.rules import Rules
 from tulle.compile.served import picks
 from tulle.model.identity import selects
@@ -35,18 +37,39 @@ Others = frozenset[tuple[Key, int]]
 """Patches, by document and number."""
 
 
-def patch_set(rules: Rules, node: Node, memo: Memo) -> PatchSet | None:
+def patch_set(mesh: Mesh, node: Node) -> PatchSet | None:
     """The same object for all proxies of a kind that the same EnvoyFilters hold for."""
+    rules = mesh.structure.rules
     if not rules.envoy_filters:
         return None
     gateway = node.role is Role.GATEWAY
     chosen = tuple(f for f in rules.envoy_filters if _holds(f, node, rules))
     if not chosen:
         return None
-    names = tuple(f.key for f in chosen)
+    keys = tuple(f.key for f in chosen)
     others = frozenset(where for f in chosen for where in _for_others(f, node))
-    made_from = (*chosen, others)
-    return memo.get(("patches", names, gateway, others), made_from, lambda: _made(chosen, gateway, rules.root_namespace, others))
+    own = frozenset() if gateway else frozenset(host for f in chosen for host in _services(f) if _belongs(node, host, mesh))
+    made_from = (*chosen, others, own)
+
+    def make() -> PatchSet | None:
+        found = _made(chosen, gateway, rules.root_namespace, others)
+        return PatchSet(patches=found, gateway=gateway, services=own) if found else None
+
+    return mesh.memo.get(("patches", keys, gateway, others, own), made_from, make)
+
+
+def _services(resource: Filter) -> Iterator[str]:
+    """Those that patches of clusters name."""
+    clusters = (spec.match.cluster for spec in resource.spec.config_patches)
+    return (cluster.service.lower() for cluster in clusters if cluster and cluster.service)
+
+
+def _belongs(node: Node, host: str, mesh: Mesh) -> bool:
+    """Whether the workload beside a proxy is an instance of a service."""
+    if node.service and host == names.resolve(node.service, node.namespace, mesh.settings.domain):
+        return True
+    declared = mesh.catalog.documents.get(ServiceKey(host, node.namespace), ())
+    return any(definition.selector and selects(definition.selector, node.labels) for definition in declared)
 
 
 def _holds(resource: Filter, node: Node, rules: Rules) -> bool:
@@ -106,10 +129,9 @@ def _for_others(resource: Filter, node: Node) -> Iterator[tuple[Key, int]]:
             yield resource.key, index
 
 
-def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str, others: Others) -> PatchSet | None:
+def _made(chosen: tuple[Filter, ...], gateway: bool, root_namespace: str, others: Others) -> tuple[Patch, ...]:
     ordered = sorted(chosen, key=lambda f: _order(f, root_namespace))
-    found = tuple(patch for resource in ordered for patch in _patches(resource, others) if _meant(patch, gateway))
-    return PatchSet(patches=found, gateway=gateway) if found else None
+    return tuple(patch for resource in ordered for patch in _patches(resource, others) if _meant(patch, gateway))
 
 
 def _meant(patch: Patch, gateway: bool) -> bool:

@@ -30,7 +30,7 @@ def view(mesh: Mesh, node: Node) -> ProxyView:
     scope = scope_of(mesh.structure, node, mesh.memo)
     seen = _gateway(mesh, scope, node) if node.role is Role.GATEWAY else _sidecar(mesh, scope, node)
     seen = dressed(seen, mesh.structure.rules.dressing, mesh.memo)
-    patches = patch_set(mesh.structure.rules, node, mesh.memo)
+    patches = patch_set(mesh, node)
     return seen if patches is None else replace(seen, patches=patches)
 
 

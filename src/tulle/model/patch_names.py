@@ -22,7 +22,8 @@ def context_of(name: str, *, gateway: bool) -> str:
     return "SIDECAR_INBOUND" if name.startswith("inbound|") else "SIDECAR_OUTBOUND"
 
 
-def matches_cluster(match: PatchMatch, name: str) -> bool:
+def matches_cluster(match: PatchMatch, name: str, own: Collection[str]) -> bool:
+    """`own`: the services that a sidecar's inbound clusters are for, as the names of those do not tell it."""
     if match.cluster and match.cluster != name:
         return False
     if not (match.cluster_port or match.service or match.subset):
@@ -31,7 +32,7 @@ def matches_cluster(match: PatchMatch, name: str) -> bool:
     if len(parts) != 4:
         return False
     direction, port, subset, host = parts
-    if match.service and direction != "inbound" and match.service != host:
+    if match.service and match.service not in (own if direction == "inbound" else (host,)):
         return False
     return (not match.cluster_port or port == str(match.cluster_port)) and (not match.subset or match.subset == subset)
 

@@ -61,3 +61,5 @@ class PatchSet:
     patches: tuple[Patch, ...]
     gateway: bool = False
     """For gateways; else for sidecars."""
+    services: frozenset[str] = frozenset()
+    """Of the services that patches name those whose instances the proxies stand beside: the ones that their inbound clusters are for."""

@@ -103,8 +103,9 @@ def _sent_on(mesh: Mesh, seen: ProxyView, node: Node, way: _Way, endpoint: Endpo
     onward = replace(request, principal=own if meshed else "", address=_address(node, listener, request), sni="", alpn=())
     url = urlsplit(request.url)
     if url.scheme in BYTES:
-        inside = "tls" if url.scheme == "tls" and trace.tls is None and not meshed else "tcp"
-        return replace(onward, url=f"{inside}://{url.hostname}:{url.port}", headers=())
+        if url.scheme == "tls" and trace.tls is None and not meshed:
+            return replace(request, address=onward.address, headers=())
+        return replace(onward, url=f"tcp://{url.hostname}:{url.port}", headers=())
     named = next((value for name, value in request.headers if name.lower() == "host"), url.netloc.rpartition("@")[2])
     path = way.change.path or (url.path or "/") + (f"?{url.query}" if url.query else "")
     headers = _headers(node, request, way.change)

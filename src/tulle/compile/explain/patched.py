@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tulle.compile.explain.entry import Entry
 from tulle.compile.explain.trace import Step, Trace, place, rule
 from tulle.model import patch_names
-from tulle.model.patches import Patch
+from tulle.model.patches import Patch, PatchSet
 from tulle.model.proxy import Direction, HttpConnections, ProxyView
 from tulle.model.routing import DirectResponse, Redirect, Route, RouteTable
 
@@ -22,8 +22,8 @@ def steps(seen: ProxyView, entry: Entry, trace: Trace) -> tuple[Step, ...]:
     """A step for each change that holds for the proxy."""
     if seen.patches is None:
         return ()
-    gateway = seen.patches.gateway
-    return tuple(_step(patch, next(_met(patch, gateway, seen, entry, trace), "")) for patch in seen.patches.patches)
+    by = seen.patches
+    return tuple(_step(patch, next(_met(patch, by, seen, entry, trace), "")) for patch in by.patches)
 
 
 def _step(patch: Patch, what: str) -> Step:
@@ -33,13 +33,13 @@ def _step(patch: Patch, what: str) -> Step:
     return Step(rule=str(patch.source), source=place(patch.source), matched=bool(what), why=why)
 
 
-def _met(patch: Patch, gateway: bool, seen: ProxyView, entry: Entry, trace: Trace) -> Iterator[str]:
+def _met(patch: Patch, by: PatchSet, seen: ProxyView, entry: Entry, trace: Trace) -> Iterator[str]:
     if patch.apply_to in _LISTENING:
-        yield from _listening(patch, gateway, entry)
+        yield from _listening(patch, by.gateway, entry)
     elif patch.apply_to == "CLUSTER" and patch.operation != "ADD":
         names = (trace.cluster, *(share.name for share in trace.weighted_clusters))
-        yield from (f"cluster {name}" for name in names if name and _is_cluster(patch, name, gateway))
-    elif trace.route_config and patch_names.in_context(patch, _context(gateway, entry)):
+        yield from (f"cluster {name}" for name in names if name and _is_cluster(patch, name, by))
+    elif trace.route_config and patch_names.in_context(patch, _context(by.gateway, entry)):
         yield from _routing(patch, seen, entry, trace)
 
 
@@ -49,9 +49,9 @@ def _context(gateway: bool, entry: Entry) -> str:
     return "SIDECAR_INBOUND" if entry.listener.direction is Direction.INBOUND else "SIDECAR_OUTBOUND"
 
 
-def _is_cluster(patch: Patch, name: str, gateway: bool) -> bool:
-    context = patch_names.context_of(name, gateway=gateway)
-    return patch_names.in_context(patch, context) and patch_names.matches_cluster(patch.match, name)
+def _is_cluster(patch: Patch, name: str, by: PatchSet) -> bool:
+    context = patch_names.context_of(name, gateway=by.gateway)
+    return patch_names.in_context(patch, context) and patch_names.matches_cluster(patch.match, name, by.services)
 
 
 def _listening(patch: Patch, gateway: bool, entry: Entry) -> Iterator[str]:

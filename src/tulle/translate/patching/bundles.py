@@ -45,6 +45,7 @@ class _Work:
     def __init__(self, by: PatchSet, declared: Mapping[str, int]) -> None:
         self.patches = by.patches
         self.gateway = by.gateway
+        self.services = by.services
         self.declared = declared
         self.values = Values()
         self.extensions = {p: self.values(p) for p in by.patches if p.apply_to == "EXTENSION_CONFIG"}
@@ -72,7 +73,7 @@ class _Work:
             if p.apply_to == "CLUSTER"
             and p.operation != "ADD"
             and patch_names.in_context(p, context)
-            and patch_names.matches_cluster(p.match, entry.name)
+            and patch_names.matches_cluster(p.match, entry.name, self.services)
         ]
         if any(p.operation == "REMOVE" for p in meant):
             return None
