@@ -108,8 +108,17 @@ def test_connections_with_the_meshs_certificates_end_whether_there_are_policies_
     assert chain.serve.life == life
 
 
-def test_a_service_of_datagrams_is_no_hindrance_to_others_behind_a_gateway_that_passes_all_on() -> None:
+ANY = """---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: any}
+spec: {hosts: ["*.example.com"], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]}
+"""
+
+
+def test_datagrams_and_wildcards_are_no_hindrance_to_others_behind_a_gateway_that_passes_all_on() -> None:
     dns = instance("dns", number=53, protocol=Protocol.UDP)
     server = SERVER.format(tls="{mode: AUTO_PASSTHROUGH}").replace("HTTPS", "TLS")
-    seen = view(built(server, instance("web"), dns).mesh, gateway())
+    seen = view(built(server + ANY, instance("web"), dns).mesh, gateway())
+    assert [name for listener in seen.listeners for c in listener.chains for name in c.server_names if "*" in name] == []
     assert [c.name for c in seen.clusters if c.name.startswith("outbound_")] == ["outbound_.9080_._.web.default.svc.cluster.local"]

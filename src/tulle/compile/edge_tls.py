@@ -155,10 +155,10 @@ def _place(scope: Scope, server: Served) -> Place:
 
 
 def direct(scope: Scope, server: Served) -> Iterator[Backend]:
-    """The services that an AUTO_PASSTHROUGH server leads to."""
+    """The services that an AUTO_PASSTHROUGH server leads to: no wildcards, as callers ask for a service by its name."""
     if server.spec.tls and server.spec.tls.mode is ServerTlsMode.AUTO_PASSTHROUGH:
         patterns = [pattern for ns, pattern in server.hosts]
-        yield from (b for h, b in scope.backends.items() if any(names.covers(p, h) for p in patterns))
+        yield from (b for h, b in scope.backends.items() if not names.is_wildcard(h) and any(names.covers(p, h) for p in patterns))
 
 
 def passing(made: Iterable[Cluster]) -> Iterator[Cluster]:

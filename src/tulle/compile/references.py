@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from tulle.compile import match, names
-from tulle.compile.catalog import Backend
 from tulle.compile.findings import Found
 from tulle.compile.routes import target
 from tulle.compile.scope import Scope
@@ -28,17 +27,15 @@ def destination_problems(scope: Scope, steering: Steering) -> Iterator[Found]:
         backend = scope.backends.get(names.resolve(destination.host, namespace, scope.domain))
         some_port = backend.ports[0].number if backend and backend.ports else 0
         found = target(scope, destination, namespace, some_port)
-        if found.why and effect is _CLOSED and _serves_udp(scope, backend, destination, namespace):
-            continue
+        if found.why and effect is _CLOSED and backend and (ports := backend.served(udp=True)):
+            # A `tcp` rule also speaks for the datagrams that come to its port.
+            datagrams = target(scope, destination, namespace, ports[0].number, udp=True)
+            if not datagrams.why:
+                continue
+            found = found if backend.ports else datagrams
         why = found.why or (_STRAYS if rule and strays(rule, found) else "")
         if why:
             yield place, f"{why}: {effect}"
-
-
-def _serves_udp(scope: Scope, backend: Backend | None, destination: Destination, namespace: str) -> bool:
-    """A `tcp` rule also speaks for the datagrams that come to its port."""
-    ports = backend.served(udp=True) if backend else ()
-    return bool(ports) and not target(scope, destination, namespace, ports[0].number, udp=True).why
 
 
 def _destinations(steering: Steering) -> Iterator[tuple[Source, Destination, str, str, TcpRule | TlsRule | None]]:
