@@ -34,6 +34,7 @@ def said_of_rules(spec: str) -> list[str]:
 
 HTTP = "http: [{match: [%s], route: [{destination: {host: web}}]}]"
 TCP = "tcp: [{match: [%s], route: [{destination: {host: db}}]}]"
+NO_SUBSET = 'spec.tcp[0].route[0].destination: host names.default.svc.cluster.local has no subset "v9" in a DestinationRule'
 TLS = "tls: [{match: [{sniHosts: [%s]%s}], route: [{destination: {host: db}}]}]"
 
 
@@ -47,11 +48,7 @@ TLS = "tls: [{match: [{sniHosts: [%s]%s}], route: [{destination: {host: db}}]}]"
         ("hosts: [web, db, nobody], " + HTTP % "{}", None),
         ("hosts: [any], " + HTTP % "{}" + ", " + TCP % "{}" + ", " + TLS % ("any", ""), None),
         ("hosts: [names], " + TCP % "{}", None),
-        (
-            "hosts: [names], tcp: [{route: [{destination: {host: names, subset: v9}}]}]",
-            'spec.tcp[0].route[0].destination: host names.default.svc.cluster.local has no subset "v9" in a DestinationRule: '
-            "its connections are closed",
-        ),
+        ("hosts: [names], tcp: [{route: [{destination: {host: names, subset: v9}}]}]", f"{NO_SUBSET}: its connections are closed"),
         ("hosts: [nobody], " + TCP % "{port: 1}", None),
         ("hosts: [web], " + HTTP % "{port: 81}", "spec.http[0].match[0]: never matches: none of its hosts has port 81 (they have 80)"),
         ("hosts: ['*.local'], " + HTTP % "{port: 90}", None),

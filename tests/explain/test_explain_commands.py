@@ -98,14 +98,10 @@ def test_text_for_people(folder: Path) -> None:
 
 
 def test_what_becomes_of_the_answers_of_one_of_several_destinations(folder: Path) -> None:
-    ways = (
-        "route: [{destination: {host: web}, weight: 1, headers: {response: {set: {x-by: first}}}}, {destination: {host: web}, weight: 1}]"
-    )
-    (folder / "rules.yaml").write_text(RULES.replace("route: [{destination: {host: web}}]", ways, 1))
+    ways = ", ".join(f"{{destination: {{host: web}}, weight: 1, headers: {{response: {{set: {{x-by: {by}}}}}}}}}" for by in ("a", "b"))
+    (folder / "rules.yaml").write_text(RULES.replace("[{destination: {host: web}}]", f"[{ways}]", 1))
     done = tulle(folder, "explain", "-f", "mesh.yaml", "--from", "caller", "http://web/")
-    assert [line for line in done.stdout.splitlines() if "x-by" in line] == [
-        f"  response headers  set x-by {by}" for by in ("first", "second")
-    ]
+    assert [line for line in done.stdout.splitlines() if "x-by" in line] == [f"  response headers  set x-by {by}" for by in ("a", "b")]
 
 
 def test_json_for_programs(folder: Path) -> None:

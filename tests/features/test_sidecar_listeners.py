@@ -158,6 +158,15 @@ def test_a_port_without_an_address_needs_interception() -> None:
     assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]
 
 
+def test_a_port_for_datagrams_is_not_opened() -> None:
+    spec = "{egress: [{port: {number: 53, protocol: UDP, name: a}, bind: 127.0.0.1, hosts: ['*/*']}]}"
+    assert warned("Sidecar", spec) == [
+        "spec.egress[0].port.protocol: not in force: no listener is made for datagrams, which upstreams carry"
+    ]
+    seen = view(built(SIDECAR.format(spec=spec), at("shop", 53, 1, id="shop")).mesh, sidecar(app="caller"))
+    assert "127.0.0.1_53" not in {listener.name for listener in seen.listeners}
+
+
 PEERS = """---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication

@@ -31,8 +31,10 @@ class Opened:
 
 
 def opens(item: Egress) -> bool:
-    """Whether an item makes a listener: others would need interception."""
-    return item.port is not None and (item.bind is not None or item.capture_mode is CaptureMode.NONE)
+    """Whether an item makes a listener: others would need interception, or are for datagrams, which upstreams carry."""
+    if item.port is None or protocols.named(item.port.protocol or "") is Protocol.UDP:
+        return False
+    return item.bind is not None or item.capture_mode is CaptureMode.NONE
 
 
 def listeners(scope: Scope, hosts_of: HostsOf) -> tuple[Opened, ...]:

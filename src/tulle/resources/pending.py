@@ -229,6 +229,7 @@ PENDING: Mapping[str, tuple[Pending, ...]] = {
         *under("ingress[].connectionPool", POOL),
         *under("inboundConnectionPool", POOL),
         off("egress[]", "without bind or captureMode NONE no listener is made for its port", _not_opened),
+        off("egress[].port.protocol", "no listener is made for datagrams, which upstreams carry", lambda word: str(word).upper() == "UDP"),
         off("egress[].captureMode", "nothing is intercepted", other_than("DEFAULT", "NONE", 0, 2)),
     ),
     "Service": (
