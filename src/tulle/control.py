@@ -190,7 +190,7 @@ class Control:
     ) -> Iterator[Coroutine[Any, Any, None]]:
         """What goes on until the end, once the documents are compiled."""
         yield serve(self._application(definitions), listener, tls)
-        yield follow_ends(self.store, self._ads.holders, self._expel)
+        yield follow_ends(self.store, lambda: self._ads.holders() | self.registrations.memberships(), self._expel)
         yield self._follow_catalog()
         yield Checking(
             self.registry, scripts=self.settings.enable_script_checks, defined_scripts=self.settings.enable_local_script_checks
@@ -340,8 +340,9 @@ class Control:
 
     async def _expel(self, holder: str) -> None:
         """A membership has ended: its proxies are sent away, and nobody sends to its instances any more."""
-        for node_id in self._ads.expel(holder):
-            await self.registrations.deregister(node_id.partition("~")[2])
+        beside = {node_id.removeprefix("sidecar~") for node_id in self._ads.expel(holder) if node_id.startswith("sidecar~")}
+        for identifier in beside | self.registrations.of(holder):
+            await self.registrations.deregister(identifier)
 
     def acknowledged(self, node_id: str, type_url: str, snapshot: Snapshot) -> None:
         if member := self.fleet.members.get(node_id):

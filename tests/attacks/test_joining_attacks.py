@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -351,12 +352,13 @@ def test_a_certificate_of_people_is_no_proxys(mesh: Guarded) -> None:
 
 
 def test_an_ended_membership_is_worth_nothing_at_once(mesh: Guarded) -> None:
-    """Its stream ends, its instance leaves, nothing opens again; another machine of the same account goes on."""
+    """Its stream ends, its instances leave, nothing opens again; another machine of the same account goes on."""
 
     async def run() -> None:
         gone, stays = await mesh.member(), await mesh.member()
         said = {"service": "web", "namespace": "shop", "serviceAccount": "web", "address": "127.0.0.1"}
-        assert (await mesh.ask("PUT", "/api/v1/registrations/gone-1?ttl=600s", said, gone))[0] == 200
+        for instance, member in (("gone-1", gone), ("gone-without-proxy", gone), ("stays-1", stays)):
+            assert (await mesh.ask("PUT", f"/api/v1/registrations/{instance}?ttl=600s", said, member))[0] == 200
         async with mesh.proxy(Pair.of(gone)) as one, mesh.proxy(Pair.of(stays)) as other:
             for client, name in ((one, "sidecar~gone-1"), (other, "sidecar~stays-1")):
                 await client.send(node=node_message(node(name)), type_url=CLUSTER)
@@ -369,7 +371,9 @@ def test_an_ended_membership_is_worth_nothing_at_once(mesh: Guarded) -> None:
         assert (await refusal(mesh, Pair.of(gone), node("sidecar~gone-1")))[0] is grpc.StatusCode.PERMISSION_DENIED
         assert (await mesh.ask("GET", "/api/v1/version", by=gone))[0] == 401
         assert (await mesh.ask("GET", "/api/v1/version", by=mesh.shows(pair=Pair.of(gone))))[0] == 401
-        await soon(lambda: left(mesh, "gone-1"), every=0.01)  # "at once" is two commits later
+        for instance in ("gone-1", "gone-without-proxy"):
+            await soon(partial(left, mesh, instance), every=0.01)  # "at once" is two commits later
+        assert not await left(mesh, "stays-1")
         with pytest.raises(JoinError, match="must join anew"):
             await gone.renew()
         await stays.renew()

@@ -140,6 +140,16 @@ async def test_what_is_not_renewed_goes(registrations: Registrations, harness: S
 
 
 @on_registrations
+async def test_what_a_membership_registered_is_known_while_it_is_there(registrations: Registrations, harness: SqliteHarness) -> None:
+    await registrations.register(REVIEWS, 10, "member")
+    await registrations.register(OTHER, 30)
+    assert (registrations.of("member"), registrations.memberships()) == ({"reviews/1"}, {"member"})
+    await harness.advance(12)
+    await registrations.all()
+    assert (registrations.of("member"), registrations.memberships()) == (frozenset(), frozenset())
+
+
+@on_registrations
 async def test_a_changed_registration_lives_on_its_new_time(registrations: Registrations, harness: SqliteHarness) -> None:
     first = await registrations.register(OTHER, 10)
     changed = Registration(id="other", service="other", weight=5)

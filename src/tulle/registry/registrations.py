@@ -31,10 +31,22 @@ class Registrations:
     def __init__(self, values: Leased) -> None:
         self._values = values
         self._known: dict[bytes, Registration] = {}
+        self._by: dict[str, str] = {}
+        """By id, the membership of who renewed it last, since this process began."""
 
-    async def register(self, registration: Registration, ttl: float) -> int:
-        """Registers or renews for `ttl` seconds. The revision changes only if the registration does."""
-        return await self._values.put(registration.id, form.dump(registration), ttl)
+    async def register(self, registration: Registration, ttl: float, by: str = "") -> int:
+        """Registers or renews for `ttl` seconds. The revision changes only if the registration does. `by`: a membership."""
+        revision = await self._values.put(registration.id, form.dump(registration), ttl)
+        self._by[registration.id] = by
+        return revision
+
+    def of(self, membership: str) -> frozenset[str]:
+        """The ids of all that were registered by it."""
+        return frozenset(identifier for identifier, by in self._by.items() if by == membership)
+
+    def memberships(self) -> frozenset[str]:
+        """All that have registered something."""
+        return frozenset(filter(None, self._by.values()))
 
     async def deregister(self, identifier: str) -> int | None:
         """The revision without it; None if there was none of this id."""
@@ -50,5 +62,6 @@ class Registrations:
 
     def _read(self, values: Mapping[str, bytes]) -> Mapping[str, Registration]:
         known = self._known
+        self._by = {identifier: by for identifier, by in self._by.items() if identifier in values}
         self._known = {value: known.get(value) or form.parse(name, value) for name, value in values.items()}
         return {name: self._known[value] for name, value in values.items()}

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from tulle.model.resource import Origin, Violation
 from tulle.registry import form
 from tulle.registry.registrations import Registrations
-from tulle.server.access.caller import Caller, caller_of
+from tulle.server.access.caller import Caller, Role, caller_of
 from tulle.server.forms import answer, body_of, problem, seconds
 from tulle.server.ports import Live
 
@@ -70,7 +70,8 @@ class RegistryApi:
         await self._check(caller, identifier)
         if self._there:
             await self._there(registration.node, registration.address)
-        return await self._done(identifier, await self._registrations.register(registration, ttl), wait)
+        by = caller.id if caller.role is Role.WORKLOAD else ""
+        return await self._done(identifier, await self._registrations.register(registration, ttl, by), wait)
 
     async def delete(self, request: Request) -> Response:
         """Takes an instance out; with `?wait=` the answer comes when no proxy sends to it any more, or when that time is over."""
