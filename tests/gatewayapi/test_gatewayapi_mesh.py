@@ -156,3 +156,18 @@ def test_a_service_entry_as_parent() -> None:
     assert len(next(s for k, s in made.statuses.items() if k.name == "r").details["parents"]) == 1  # type: ignore[arg-type]
     lost = built(SERVICE + routed, *_other())
     assert said(lost) == ("False NoMatchingParent", "True ResolvedRefs")
+
+
+@pytest.mark.parametrize(
+    "parent", ["networking.istio.io, kind: ServiceEntry, name: theirs", '"", kind: Service, name: web.shop.svc.cluster.local']
+)
+def test_a_name_of_another_namespace_stays_its_own_whoever_declares_it(parent: str) -> None:
+    name = "web.shop.svc.cluster.local"
+    entry = OUTSIDE.replace("outside", "theirs").replace("one.example, two.example", name)
+    routed = route("HTTPRoute", "PARENT", "{name: other, port: 1}").replace('"", kind: Service, PARENT', parent)
+    made = built(entry + routed, instance("web", namespace="shop", number=80), *_other())
+    led = {}
+    for namespace in ("default", "shop", "third"):
+        hosts = {h.name: h for h in table(view(made.mesh, sidecar(namespace))).virtual_hosts}
+        led[namespace] = hosts[f"{name}:80"].routes[-1].name
+    assert led == {"default": "r.0", "shop": "default", "third": "default"}

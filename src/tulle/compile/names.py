@@ -17,9 +17,10 @@ def resolve(name: str, namespace: str, domain: str) -> str:
     return f"{name}.{namespace}.svc.{domain}"
 
 
-def is_home(host: str, namespace: str) -> bool:
-    """Whether a service is by its very name one of a namespace: `web.shop.svc...`."""
-    return host.partition(".")[2].startswith(f"{namespace}.svc.")
+def home(host: str) -> str:
+    """The namespace of which a service is by its very name, `shop` of `web.shop.svc...`; empty for other names."""
+    namespace, dot, rest = host.partition(".")[2].partition(".")
+    return namespace if dot and rest.startswith("svc.") else ""
 
 
 def gateway_name(name: str, namespace: str) -> str:

@@ -238,4 +238,4 @@ def _exported(backends: Mapping[ServiceKey, Backend], client: str) -> Mapping[st
 
 def _preference(backend: Backend, client: str) -> tuple[object, ...]:
     host, namespace = backend.key
-    return (namespace != client, not names.is_home(host, namespace), backend.rank, namespace)
+    return (namespace != client, names.home(host) != namespace, backend.rank, namespace)

@@ -127,8 +127,11 @@ def told_apart(section: Section, found: Iterable[Attachment]) -> dict[str, tuple
 
 
 def _to_hosts(blank: Attachment, namespace: str, parents: Parents) -> Iterator[Attachment]:
-    """A route of the service's own namespace is for all callers; another one for the callers of its own."""
-    parent, home = blank.parent, blank.route.key.namespace
+    """A route of the service's own namespace is for all callers; another one for the callers of its own.
+
+    A name that is another namespace's stays so, whoever declares it.
+    """
+    parent, own = blank.parent, blank.route.key.namespace
     meant = hosts_meant(parent.group, parent.kind, parent.name, namespace, parents.documents, parents.domain)
     if meant is None:
         kind = f"{parent.kind}.{parent.group}" if parent.group else parent.kind
@@ -137,7 +140,7 @@ def _to_hosts(blank: Attachment, namespace: str, parents: Parents) -> Iterator[A
     elif not meant:
         yield replace(blank, reason="NoMatchingParent", message=f"{parent.kind} {namespace}/{parent.name} does not exist")
     for host in meant or ():
-        yield replace(blank, service=host, audience="" if namespace == home else home)
+        yield replace(blank, service=host, audience="" if own == (names.home(host) or namespace) else own)
 
 
 def one_kind_per_host(found: Mapping[Key, tuple[Attachment, ...]]) -> Mapping[Key, tuple[Attachment, ...]]:

@@ -293,7 +293,7 @@ def _for_service(
     pairs = tuple(sorted(((e, parent) for group, parent in ordered for e in group), key=lambda pair: pair[0].order))
     targets = {host, *_targets(e for e, _ in pairs), *(ref.host for _, refs, _ in rules for _, ref, _ in refs if ref.host)}
     return Steering(
-        key=Key(kind=first.key.kind, namespace=audience or host.split(".")[1], name=first.key.name),
+        key=Key(kind=first.key.kind, namespace=audience or first.key.namespace, name=first.key.name),
         resource=cast("Resource[VirtualService]", first),
         age=(first.created, first.key.name, first.key.namespace),
         hosts=(host,),
