@@ -135,13 +135,11 @@ class RemoteCatalog:
 
     async def _clear(self) -> None:
         """Takes out what files of this machine defined before, and none does now."""
-        answer = await self._ask("GET", f"/v1/catalog/node/{quote(self.node, safe='')}")
-        there: Mapping[str, Any] = (answer.json() or {}) if answer.status == 200 else {}
+        there = await self._told_of(f"/v1/catalog/node/{quote(self.node, safe='')}") or {}
         for identifier, service in (there.get("Services") or {}).items():
             if service["Meta"].items() >= SOURCE.items() and identifier not in self._services:
                 await self._put("deregister", {"ServiceID": identifier}, self._tokens.get(identifier, ""))
-        answer = await self._ask("GET", f"/v1/health/node/{quote(self.node, safe='')}")
-        for check in answer.json() if answer.status == 200 else []:
+        for check in await self._told_of(f"/v1/health/node/{quote(self.node, safe='')}") or []:
             own = check["Notes"].endswith(MARK) and (self.node, check["CheckID"]) not in self._checks
             if own:
                 await self._put("deregister", {"CheckID": check["CheckID"]}, self._tokens.get(check["CheckID"], ""))
@@ -157,6 +155,14 @@ class RemoteCatalog:
         answer = await self._ask("PUT", f"/v1/catalog/{verb}", data, headers)
         if answer.status != 200:
             raise ConnectionError(f"the control plane answered {answer.status}: {answer.text()[:200]}")
+
+    async def _told_of(self, path: str) -> Any:
+        """None where there is nothing. Raises OSError."""
+        answer = await self._ask("GET", path)
+        try:
+            return answer.json() if answer.status == 200 else None
+        except ValueError:
+            raise ConnectionError("what answers is no control plane") from None
 
     async def _ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         return await request(self.api, method, path, body=body, headers=headers, credentials=_Context(self.trusted))

@@ -34,9 +34,9 @@ from tulle.model.proxy import InboundPort, Node, Role
 from tulle.model.service import Health, Protocol, RegisteredPort, Registration
 
 HTTP_PROXY_PORT = 15001
-_OWN = ("TOKEN", "TOKEN_FILE", "JOIN_TOKEN", "JOIN_TOKEN_FILE", "JOIN_CERT", "JOIN_KEY", "CERT_FILE", "KEY_FILE")
+_OWN = ("TOKEN", "TOKEN_FILE", "JOIN_TOKEN", "JOIN_TOKEN_FILE", "JOIN_CERT", "JOIN_KEY", "CERT_FILE", "KEY_FILE", "RATE_LIMIT_STORE")
 OWN = frozenset(f"TULLE_{name}" for name in _OWN)
-"""Variables that are for the agent alone: the application is not told."""
+"""Variables that are for the agent, or a control plane beside it, alone: the application is not told."""
 LOOPBACK = "127.0.0.1"
 SILENT = 3.0
 """Seconds without being ready after which an instance appears in the registry as critical, and its user is told what is missing."""
