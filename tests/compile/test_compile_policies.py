@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from support.compiled import built, cluster, endpoints, instance, sidecar, warnings
 from tulle.compile import view
+from tulle.model.proxy import InboundPort
 from tulle.model.service import Protocol, Resolution
 from tulle.model.traffic import (
     Algorithm,
@@ -126,6 +128,15 @@ def test_zero_limits_are_no_limits() -> None:
 def test_upgrade_to_http2() -> None:
     seen = view(built(rule("trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}"), instance("a")).mesh, sidecar())
     assert cluster(seen, "a:9080").http2
+
+
+@pytest.mark.parametrize(("spoken", "alike"), [(Protocol.HTTP, False), (Protocol.AUTO, True)])
+def test_where_callers_upgrade_workloads_of_http_1_are_not_spoken_to_as_callers_speak(spoken: Protocol, alike: bool) -> None:
+    text = rule("trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}")
+    node = replace(sidecar(app="a", inbound=(InboundPort(service_port=9080, listen=1, target=2, protocol=spoken),)), service="a")
+    for said, expected in ((text, alike), ("", True)):
+        own = next(c for c in view(built(said, instance("a")).mesh, node).clusters if c.name == "inbound|9080||")
+        assert (own.http2, own.policy.connection_pool.use_client_protocol) == (False, expected)
 
 
 @pytest.mark.parametrize(

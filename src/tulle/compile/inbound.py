@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -62,16 +62,19 @@ class Served:
 
 
 def inbound(
-    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, asked: Asked = NOTHING
+    node: Node, sidecar: Resource[Sidecar] | None, posture: Posture, asked: Asked = NOTHING, upgraded: Collection[int] = ()
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
-    """Ports that the Sidecar resource does not speak of are served as the workload registered them."""
+    """Ports that the Sidecar resource does not speak of are served as the workload registered them.
+
+    `upgraded`: those of the service to which proxies of callers make HTTP/2 of all that they are asked.
+    """
     policies = asked.guards.at(node.namespace, node.labels, node.service)
     ports = {(p.listen_address, _key(p.listen, p)): p for p in reversed((*node.inbound, *_more_ports(node, sidecar)))}
     by_service_port = {_key(p.service_port, p): p for p in reversed(tuple(ports.values()))}
     chosen = [port for _, port in sorted(ports.items()) if by_service_port[_key(port.service_port, port)] is port]
     served = [_served(port, node, sidecar, posture) for port in chosen]
     in_order = sorted(served, key=lambda s: _key(s.port.service_port, s.port))
-    return tuple(_listener(of, asked, policies) for of in served), tuple(map(_cluster, in_order))
+    return tuple(_listener(of, asked, policies) for of in served), tuple(_cluster(s, upgraded) for s in in_order)
 
 
 def _access(port: InboundPort, guards: Guards, policies: tuple[Policy, ...]) -> Access:
@@ -241,12 +244,14 @@ def _table(port: InboundPort, source: Source | None) -> RouteTable:
     return RouteTable(name=name, virtual_hosts=(host,))
 
 
-def _cluster(of: Served) -> Cluster:
+def _cluster(of: Served, upgraded: Collection[int]) -> Cluster:
     http2 = of.port.protocol.is_http2
+    told = of.port.protocol is Protocol.AUTO or of.port.service_port not in upgraded
     pool = of.pool
     http = of.port.protocol.is_http or of.port.protocol is Protocol.AUTO
-    if http and not http2 and not pool.upgrade_to_http2:
-        # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`.
+    if http and not http2 and told and not pool.upgrade_to_http2:
+        # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`. Where proxies of
+        # callers upgrade, what comes does not tell how they spoke, and the port's protocol holds.
         pool = replace(pool, use_client_protocol=True)
     return Cluster(
         name=cluster_name(of.port),

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tulle.compile import challenges, clusters, edge_tls, gateways, inbound, served, sign_in, upstreams
+from tulle.compile import challenges, clusters, edge_tls, gateways, inbound, names, served, sign_in, upstreams
 from tulle.compile.catalog import Backend
 from tulle.compile.clusters import Placed
 from tulle.compile.dressing import dressed
@@ -67,8 +67,9 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
         transcodings=mesh.structure.rules.transcodings.at(node.namespace, node.labels, node.service),
         screened=mesh.structure.rules.screens.at(node.namespace, node.labels, node.service),
     )
-    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), replace(asked, guards=NO_GUARDS))
-    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, asked))
+    upgraded = _upgraded(found.scope, node)
+    made_from = (node, sidecar, posture, mesh.structure.rules.guards, tuple(guards.authorizers), replace(asked, guards=NO_GUARDS), upgraded)
+    listeners, own_clusters = memo.get(("inbound", node.id), made_from, lambda: inbound.inbound(node, sidecar, posture, asked, upgraded))
     forward = memo.get(("forward listener", node.id), (node.http_proxy,), lambda: _forward_listener(node))
     more, tables = upstreams.upstreams(node, found, memo) if node.upstreams else ((), ())
     taken = {x.name for x in (*listeners, *forward, *more)}
@@ -80,6 +81,15 @@ def _own(mesh: Mesh, node: Node, found: Outbound) -> Layer:
         route_tables=(*tables, *(o.table for o in opened if o.table)),
         clusters=own_clusters,
     )
+
+
+def _upgraded(scope: Scope, node: Node) -> frozenset[int]:
+    """The ports of the workload's service for which a DestinationRule, as seen from its own namespace, says `h2UpgradePolicy: UPGRADE`."""
+    tuning = scope.tuning(names.resolve(node.service, node.namespace, scope.domain)) if node.service else None
+    if tuning is None:
+        return frozenset()
+    ways = itertools.product((port.service_port for port in node.inbound), ("", *tuning.subsets))
+    return frozenset(port for port, subset in ways if tuning.traffic_policy(port, subset).connection_pool.upgrade_to_http2)
 
 
 def _forward_listener(node: Node) -> tuple[Listener, ...]:
