@@ -158,6 +158,14 @@ def test_a_port_without_an_address_needs_interception() -> None:
     assert warned("Sidecar", spec) == ["spec.egress[0]: not in force: without bind or captureMode NONE no listener is made for its port"]
 
 
+@pytest.mark.parametrize(("tls", "alike"), [("", True), (", tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}", False)])
+def test_what_tls_that_ends_here_offers_does_not_tell_how_to_speak_to_the_workload(tls: str, alike: bool) -> None:
+    ingress = f'{{port: {{number: 443, protocol: HTTP, name: a}}, bind: 127.0.0.1, defaultEndpoint: ":1"{tls}}}'
+    seen = view(built(SIDECAR.format(spec=f"{{ingress: [{ingress}]}}")).mesh, sidecar(app="web"))
+    own = next(cluster for cluster in seen.clusters if cluster.name == "inbound|443||")
+    assert own.policy.connection_pool.use_client_protocol is alike
+
+
 def test_a_port_for_datagrams_is_not_opened() -> None:
     spec = "{egress: [{port: {number: 53, protocol: UDP, name: a}, bind: 127.0.0.1, hosts: ['*/*']}]}"
     assert warned("Sidecar", spec) == [

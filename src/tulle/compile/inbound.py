@@ -246,12 +246,12 @@ def _table(port: InboundPort, source: Source | None) -> RouteTable:
 
 def _cluster(of: Served, upgraded: Collection[int]) -> Cluster:
     http2 = of.port.protocol.is_http2
-    told = of.port.protocol is Protocol.AUTO or of.port.service_port not in upgraded
+    told = of.port.protocol is Protocol.AUTO or not (of.ended or of.port.service_port in upgraded)
     pool = of.pool
     http = of.port.protocol.is_http or of.port.protocol is Protocol.AUTO
     if http and not http2 and told and not pool.upgrade_to_http2:
         # The workload is spoken to as the caller spoke, so that gRPC gets through on a port that is called `http`. Where proxies of
-        # callers upgrade, what comes does not tell how they spoke, and the port's protocol holds.
+        # callers upgrade, or TLS that ends here offers HTTP/2, what comes does not tell that, and the port's protocol holds.
         pool = replace(pool, use_client_protocol=True)
     return Cluster(
         name=cluster_name(of.port),
