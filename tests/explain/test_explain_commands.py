@@ -198,3 +198,27 @@ def test_what_the_called_sidecars_say_and_what_is_not_counted(folder: Path) -> N
         (["sidecar~web-v1"], None),
         (["sidecar~web-v2"], "deny"),
     ]
+
+
+MARKED = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: some}
+spec: {selector: {matchLabels: {app: web}}, rules: [{to: [{operation: {paths: [/in]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: marks}
+spec: {selector: {matchLabels: {app: web}}, action: AUDIT, rules: [{}]}
+---
+apiVersion: tulle.dev/v1
+kind: RateLimit
+metadata: {name: few}
+spec: {selector: {matchLabels: {app: web}}, limits: [{requests: 1, per: second}]}
+"""
+
+
+def test_the_line_is_that_of_the_policy_that_decides(folder: Path) -> None:
+    (folder / "marked.yaml").write_text(MARKED)
+    said = tulle(folder, "can", "-f", "mesh.yaml", "-f", "marked.yaml", "http://web/in").stdout
+    assert "  sidecar~web-v1: yes: AuthorizationPolicy/some spec.rules[0] (marked.yaml:4)\n" in said

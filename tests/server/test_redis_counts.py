@@ -23,6 +23,7 @@ from tulle.server.counts import CountsGoneError
 from tulle.server.rate_limits import SERVICE, RateLimitService, opened
 from tulle.server.redis_counts import RedisCounts
 from tulle.settings import SettingsError, read_settings
+from tulle.store.port import StoreError
 from tulle.store.sqlite import open_sqlite
 
 DAY = timedelta(days=1)
@@ -119,6 +120,14 @@ def test_the_setting_says_where(redis_url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="write redis://HOST:PORT") as caught:
         read_settings({"TULLE_RATE_LIMIT_STORE": "http://user:secret@host"})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter/2@host:6379", "redis://:hunter2@host:6379?sesame=hunter2", "redis://host?db=hunter2"])
+def test_a_store_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(StoreError, match="TULLE_RATE_LIMIT_STORE cannot be used") as caught:
+        RedisCounts(url)
+    assert "hunter" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_without_a_database_the_proxy_is_told_so(tmp_path: Path) -> None:

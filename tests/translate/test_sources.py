@@ -87,6 +87,26 @@ apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {{name: strict}}
 spec: {{mtls: {{mode: STRICT}}}}
+---
+apiVersion: tulle.dev/v1
+kind: Authentication
+metadata: {{name: keys}}
+spec: {{selector: {{matchLabels: {{app: web}}}}, apiKeys: {{secret: keys}}}}
+---
+apiVersion: tulle.dev/v1
+kind: RateLimit
+metadata: {{name: few}}
+spec: {{selector: {{matchLabels: {{app: web}}}}, limits: [{{requests: 1, per: second}}]}}
+---
+apiVersion: tulle.dev/v1
+kind: Guard
+metadata: {{name: small}}
+spec: {{selector: {{matchLabels: {{app: web}}}}, maxBodyBytes: 7}}
+---
+apiVersion: tulle.dev/v1
+kind: Firewall
+metadata: {{name: wall}}
+spec: {{selector: {{matchLabels: {{app: web}}}}, mode: BLOCK}}
 """
 
 

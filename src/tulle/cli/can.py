@@ -15,6 +15,7 @@ from tulle.cli.files import Filenames
 from tulle.cli.output import out
 
 NOBODY_ALLOWS, NO_POLICY = "none of the policies that allow takes it", "no policy is there"
+_WRITTEN_NOWHERE = (NOBODY_ALLOWS, NO_POLICY, "no policy that allows is there, so all is allowed")
 _STATUS = {"yes": 0, "no": 1, "depends": 3}
 
 
@@ -80,9 +81,11 @@ def _text(answer: Mapping[str, Any]) -> str:
 
 
 def _where(by: str, steps: Sequence[Mapping[str, Any]]) -> str:
-    """Where it is written. That nobody allows it is written nowhere."""
-    places = [step["source"] for step in steps if step.get("matched") and step.get("source")]
-    return f" ({places[-1]})" if places and by not in (NOBODY_ALLOWS, NO_POLICY) else ""
+    """Where it is written: others take the call after the one that decides, to mark or to count it."""
+    placed = [step for step in steps if step.get("matched") and step.get("source")]
+    named = [step for step in placed if f"{by} ".startswith(f"{step['rule']} ")]
+    found = named or ([] if by in _WRITTEN_NOWHERE else placed)
+    return f" ({found[-1]['source']})" if found else ""
 
 
 def _kept_out(step: Mapping[str, Any]) -> bool:

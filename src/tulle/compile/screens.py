@@ -81,6 +81,7 @@ def _screen(guards: tuple[ScreenDocument, ...], policies: list[AccessPolicy]) ->
         path=max((s.path_normalization for s in specs if s.path_normalization), key=_LEVELS.index, default=None),
         underscores=max((h.underscores for h in headers if h.underscores), key=_UNDERSCORES.index, default=Underscores.ALLOW),
         firewalls=tuple(firewall(cast("Walled", g)) for g in guards if isinstance(g.spec, FirewallSpec)),
+        sources=tuple(g.at("spec") for g in guards),
     )
 
 

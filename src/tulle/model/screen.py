@@ -7,6 +7,7 @@ from enum import Enum
 
 from tulle.model.access import OPEN, Access
 from tulle.model.firewall import Firewall
+from tulle.model.resource import Source
 
 
 class PathLevel(Enum):
@@ -46,6 +47,8 @@ class Screen:
     firewalls: tuple[Firewall, ...] = ()
     by_route: bool = False
     """Whether routes may have firewalls of their own."""
+    sources: tuple[Source, ...] = ()
+    """All documents that say something here."""
 
     @property
     def level(self) -> PathLevel:

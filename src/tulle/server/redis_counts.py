@@ -16,11 +16,16 @@ from redis.exceptions import RedisError
 from tulle.model.gcra import Taken
 from tulle.model.rate_limits import RateLimit
 from tulle.server.counts import CountsGoneError, count_name
+from tulle.store.port import StoreError
 
 PREFIX = "tulle:rate-limits:"
 PATIENCE = 10.0
 """Seconds for an answer, unless told otherwise."""
 _CONNECTIONS = 32
+_UNUSABLE = (
+    "TULLE_RATE_LIMIT_STORE cannot be used: its port must be a number and its options those of redis-py, "
+    "and / ? # @ : and % of a password are written as %2F %3F %23 %40 %3A and %25"
+)
 
 _SCRIPT = """
 local time = redis.call('TIME')
@@ -47,8 +52,13 @@ class RedisCounts:
     """`url`: redis://, rediss:// or unix://."""
 
     def __init__(self, url: str) -> None:
-        # Nothing but `within` ends a call: some may wait for longer than others.
-        pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=None)
+        """Raises StoreError for a URL that cannot be used, without a word of what stands in it."""
+        try:
+            # Nothing but `within` ends a call: some may wait for longer than others.
+            pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=None)
+            pool.connection_class(**pool.connection_kwargs)  # opens nothing, and knows which options there are
+        except (ValueError, TypeError):
+            raise StoreError(_UNUSABLE) from None
         self._client = redis.asyncio.Redis.from_pool(pool)
         self._script = self._client.register_script(_SCRIPT)
 
