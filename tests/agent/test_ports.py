@@ -52,6 +52,33 @@ def test_a_port_is_free_again_at_the_end() -> None:
         pass
 
 
+def ended() -> int:
+    """A port that nobody listens on any more, with a connection that its proxy was the first to end."""
+    with socket.socket() as listener:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        port = int(listener.getsockname()[1])
+        with socket.create_connection((LOOPBACK, port)) as caller:
+            listener.accept()[0].close()
+            assert caller.recv(1) == b""
+        return port
+
+
+def test_connections_that_have_ended_do_not_keep_a_port_from_one_agent() -> None:
+    port = ended()
+    with pytest.raises(OSError, match="in use"), socket.socket() as probe:
+        probe.bind((LOOPBACK, port))
+    with Ports() as ports, Ports() as others:
+        assert ports.hold_preferred(LOOPBACK, port) == port
+        with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1:"):
+            others.hold(LOOPBACK, port)
+        assert others.hold_preferred(LOOPBACK, port) != port
+        with listen(port, shared=True) as listener, socket.create_connection((LOOPBACK, port)):
+            listener.accept()[0].close()
+
+
 def test_another_port_is_taken_when_the_preferred_one_is_in_use() -> None:
     with Ports() as ports, Ports() as others:
         taken = ports.hold(LOOPBACK)

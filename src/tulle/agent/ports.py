@@ -4,6 +4,9 @@ A port found free and let go may be someone else's a moment later. So the ports 
 need them, also while it is being started again: bound alone and without listening, then opened to other sockets of the same user
 (SO_REUSEPORT), which is how Envoy listens. No other agent can take such a port, since it claims its ports alone, and no outgoing
 connection gets it as its own.
+
+Connections that a proxy was the first to end keep its port for a minute after it (TIME_WAIT). A claim goes past them with SO_REUSEADDR,
+which would also go past claims that were made so: of those, a name that one socket has lets one stand.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Ports:
             port = _free_for_datagrams(address, port)
         claim = _socket(address)
         try:
-            claim.bind((address, port))
+            if not _bound(claim, address, port):
+                self._held.append(_bound_past_ended(claim, address, port))
             claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
             claim.close()
@@ -85,11 +89,37 @@ class Ports:
         Agents give away none that another has given, though its program may not listen yet.
         """
         for port in _candidates(dice):
-            if word := _word(port):
+            if word := _word(f"application-port/{port}"):
                 self._held.append(word)
                 if _is_free(address, port, udp=udp):
                     return port
         raise OSError(errno.EADDRINUSE, f"no free port on {address} between {FIRST_APPLICATION_PORT} and {LAST_APPLICATION_PORT}")
+
+
+def _bound(claim: socket.socket, address: str, port: int) -> bool:
+    """False where the port is in use, if only by connections that have ended. Raises OSError."""
+    try:
+        claim.bind((address, port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
+def _bound_past_ended(claim: socket.socket, address: str, port: int) -> socket.socket:
+    """What keeps others from doing the same. Raises OSError (EADDRINUSE) where the port is in use by more than connections that have ended."""
+    word = _word(f"port/{address}:{port}")
+    if word is None:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    try:
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claim.bind((address, port))
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError:
+        word.close()
+        raise
+    return word
 
 
 def _free_for_datagrams(address: str, port: int) -> int:
@@ -113,11 +143,11 @@ def _is_free(address: str, port: int, *, udp: bool) -> bool:
     return True
 
 
-def _word(port: int) -> socket.socket | None:
-    """An agent's word that it gives this port away: a name that one socket has, in this network; None where another has it."""
+def _word(of: str) -> socket.socket | None:
+    """An agent's word that it has, or gives away, a port: a name that one socket has, in this network; None where another has it."""
     word = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        word.bind(f"\0tulle/application-port/{port}")
+        word.bind(f"\0tulle/{of}")
     except OSError as error:
         word.close()
         if error.errno != errno.EADDRINUSE:

@@ -205,4 +205,4 @@ def _sentences(group: BaseExceptionGroup[Exception]) -> Iterator[str]:
         if isinstance(error, BaseExceptionGroup):
             yield from _sentences(error)
         else:
-            yield str(error)
+            yield (isinstance(error, OSError) and not error.filename and error.strerror) or str(error)
