@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.compiled import built, documents, warnings
+from support.compiled import built, documents, instance, warnings
 from tulle.compile import peers
 from tulle.compile.kinds import age
 from tulle.model.mesh import MeshSettings
@@ -54,6 +54,13 @@ def test_ports() -> None:
     silent = policy("own", selector="{app: web}", ports="{81: {mode: STRICT}}")
     assert [ruling(SPACE + silent, port=number).mode for number in (80, 81)] == [MtlsMode.DISABLE, MtlsMode.STRICT]
     assert str(ruling(SPACE + silent, port=81).source) == "PeerAuthentication/own spec.portLevelMtls.81"
+
+
+def test_a_port_that_no_workload_there_has_is_told() -> None:
+    text = policy("own", mode="STRICT", selector="{app: web}", ports="{80: {mode: DISABLE}, 8080: {mode: DISABLE}}")
+    (found,) = warnings(built(text, instance("web", number=80, target=8080)), "PeerAuthentication/own")
+    assert "spec.portLevelMtls.8080: has no effect: no service in namespace default has port 8080" in found
+    assert warnings(built(text, instance("web", number=80, namespace="other")), "PeerAuthentication/own") == []
 
 
 def test_the_oldest_of_equals_holds_and_the_others_are_told_so() -> None:

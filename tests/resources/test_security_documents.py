@@ -124,6 +124,8 @@ jwtRules:
          "5: spec.jwtRules[0].jwksUri: must be a URL with http or https, of at most 2048 characters, not 'file:///etc/passwd'"),
         ("RequestAuthentication", "jwtRules: [{issuer: a, jwks: x}]",
          "5: spec.jwtRules[0].jwks: must be a set of keys as JSON (RFC 7517, 5)"),
+        ("RequestAuthentication", "jwtRules: [{issuer: a, jwks: '{\"keys\": [{}, {\"kty\": \"EC\", \"d\": \"c2VjcmV0\"}]}'}]",
+         "5: spec.jwtRules[0].jwks: must hold public keys alone, and number 2 is a private one"),
         ("RequestAuthentication", "jwtRules: [{issuer: a, jwks: '{}', jwksUri: 'http://a'}]",
          "5: spec.jwtRules[0]: set only one of jwksUri, jwks"),
     ],

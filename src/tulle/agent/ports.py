@@ -108,7 +108,7 @@ def _bound(claim: socket.socket, address: str, port: int) -> bool:
 
 
 def _bound_past_ended(claim: socket.socket, address: str, port: int) -> socket.socket:
-    """What keeps others from doing the same. Raises OSError (EADDRINUSE) where the port is in use by more than connections that have ended."""
+    """What keeps others from doing the same. Raises OSError (EADDRINUSE) where more than such connections has the port."""
     word = _word(f"port/{address}:{port}")
     if word is None:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

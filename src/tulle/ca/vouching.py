@@ -123,7 +123,9 @@ def _verified(leaf: x509.Certificate, between: Sequence[x509.Certificate], ancho
         _check_use(leaf)
         return named_in(leaf)
     except VerificationError:
-        raise ValueError("the certificate is none of the authority that --join-ca names, or it is not its time") from None
+        raise ValueError(
+            "the certificate is none of the authority that --join-ca names, it is not its time, or it is not for clients"
+        ) from None
     except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise ValueError("the certificate has extensions that cannot be read") from None
 

@@ -89,4 +89,4 @@ def _where(by: str, steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _kept_out(step: Mapping[str, Any]) -> bool:
-    return not step.get("matched") and str(step["rule"]).startswith("AuthorizationPolicy/")
+    return not step.get("matched") and str(step["rule"]).startswith(("AuthorizationPolicy/", "ServiceIntentions/"))

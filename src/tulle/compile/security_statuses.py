@@ -74,3 +74,16 @@ def _of_peers(structure: Structure, resource: Resource[PeerAuthentication]) -> I
             resource.at("spec"),
             f"not in force: PeerAuthentication {first.key.name} ({first.origin}) is for the same workloads, and older",
         )
+    else:
+        yield from _of_ports(structure, resource)
+
+
+def _of_ports(structure: Structure, resource: Resource[PeerAuthentication]) -> Iterator[Found]:
+    """Ports that no workload there has. In Istio they go by where the application listens, so people write that."""
+    namespace = resource.key.namespace
+    there = (backend.service for key, backend in structure.backends.items() if key.namespace == namespace)
+    served = {port.number for service in there for port in service.ports}
+    opened = {i.port.number for sidecar in structure.rules.sidecars.get(namespace, ()) for i in sidecar.spec.ingress}
+    for number in sorted(resource.spec.ports.keys() - served - opened) if served else ():
+        why = f"has no effect: no service in namespace {namespace} has port {number}; it must be the number that callers dial"
+        yield resource.at(f"spec.portLevelMtls.{number}"), why

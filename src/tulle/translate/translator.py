@@ -149,7 +149,8 @@ def _chain_sources(of: Listener) -> Iterator[Source]:
             yield from (transcoding.source for transcoding in chain.serve.transcodings)
             yield from (issuer.source for tokens in chain.serve.tokens for issuer in tokens.issuers if issuer.source)
             yield from chain.serve.screen.sources
-            yield from (said.source for said in (*chain.serve.logins, *chain.serve.limits) if said.source)
+            yield from (login.source for login in chain.serve.logins if login.source)
+            yield from (limit.source for limit in chain.serve.limits if limit.source)
 
 
 def _serialised(message: Any) -> bytes:

@@ -34,9 +34,10 @@ def _key_set(value: str) -> str | None:
         keys = json.loads(value)
     except (ValueError, RecursionError):
         return "must be a set of keys as JSON (RFC 7517, 5)"
-    return (
-        None if isinstance(keys, dict) and isinstance(keys.get("keys"), list) else 'must be a JSON object with a list "keys" (RFC 7517, 5)'
-    )
+    if not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
+        return 'must be a JSON object with a list "keys" (RFC 7517, 5)'
+    private = next((i for i, key in enumerate(keys["keys"]) if isinstance(key, dict) and "d" in key), None)
+    return None if private is None else f"must hold public keys alone, and number {private + 1} is a private one"
 
 
 Filled = Annotated[str, text_that(_filled)]

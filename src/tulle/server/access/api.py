@@ -30,6 +30,7 @@ LONGEST_JOIN = 7 * 86_400.0
 
 CERTIFICATE_TTL = "720h"
 _WORKLOAD = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
+_WANTED = {"for": "must be NAMESPACE/SERVICE_ACCOUNT, such as shop/web", "role": "must be viewer, operator or admin"}
 
 
 class _TokenForm(BaseModel):
@@ -71,7 +72,8 @@ class TokensApi:
             form = _TokenForm.model_validate_json(await body_of(request, BODY_LIMIT))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise problem(400, f"the token cannot be made: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            field = ".".join(map(str, first["loc"]))
+            raise problem(400, f"the token cannot be made: {field}: {_WANTED.get(field, first['msg'])}") from None
         wanted, ttl = _wanted(form)
         if not _within(caller_of(request), wanted):
             raise problem(403, "a token that is for some namespaces cannot make one for others")
