@@ -26,6 +26,8 @@ async def scenario(place: Place) -> None:
     async with running(place, "control", environment=environment):
         await asyncio.to_thread(until, lambda: is_ready(place), seconds=120)
         assert (await put(place, "/v1/agent/service/register", SERVICE)).status == 403
+        code, said = await place.tulle("maint", "--enable")
+        assert (code, "node:write" in said, "CONSUL_HTTP_TOKEN" in said) == (1, True, True)
         for path in (BOOTSTRAP, f"{BOOTSTRAP}?dc=dc1", "/v1/acl%2Fbootstrap", "/v1/acl/%62ootstrap"):
             assert (await put(place, path)).status == 401, path
         assert (await put(place, BOOTSTRAP, headers={"x-consul-token": "guessed"})).status == 401

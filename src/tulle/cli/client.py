@@ -19,6 +19,11 @@ Server = Annotated[str, typer.Option("--server", envvar="TULLE_SERVER", help="Ad
 
 Token = Annotated[str, typer.Option("--token", envvar="CONSUL_HTTP_TOKEN", help="Who asks, where access is controlled.", metavar="SECRET")]
 
+_CONSUL_TOKENS = (
+    "Consul's API has tokens of its own: give one with --token (CONSUL_HTTP_TOKEN). "
+    "An admin makes the first of them, once: PUT /v1/acl/bootstrap with the admin's token as bearer."
+)
+
 
 def url_of(server: str) -> str:
     """Beyond loopback, control planes speak TLS unless they were told otherwise."""
@@ -91,6 +96,8 @@ class Client:
             raise self._away(error) from None
         finally:
             self._connection.close()
+        if response.status == 403 and not token:
+            raise Failure(f"{text.strip()}\n{_CONSUL_TOKENS}")
         if response.status > 299:
             raise Failure(text.strip() or f"the control plane answered {response.status}", 2 if response.status == 400 else 1)
 
