@@ -300,13 +300,19 @@ class Control:
         self.firewall.know(self.built.mesh.structure.rules.dressing.walls.every)
         self._names.changed()
         for member in self.fleet.members.values():
-            snapshot = self._snapshot(member.node)
-            member.revision = self._intake.revision
-            if snapshot.bundles != member.snapshot.bundles:
-                member.snapshot = snapshot
-                self._ads.offer(member.node.id, snapshot)
+            try:
+                self._renew(member)
+            except Exception:  # noqa: BLE001 - the pump: whatever is wrong with what one is to have, the others get theirs
+                _log.exception("what a proxy is to have cannot be made; it keeps what it has", proxy=member.node.id)
         self.fleet.notify()
         self.certificates.stir()
+
+    def _renew(self, member: Member) -> None:
+        snapshot = self._snapshot(member.node)
+        member.revision = self._intake.revision
+        if snapshot.bundles != member.snapshot.bundles:
+            member.snapshot = snapshot
+            self._ads.offer(member.node.id, snapshot)
 
     def _snapshot(self, node: Node) -> Snapshot:
         seen = view(self.built.mesh, node)
