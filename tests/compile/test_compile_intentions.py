@@ -79,6 +79,15 @@ def test_the_most_exact_intention_decides(said: dict[tuple[str, str], str], call
         assert not any(pair in said for pair in order)
 
 
+@pytest.mark.parametrize("elsewhere", ["peer: east", "samenessGroup: all"])
+@pytest.mark.parametrize("source", ["web", ANY])
+@pytest.mark.parametrize("allow", [True, False])
+def test_what_is_said_of_callers_elsewhere_is_not_of_those_here(elsewhere: str, source: str, allow: bool) -> None:
+    said = f"[{{name: '{source}', action: {'deny' if allow else 'allow'}, {elsewhere}}}]"
+    (held,) = policies(of(entry("db", said)), "cluster.local", allow=allow).values()
+    assert is_let_in(held, "web") is allow
+
+
 @pytest.mark.parametrize(("source", "destination", "rank"), [("web", "db", 9), (ANY, "db", 8), ("web", ANY, 6), (ANY, ANY, 5)])
 def test_precedence_is_consuls(source: str, destination: str, rank: int) -> None:
     assert precedence(source, destination) == rank

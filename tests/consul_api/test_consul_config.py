@@ -131,6 +131,52 @@ def test_intentions_one_by_one(consul: Consul) -> None:
     assert consul.get("/v1/config/service-intentions").json == []
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"SourceNS": "other"}, 'SourceNS can only be "default" here'),
+        ({"DestinationPartition": "other"}, 'DestinationPartition can only be "default" here'),
+        ({"SourcePeer": "east"}, 'SourcePeer can only be "" here'),
+        ({"SourceType": "external"}, 'SourceType can only be "consul" here'),
+        ({"Acton": "deny"}, "Acton is no field of an intention"),
+    ],
+)
+def test_callers_elsewhere_are_not_taken_for_those_here(consul: Consul, said: dict[str, str], why: str) -> None:
+    exact = "/v1/connect/intentions/exact?source=far&destination=near"
+    answer = consul.put(exact, {"Action": "allow", **said})
+    assert (answer.status, answer.text) == (400, f"Bad Request: {why}")
+    assert consul.get("/v1/config/service-intentions/near").status == 404
+
+
+@pytest.mark.parametrize("said", [{"Namespace": "other"}, {"Partition": "other"}])
+def test_nor_are_those_of_an_entry(consul: Consul, said: dict[str, str]) -> None:
+    entry = {"Kind": "service-intentions", "Name": "near", "Sources": [{"Name": "far", "Action": "allow", **said}]}
+    answer = consul.put("/v1/config", entry)
+    assert (answer.status, next(iter(said)).lower() in answer.text.lower()) == (400, True)
+    assert consul.get("/v1/config/service-intentions/near").status == 404
+
+
+@pytest.mark.parametrize("said", [{"Peer": "east"}, {"SamenessGroup": "all"}])
+def test_peers_are_nobody_here(consul: Consul, said: dict[str, str]) -> None:
+    entry = {"Kind": "service-intentions", "Name": "close", "Sources": [{"Name": "far", "Action": "deny", **said}]}
+    assert consul.put("/v1/config", entry).json is True
+    told = consul.get("/v1/connect/intentions/exact?source=far&destination=close").json
+    assert {f"Source{field}": value for field, value in said.items()}.items() <= told.items()
+    assert consul.get("/v1/connect/intentions/check?source=far&destination=close").json == {"Allowed": True}
+    assert consul.get("/v1/config/service-intentions/close").json["Sources"][0].items() >= said.items()
+    assert consul.ask("DELETE", "/v1/config/service-intentions/close").status == 200
+
+
+def test_what_was_told_of_an_intention_may_be_sent_back(consul: Consul) -> None:
+    exact = "/v1/connect/intentions/exact?source=back&destination=forth"
+    assert consul.put(exact, {"Action": "allow", "SourceNS": "default", "SourceType": "consul"}).json is True
+    assert consul.put(exact, {**consul.get(exact).json, "Description": "again"}).json is True
+    assert consul.get(exact).json["Description"] == "again"
+    entry = consul.get("/v1/config/service-intentions/forth").json
+    assert consul.put("/v1/config", entry).json is True
+    assert consul.ask("DELETE", exact).json is True
+
+
 def test_intentions_by_id(consul: Consul) -> None:
     made = consul.ask("POST", "/v1/connect/intentions", {"SourceName": "a", "DestinationName": "b", "Action": "deny"}).json["ID"]
     path = f"/v1/connect/intentions/{made}"

@@ -45,6 +45,11 @@ class Intent:
         """As Consul tells it: 9 for two exact names, 8 and 6 where the source or the destination is ANY, 5 for both."""
         return precedence(self.source.name, self.destination)
 
+    @property
+    def is_of_here(self) -> bool:
+        """Or it speaks of callers of the same name elsewhere, of whom there are none."""
+        return not (self.source.peer or self.source.sameness_group)
+
 
 def precedence(source: str, destination: str) -> int:
     if destination == ANY:
@@ -70,7 +75,7 @@ def policies(entries: Sequence[Resource[ServiceIntentions]], trust_domain: str, 
     `allow`: callers that no intention speaks of are let in.
     """
     found: dict[Place, tuple[Policy, ...]] = {}
-    everything = tuple(intents(entries))
+    everything = tuple(intent for intent in intents(entries) if intent.is_of_here)
     for resource in entries:
         place = (resource.key.namespace, destination_of(resource))
         if place not in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,15 @@ from tulle.server.consul.wire import TRUE_REPLY, Ask, Found, Reply
 
 KIND = "service-intentions"
 _ATTEMPTS = 20
+_ONLY = {
+    **dict.fromkeys(("sourcens", "destinationns", "sourcepartition", "destinationpartition"), "default"),
+    **dict.fromkeys(("sourcepeer", "sourcesamenessgroup"), ""),
+    "sourcetype": "consul",
+}
+"""Fields with the one value that they can have."""
+_TOLD = ("id", "precedence", "createdat", "updatedat", "createindex", "modifyindex", "hash")
+"""What clients were told, and send back."""
+_FIELDS = frozenset({"description", "sourcename", "destinationname", "action", "permissions", "meta", *_TOLD, *_ONLY})
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
@@ -194,6 +203,7 @@ def ends(ask: Ask) -> tuple[str, str]:
 def _source(body: Body, ask: Ask, name: str) -> dict[str, Any]:
     """What a body says of one source, as documents write it. Raises Refused."""
     document = ask.document()
+    _check_known(document)
     action = body.text("Action").lower()
     given = {key.replace("_", "").lower(): value for key, value in document.items()}
     permissions = to_document(Source, {"permissions": given.get("permissions") or []})["permissions"]
@@ -205,6 +215,16 @@ def _source(body: Body, ask: Ask, name: str) -> dict[str, Any]:
     if meta := dict(body.words("Meta")):
         said["legacyMeta"] = meta
     return {"name": name, **said}
+
+
+def _check_known(document: Mapping[str, Any]) -> None:
+    """Raises Refused for what would be passed over, and for callers elsewhere: they must not be taken for those of the same name here."""
+    for key, value in document.items():
+        field = key.replace("_", "").lower()
+        if field not in _FIELDS:
+            raise Refused(400, f"Bad Request: {key} is no field of an intention")
+        if value and value != _ONLY.get(field, value):
+            raise Refused(400, f'Bad Request: {key} can only be "{_ONLY[field]}" here')
 
 
 def _known_uuid(text: str) -> None:

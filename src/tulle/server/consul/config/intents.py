@@ -14,7 +14,9 @@ from tulle.server.consul.config.spelling import to_api, to_document
 Intention = dict[str, Any]
 _FOR_ALL = "every.service"
 """The name of the document for the destination `*`: no service can have it, as it has a dot."""
-_OURS = ("namespace", "partition", "precedence")
+_HERE = ("namespace", "partition")
+_ONLY = ("", "default")
+"""What those can be here. All else means other callers, and must not be taken for these."""
 
 
 def document_name(name: str) -> str:
@@ -32,7 +34,8 @@ def to_spec(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(source: Mapping[str, Any]) -> dict[str, Any]:
     """Clients send back what they were told: names of the one namespace, precedences, empty actions."""
-    return {key: value for key, value in source.items() if key not in _OURS and value not in ("", [])}
+    kept = {key: value for key, value in source.items() if key != "precedence" and value not in ("", [])}
+    return {key: value for key, value in kept.items() if not (key in _HERE and value in _ONLY)}
 
 
 def shown_entry(resource: Resource[ServiceIntentions], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +65,8 @@ def shown(intent: Intent) -> Intention:
         "DestinationNS": "default",
         "DestinationName": intent.destination,
         "SourceType": "consul",
+        **({"SourcePeer": source.peer} if source.peer else {}),
+        **({"SourceSamenessGroup": source.sameness_group} if source.sameness_group else {}),
         "Action": source.action.value if source.action else "",
         **({"Permissions": permissions} if permissions else {}),
         "Meta": dict(source.legacy_meta or {}),
@@ -74,4 +79,5 @@ def shown(intent: Intent) -> Intention:
 
 
 def is_for(intention: Intention, source: str, destination: str) -> bool:
-    return bool(intention["SourceName"] in (ANY, source) and intention["DestinationName"] in (ANY, destination))
+    is_of_here = not intention.keys() & {"SourcePeer", "SourceSamenessGroup"}
+    return bool(is_of_here and intention["SourceName"] in (ANY, source) and intention["DestinationName"] in (ANY, destination))
