@@ -86,7 +86,7 @@ class Shop:
 
     async def apply(self, *documents: str) -> None:
         path = self.place.write("documents.yaml", "".join(documents))
-        code, said = await self.place.tulle("apply", "--wait", "-f", str(path))
+        code, said = await self.place.tulle("apply", "--wait", "--timeout", "4m", "-f", str(path))
         assert code == 0, said
 
     async def tulle(self, *words: str) -> str:
@@ -98,7 +98,7 @@ class Shop:
         found: dict[str, Any] = await self.place.get(WHERE)
         return found
 
-    async def until(self, kind: str, status: str, reason: str = "", seconds: float = 60) -> dict[str, str]:
+    async def until(self, kind: str, status: str, reason: str = "", seconds: float = 180) -> dict[str, str]:
         """A condition of the Certificate, once it stands so."""
 
         def found(item: dict[str, Any]) -> list[dict[str, str]]:

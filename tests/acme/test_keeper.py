@@ -60,7 +60,7 @@ class Kept:
 
     async def until(self, key: Key, kind: str, reason: str, said: str = "") -> Condition:
         """`said`: in the words of it; what was true before may be told for a while."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 found = self.keeper.status(key).condition(kind)
                 if found and found.reason == reason and said in found.message:
@@ -74,7 +74,7 @@ class Kept:
 
     async def until_held(self, holds: Callable[[str], bool]) -> None:
         """Of the certificate in the Secret."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not holds(fingerprint(await secret_at(self.documents, SECRET))):  # noqa: ASYNC110 - as a reader sees it
                 await asyncio.sleep(0.02)
 

@@ -297,7 +297,7 @@ def test_the_registry_survives(tmp_path: Path) -> None:
 def test_one_catalog_for_the_mesh_and_for_consul(consul: Consul) -> None:
     port = RegisteredPort(number=9080, target=31000)
     run = Registration(id="reviews-1", service="reviews", ports=(port,), labels=FrozenMap({"version": "v1"}))
-    consul.call(consul.registrations.register(run, 30))
+    consul.call(consul.registrations.register(run, 600))
     consul.put("/v1/agent/service/register", {"Name": "web", "ID": "web-1", "Port": 8080, "Check": {"TTL": "1m", "Status": "passing"}})
     (found,) = consul.get("/v1/health/service/reviews?passing").json
     assert (found["Service"]["ID"], found["Service"]["Port"], found["Service"]["Tags"]) == ("reviews-1", 31000, ["v1"])
@@ -320,7 +320,7 @@ def test_one_catalog_for_the_mesh_and_for_consul(consul: Consul) -> None:
 def test_workloads_with_sidecars_take_mutual_tls(consul: Consul) -> None:
     for identifier, proxy in (("web-1", "sidecar~web-1"), ("web-2", "")):
         run = Registration(id=identifier, service="web", ports=(RegisteredPort(number=80, target=31000),), proxy=proxy)
-        consul.call(consul.registrations.register(run, 30))
+        consul.call(consul.registrations.register(run, 600))
     seen = consul.get("/v1/catalog/connect/web")
     while not seen.json:
         seen = consul.get(f"/v1/catalog/connect/web?index={seen.index}&wait=20s")
@@ -331,7 +331,7 @@ def test_workloads_with_sidecars_take_mutual_tls(consul: Consul) -> None:
 
 def test_what_was_said_of_a_workload_goes_after_it(consul: Consul) -> None:
     run = Registration(id="reviews-1", service="reviews", ports=(RegisteredPort(number=9080, target=31000),))
-    consul.call(consul.registrations.register(run, 30))
+    consul.call(consul.registrations.register(run, 600))
     consul.put("/v1/agent/service/maintenance/reviews-1?enable=true")
     consul.call(consul.registrations.deregister("reviews-1"))
     left = consul.get("/v1/health/state/critical")

@@ -26,7 +26,7 @@ def client(server: Consul) -> Iterator[py_consul.Consul]:
 
 def test_services_and_checks(server: Consul, client: py_consul.Consul) -> None:
     assert client.agent.services() == {}
-    assert client.agent.service.register("foo", service_id="foo:1", port=80, tags=["t"], check=py_consul.Check.ttl("10s"))
+    assert client.agent.service.register("foo", service_id="foo:1", port=80, tags=["t"], check=py_consul.Check.ttl("10m"))
     assert list(client.agent.services()) == ["foo:1"]
     assert list(client.agent.checks()) == ["service:foo:1"]
     assert client.health.service("foo", passing=True)[1] == []
@@ -62,7 +62,7 @@ def test_values_locks_and_transactions(client: py_consul.Consul) -> None:
     assert (entry["Value"], entry["Flags"]) == (b"v", 5)
     assert client.kv.put("k", "w", cas=entry["ModifyIndex"] - 1) is False
     assert client.kv.put("k", "w", cas=entry["ModifyIndex"])
-    session = client.session.create("me", ttl=10, lock_delay=0)
+    session = client.session.create("me", ttl=600, lock_delay=0)
     assert client.kv.put("k", "mine", acquire=session)
     assert client.kv.get("k")[1]["Session"] == session
     assert client.session.renew(session)["ID"] == session

@@ -233,7 +233,7 @@ def test_no_change_is_missed_while_many_write(consul: Consul, seed: int) -> None
         return [json.loads(base64.b64decode(entry["Value"])) for entry in entries] == [WRITES] * WRITERS
 
     async def main() -> None:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(240), asyncio.TaskGroup() as tasks:
             for number in range(WATCHERS):
                 tasks.create_task(watch(f"/v1/health/service/{root}?near=n{number % 3}&", ports))
                 tasks.create_task(watch(f"/v1/kv/{root}/?recurse&near=n{number % 3}&", values))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not 
 
 
 async def dig(place: Place, *words: str) -> str:
-    command = ("dig", "@127.0.0.1", "-p", str(place.dns), "+tries=1", "+time=8", *words)
+    command = ("dig", "@127.0.0.1", "-p", str(place.dns), "+tries=1", "+time=60", *words)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return output.decode().strip()
@@ -77,7 +77,7 @@ def test_gateways(tmp_path: Path) -> None:
             await place.until("/api/v1/proxies", lambda found: len(found["proxies"]) == 1)
             assert "status: NXDOMAIN" in await dig(place, "web.ingress.consul")
             await register(place, "a", 3)
-            code, said = await place.tulle("apply", "--wait", "-f", str(place.write("front.yaml", front(place.gateway))))
+            code, said = await place.tulle("apply", "--wait", "--timeout", "4m", "-f", str(place.write("front.yaml", front(place.gateway))))
             assert code == 0, said
             assert await dig(place, "+short", "web.ingress.consul") == "127.0.0.1"
             assert await dig(place, "+short", "web.ingress.consul", "SRV") == f"1 1 {place.gateway} 7f000001.addr.dc1.consul."

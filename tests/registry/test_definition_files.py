@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from support.agent_calls import call
 from support.consul import Consul, running_consul
+from support.eventually import eventually
 from support.running import Place, running
 from tulle.model.service import Health
 from tulle.registry.catalog import CheckKind
@@ -268,6 +269,6 @@ def test_a_control_plane_follows_its_directory(tmp_path: Path, folder: Path) -> 
             (folder / "a.json").write_text("{")
             assert (await call(place, "PUT", "/v1/agent/reload"))[0] == 200
             assert set(await place.get("/v1/agent/services")) == {"shop"}
-            assert "a.json:1: is no JSON" in control.log.read_text()
+            await eventually(lambda: "a.json:1: is no JSON" in control.log.read_text())
 
     asyncio.run(main())

@@ -66,10 +66,10 @@ time.sleep(600)
 """
 
     async def main() -> None:
-        for seconds in (1, 10):  # a machine may take longer than a second to start it
+        for seconds in (1, 10, 60):  # a machine may take longer than a second to start it
             result = await run(program(code, timeout=float(seconds)))
             assert (result.outcome, result.output) == (Outcome.FAILING, f"Timed out after {seconds} s")
-            if pids.exists():
+            if pids.exists() and pids.read_text():
                 break
         parent, child = map(int, pids.read_text().split())
         await eventually(lambda: not _runs(parent) and not _runs(child))
@@ -107,7 +107,7 @@ async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[int]:
 def http(answer: Callable[[bytes], bytes], path: str = "/", **options: object) -> Result:
     async def main() -> Result:
         async with serving(answer) as port:
-            return await run(Probe(http=f"http://127.0.0.1:{port}{path}", interval=1.0, **options))  # type: ignore[arg-type]
+            return await run(Probe(http=f"http://127.0.0.1:{port}{path}", interval=1.0, timeout=60.0, **options))  # type: ignore[arg-type]
 
     return asyncio.run(main())
 
@@ -175,7 +175,7 @@ def test_http_outputs_are_limited() -> None:
 def test_tcp() -> None:
     async def main() -> None:
         async with serving(says("200 OK")) as port:
-            open_ = await run(Probe(tcp=f"127.0.0.1:{port}", interval=1.0))
+            open_ = await run(Probe(tcp=f"127.0.0.1:{port}", interval=1.0, timeout=60.0))
             assert (open_.outcome, open_.output) == (Outcome.PASSING, f"TCP connect 127.0.0.1:{port}: Success")
         closed = await run(Probe(tcp=f"127.0.0.1:{port}", interval=1.0))
         assert closed.outcome is Outcome.FAILING
@@ -264,7 +264,7 @@ def test_h2ping() -> None:
     async def main() -> None:
         server = await asyncio.start_server(_speak_http2, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        there = await run(Probe(h2ping=f"127.0.0.1:{port}", h2ping_use_tls=False, interval=1.0))
+        there = await run(Probe(h2ping=f"127.0.0.1:{port}", h2ping_use_tls=False, interval=1.0, timeout=60.0))
         assert (there.outcome, there.output) == (Outcome.PASSING, "HTTP2 ping was successful")
         assert (await run(Probe(h2ping=f"127.0.0.1:{port}", interval=1.0, timeout=1.0))).outcome is Outcome.FAILING
         server.close()

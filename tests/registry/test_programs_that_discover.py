@@ -58,9 +58,9 @@ global
   log stderr local0 err
 defaults
   mode http
-  timeout connect 2s
-  timeout client 10s
-  timeout server 10s
+  timeout connect 20s
+  timeout client 60s
+  timeout server 60s
 resolvers registry
   nameserver registry 127.0.0.1:{dns}
   accepted_payload_size 8192
@@ -98,7 +98,7 @@ async def balanced(listen: int, expected: set[str]) -> None:
             try:
                 answer = await client.send(listen, "GET", "/", [("host", "web")])
                 seen.append(answer.body.decode() if answer.status == 200 else str(answer.status))
-            except OSError:
+            except (OSError, EOFError):
                 seen.append("refused")
             await asyncio.sleep(0.02)
     client.close()

@@ -146,7 +146,7 @@ def test_only_so_many_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        wanted = [check(f"c{i}", http=f"http://127.0.0.1:{port}/", interval=0.05) for i in range(40)]
+        wanted = [check(f"c{i}", http=f"http://127.0.0.1:{port}/", interval=0.05, timeout=60.0) for i in range(40)]
         async with running(wanted) as (seen, _):
             await eventually(lambda: len({id_ for id_, _, _ in seen.results}) == 40)
         await eventually(lambda: now == 0)

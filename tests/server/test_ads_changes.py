@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from support.eventually import eventually
+from support.eventually import eventually, soon
 from support.led_envoy import led_envoy
 from support.load import load
 from support.raw_http import Client, upstreams
@@ -137,7 +137,7 @@ async def change_under_load(delta: bool) -> None:
     async with upstreams("a", "b", "c") as servers:
         mesh = Mesh(servers.ports, dice)
         recorder = Recorder(mesh.view())
-        ads = Ads(recorder, linger=0.02)
+        ads = Ads(recorder, patience=60, linger=0.02)
         async with ads.serving(["127.0.0.1:0"]) as (port,), led_envoy(NODE, f"127.0.0.1:{port}", delta=delta) as envoy:
             await recorder.until(lambda: bool(recorder.nodes) and recorder.took(CDS, EDS, LDS, RDS))
             main = mesh.ports["main"]
@@ -157,8 +157,12 @@ async def change_under_load(delta: bool) -> None:
             assert ads.counters.nacks == 0
             assert pulling.requests > 1000
             await each_path_goes_where_it_should(mesh, main)
-            known = {name for line in (await asyncio.to_thread(envoy.get, "/clusters")).splitlines() if (name := line.partition("::")[0])}
-            assert known - {"xds-grpc", "tulle-firewall"} == set(mesh.clusters)
+
+            async def only_those_in_use_are_left() -> bool:
+                known = {line.partition("::")[0] for line in (await asyncio.to_thread(envoy.get, "/clusters")).splitlines()}
+                return known - {"", "xds-grpc", "tulle-firewall"} == set(mesh.clusters)
+
+            await soon(only_those_in_use_are_left)
 
 
 async def each_path_goes_where_it_should(mesh: Mesh, port: int) -> None:

@@ -20,6 +20,7 @@ from support.backend import backend
 from support.carried import at
 from support.compiled import built, gateway
 from support.edge import edge, policy
+from support.eventually import eventually
 from support.led_mesh import LedMesh, led_mesh
 from support.running import free_port
 from tulle.logs import Text
@@ -50,20 +51,20 @@ class Place:
         while not self.said.empty():
             self.said.get_nowait()
         self.wall.know(self.led.built.mesh.structure.rules.dressing.walls.every)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while True:
                 said = await self.said.get()
                 if self.said.empty():
                     return said
 
     async def until(self, status: int, path: str) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while await self.status(path) != status:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
 
     async def refused(self, count: int) -> None:
         """Until the control plane has heard of so many."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while self.wall.tally.requests["istio-system/edge", "refused"] < count:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
 
@@ -78,7 +79,7 @@ async def placed(tmp_path: Path, *documents: str) -> AsyncIterator[Place]:
             async with led_mesh(gateway(), edge(port, *documents), mine, beside=(wall.handler(),)) as led:
                 assert led.rejections == []
                 wall.start()
-                await wall.settled()
+                await eventually(lambda: wall.running)
                 yield Place(port, led, wall, said)
 
 
@@ -89,7 +90,8 @@ def test_it_is_asked_and_started_again(tmp_path: Path) -> None:
     async def whole() -> None:
         async with placed(tmp_path, policy("Firewall", "required: true")) as place:
             assert await place.know() == ("", {})
-            assert [await place.status(SCRIPT), await place.status("/find?q=shoes")] == [403, 200]
+            await place.until(200, "/find?q=shoes")
+            assert await place.status(SCRIPT) == 403
             await place.refused(1)
             os.kill(place.wall.pid, signal.SIGSEGV)
             await place.until(503, "/find?q=shoes")
@@ -154,11 +156,11 @@ def test_nonsense_from_it_is_the_end_of_it_alone(tmp_path: Path, monkeypatch: py
         async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
             wall.start()
             await wall.settled()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 while wall.starts < 3:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
             script.unlink()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 while wall.pid:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
 
@@ -169,10 +171,10 @@ def test_one_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.Mon
     async def whole() -> None:
         async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
             wall.start()
-            await wall.settled()
+            await eventually(lambda: wall.running)
             monkeypatch.setattr(module, "SILENCE", 6.0)
             before = wall.heard
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 while wall.heard == before:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
                 first = wall.pid
@@ -191,7 +193,7 @@ def test_it_ends_with_who_started_it(tmp_path: Path) -> None:
     async def whole() -> int:
         async with beside(str(tmp_path / "xds"), lambda *_: None) as wall:
             wall.start()
-            await wall.settled()
+            await eventually(lambda: wall.running)
             return wall.pid
 
     pid = asyncio.run(whole())

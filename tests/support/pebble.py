@@ -77,9 +77,10 @@ def pebble(folder: Path, *, http: int, tls: int, binding: bool = False, life: in
     authority = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{names}"]
     made = Pebble(f"https://127.0.0.1:{port}/dir", folder / "pebble-ca.pem", http, tls, management, folder / "pebble.log")
     with (
-        _process([*resolver, "-http01", "", "-https01", "", "-tlsalpn01", ""], folder / "names.log"),
+        _process([*resolver, "-http01", "", "-https01", "", "-tlsalpn01", ""], folder / "names.log") as resolving,
         _process(authority, made.log, **{"PEBBLE_VA_NOSLEEP": "1", **environment}) as process,
     ):
+        until(lambda: _is_open(names, resolving, folder / "names.log"))
         until(lambda: _is_open(port, process, made.log))
         yield made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,14 @@ def redis(path: Path, *options: str) -> Iterator[None]:
     command = [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent), *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        until(path.exists)
+        until(lambda: _listens(path))
         yield
     finally:
         server.terminate()
         server.wait(60)
+
+
+def _listens(path: Path) -> bool:
+    """The file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
