@@ -59,7 +59,7 @@ async def gone(writer: asyncio.StreamWriter) -> None:
 def ask(answer: Handler, *words: str, path: Path | None = None, **more: Any) -> Response:
     async def run() -> Response:
         async with server(answer, path) as address:
-            return await request(address, *words, **more)
+            return await request(address, *words, **{"timeout": 60, **more})
 
     return asyncio.run(run())
 
@@ -92,10 +92,10 @@ def test_a_connection_is_kept_until_the_other_side_closes_it() -> None:
         running = await asyncio.start_server(serve, "127.0.0.1", 0)
         to = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
         async with running:
-            assert {(await request(to, "GET", "/", credentials=keeping)).text() for _ in range(5)} == {"1"}
+            assert {(await request(to, "GET", "/", credentials=keeping, timeout=60)).text() for _ in range(5)} == {"1"}
             leave.set()
-            assert (await request(to, "GET", "/", credentials=keeping)).text() == "2"
-            both = await asyncio.gather(*(request(to, "GET", "/", credentials=keeping) for _ in range(2)))
+            assert (await request(to, "GET", "/", credentials=keeping, timeout=60)).text() == "2"
+            both = await asyncio.gather(*(request(to, "GET", "/", credentials=keeping, timeout=60) for _ in range(2)))
             assert len(opened) == 3
             assert {answer.status for answer in both} == {200}
             keeping.kept.close()

@@ -57,7 +57,7 @@ def ended() -> int:
     with socket.socket() as listener:
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             listener.setsockopt(socket.SOL_SOCKET, option, 1)
-        listener.bind((LOOPBACK, 0))
+        listener.bind((LOOPBACK, free_port()))
         listener.listen()
         port = int(listener.getsockname()[1])
         with socket.create_connection((LOOPBACK, port)) as caller:

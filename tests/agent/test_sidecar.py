@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support.running import free_port
 from support.small_control import SmallControl
 from tulle.agent.gateway import GatewayProxy, GatewaySpec
 from tulle.agent.ports import Ports
@@ -49,7 +50,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110 - programs set no events
             await asyncio.sleep(0.01)
 
@@ -72,7 +73,7 @@ class Stage:
         """Runs one until the block ends; it is ready when the block begins."""
         stop = asyncio.Event()
         sidecar = Sidecar(spec or self.spec(), settings or self.settings)
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(300), asyncio.TaskGroup() as tasks:
             tasks.create_task(sidecar.run(stop))
             await sidecar.ready.wait()
             yield sidecar
@@ -85,7 +86,7 @@ class Stage:
         with Ports() as ports:
             self.control.gateway_port = ports.hold("127.0.0.1")
             proxy = GatewayProxy(GatewaySpec(), self.settings)
-            async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(300), asyncio.TaskGroup() as tasks:
                 tasks.create_task(proxy.run(stop))
                 await proxy.ready.wait()
                 yield f"127.0.0.1:{self.control.gateway_port}"
@@ -101,7 +102,12 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     lines: list[tuple[str, str]] = []
     async with control.running():
         settings = AgentSettings(
-            xds=control.xds, api=control.api, run_dir=str(tmp_path), drain=2.0, sink=lambda name, line: lines.append((name, line))
+            xds=control.xds,
+            api=control.api,
+            run_dir=str(tmp_path),
+            drain=30.0,
+            leave=60.0,
+            sink=lambda name, line: lines.append((name, line)),
         )
         yield Stage(control=control, settings=settings, lines=lines)
     assert not control.rejections
@@ -183,7 +189,8 @@ def test_traffic_goes_on_while_the_control_plane_is_away_and_the_registration_co
     async def play() -> None:
         lines: list[tuple[str, str]] = []
         async with contextlib.AsyncExitStack() as running:
-            first = await running.enter_async_context(SmallControl().running())
+            # Ports that nobody is given while the second is not there yet.
+            first = await running.enter_async_context(SmallControl().running(free_port(), free_port()))
             settings = AgentSettings(
                 xds=first.xds, api=first.api, run_dir=str(tmp_path), renew=0.2, sink=lambda name, line: lines.append((name, line))
             )
@@ -286,6 +293,13 @@ asyncio.run(main())
 """
 
 
+def ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the second when it ends between the opening and the reading
+        return True
+
+
 def test_no_proxy_outlives_an_agent_that_is_killed(tmp_path: Path) -> None:
     async def play() -> None:
         async with stage(tmp_path) as here:
@@ -297,6 +311,6 @@ def test_no_proxy_outlives_an_agent_that_is_killed(tmp_path: Path) -> None:
             await until(lambda: here.control.nodes)
             agent.kill()
             await agent.wait()
-            await until(lambda: not Path(f"/proc/{proxy}").exists() or Path(f"/proc/{proxy}/stat").read_text().split()[2] == "Z")
+            await until(lambda: ended(proxy))
 
     asyncio.run(play())

@@ -42,7 +42,7 @@ async def fetch(port: int, method: str, path: str) -> None:
 
 async def struck(place: Place) -> tuple[dict[str, Any], str]:
     """The endpoints while the one that fails is ejected, and the same as people see it, if it is still so when they look."""
-    for _ in range(4):  # each time for longer
+    for _ in range(8):  # each time for longer
         for _ in range(12):
             await fetch(place.gateway, "GET", "/")
         answer = await place.until("/api/v1/endpoints/web", lambda found: ejected(found) == ["consecutive 5xx"])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -94,6 +95,10 @@ class Ports:
         self.proxy = ""
 
 
+def settled(answer: dict[str, Any]) -> bool:
+    return len(answer["proxies"]) == 6 and all(proxy["current"] for proxy in answer["proxies"])
+
+
 @contextmanager
 def started(folder: Path) -> Iterator[Ports]:
     ports, place = Ports(), Place(folder=folder)
@@ -105,7 +110,7 @@ def started(folder: Path) -> Iterator[Ports]:
         loop.run_until_complete(up.__aenter__())
         try:
             loop.run_until_complete(place.until("/api/v1/services", lambda a: sum(s["healthy"] for s in a["services"]) == 4))
-            known = loop.run_until_complete(place.until("/api/v1/proxies", lambda a: all(p["current"] for p in a["proxies"])))
+            known = loop.run_until_complete(place.until("/api/v1/proxies", settled))
             ports.proxy = next(p["httpProxy"] for p in known["proxies"] if p["id"] == "sidecar~client")
             yield ports
         finally:

@@ -72,8 +72,7 @@ async def scenario(folder: Path) -> None:
 
 def visit(home: str, issuer: str) -> None:
     with real_browser() as ann:
-        ann.open(f"{home}/orders?page=2")
-        assert ann.url.startswith(f"{issuer}/oauth2/authorize?")
+        until(lambda: led_to(ann, f"{home}/orders?page=2").startswith(f"{issuer}/oauth2/authorize?"))
         signs_in(ann)
         until(lambda: ann.url == f"{home}/orders?page=2")
         assert json.loads(ann.text)["path"] == "/orders", "the application answered"
@@ -85,6 +84,12 @@ def visit(home: str, issuer: str) -> None:
         ann.open(f"{home}/logout")
         ann.open(f"{home}/orders")
         assert ann.url.startswith(f"{issuer}/oauth2/authorize?"), "signed out"
+
+
+def led_to(ann: RealBrowser, url: str) -> str:
+    """The proxies are told of the provider at once, but nobody tells us when."""
+    ann.open(url)
+    return ann.url
 
 
 def signs_in(ann: RealBrowser) -> None:

@@ -70,7 +70,7 @@ def test_echo_fails_until_told_otherwise() -> None:
 
 def test_echo_speaks_websocket() -> None:
     with running("echo") as app:
-        with connect(f"ws://127.0.0.1:{app.port}/ws") as socket_:
+        with connect(f"ws://127.0.0.1:{app.port}/ws", open_timeout=60, ping_timeout=60) as socket_:
             for message in ("", "hello", "x" * 200, b"\x00\x01", "y" * 70_000, b"z" * 70_001):
                 socket_.send(message)
                 assert socket_.recv() == message

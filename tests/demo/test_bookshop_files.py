@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.running import free_port
 from tulle.demo import bookshop
 from tulle.demo.ports import Ports, choose, is_free
 from tulle.demo.steps import STEPS
@@ -49,12 +50,10 @@ def test_twelve_programs_and_all_versions() -> None:
 
 
 def test_a_port_that_is_taken_is_named_and_another_chosen() -> None:
-    with socket.socket() as taken, socket.socket() as other:
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
-        other.bind(("127.0.0.1", 0))
-        port, free = taken.getsockname()[1], other.getsockname()[1]
-        other.close()
+        port, free = taken.getsockname()[1], free_port()
         chosen, sentences = choose(Ports(gateway=port, api=free, xds=0))
         assert chosen.api == free
         assert chosen.gateway != port

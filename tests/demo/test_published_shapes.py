@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -216,6 +217,16 @@ async def first_answer(traffic: Traffic, path: str) -> str:
     return sample.text
 
 
+async def first_echo() -> None:
+    """As `first_answer`."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(OSError, IndexError):
+                await echoes(1)
+                return
+            await asyncio.sleep(0.01)
+
+
 def test_helloworld_and_tcp_echo_documents() -> None:
     async def walk() -> None:
         async with mesh() as (running, gateway):
@@ -227,6 +238,7 @@ def test_helloworld_and_tcp_echo_documents() -> None:
             assert (await gateway.one("/productpage")).answer.status == 200, "the gateway that was there goes on"
 
             await running.api.apply({"tcp-echo.yaml": TCP_ECHO})
+            await first_echo()
             low, high = bounds(100, 0.2, 1e-7)
             words = await echoes(100)
             assert set(words) == {"one", "two"}

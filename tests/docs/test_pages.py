@@ -135,7 +135,7 @@ def test_what_runs_in_the_background_gets_ctrl_c_at_the_end(tmp_path: Path) -> N
 
 
 def test_what_is_left_behind_is_noticed_and_ended(tmp_path: Path) -> None:
-    with pytest.raises(PageError, match=r"left behind: .*(sleep 60|bash)"), shell(tmp_path) as session:
+    with pytest.raises(PageError, match=r"left behind: .*(sleep 60|bash)"), shell(tmp_path, patience=0.5) as session:
         # While a program takes the place of another, nothing of either is to be seen: so it says when it runs.
         runs = "setsid bash -c 'touch runs; while true; do sleep 60; done' >/dev/null 2>&1 &"
         session.run(blocks(f"```bash\n{runs}\nuntil [ -e runs ]; do sleep 0.1; done\n```\n")[0])

@@ -13,7 +13,7 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 120) -> 
             await asyncio.sleep(0.01)
 
 
-async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 60) -> None:
+async def soon(condition: Callable[[], Awaitable[bool]], *, every: float = 0.3, seconds: float = 120) -> None:
     """As `eventually`, of what must be asked for."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - there is nobody to set an event

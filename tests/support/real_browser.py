@@ -17,7 +17,7 @@ from support.running import free_port
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """Under this name a driver tells of elements, as the standard fixes it."""
-_PATIENCE = 60
+_PATIENCE = 180
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--host-resolver-rules=MAP *.test 127.0.0.1")
 """Names that end in `.test` are this machine."""
 installed = pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and its driver (Debian: chromium-driver)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import selectors
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from support.pages import Block, Command, matches
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds that one command, or a background one until it is ready, may take."""
 _MARK = "\x1e:status:"
 
@@ -45,6 +46,8 @@ class Shell:
     folder: Path
     environment: dict[str, str]
     _bash: subprocess.Popen[bytes]
+    patience: float = 30.0
+    """Seconds that what blocks started gets to end with the shell."""
     _background: list[Background] = field(default_factory=list)
 
     def run(self, block: Block) -> None:
@@ -133,9 +136,9 @@ class Shell:
         self._bash.stdin.close()
         self._bash.stdout.close()
         self._bash.wait(60)
-        left = leftovers(self.environment["HOME"])
-        for pid, name in left:
-            os.kill(pid, signal.SIGKILL)
+        for pid, name in leftovers(self.environment["HOME"], self.patience):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             troubles.append(f"left behind: {name} (process {pid})")
         return troubles
 
@@ -151,8 +154,15 @@ def interrupt(process: subprocess.Popen[bytes], patience: float = 40.0) -> int:
         return process.wait()
 
 
-def leftovers(home: str) -> list[tuple[int, str]]:
-    """Processes that still run with this home."""
+def leftovers(home: str, patience: float = 30.0) -> list[tuple[int, str]]:
+    """Processes that run with this home even after a while: none that are just ending."""
+    deadline = time.monotonic() + patience
+    while (left := _at_home(home)) and time.monotonic() < deadline:
+        time.sleep(0.1)  # there is no event for the end of what others started
+    return left
+
+
+def _at_home(home: str) -> list[tuple[int, str]]:
     found = []
     needle = f"HOME={home}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -195,7 +205,7 @@ def busy_still(ports: tuple[int, ...], patience: float = 30.0) -> list[int]:
 
 
 @contextmanager
-def shell(folder: Path) -> Iterator[Shell]:
+def shell(folder: Path, patience: float = 30.0) -> Iterator[Shell]:
     """A shell in `folder/page`, at home in `folder/home`, with this installation's programs first on the path."""
     page, home = folder / "page", folder / "home"
     page.mkdir(parents=True)
@@ -218,7 +228,7 @@ def shell(folder: Path) -> Iterator[Shell]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    session = Shell(folder=page, environment=environment, _bash=bash)
+    session = Shell(folder=page, environment=environment, _bash=bash, patience=patience)
     try:
         yield session
     except BaseException:

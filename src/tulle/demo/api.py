@@ -8,7 +8,7 @@ from typing import Any
 
 from tulle.demo.apps.client import Client, UnavailableError
 
-WAIT = "20s"
+WAIT = "60s"
 """How long the proxies get to take over a change."""
 
 
@@ -61,7 +61,7 @@ class Api:
         data = b"" if body is None else json.dumps(body).encode()
         headers = (("content-type", "application/json"),) if data else ()
         try:
-            answer = await self._client.request(method, self._base + path, headers, data, timeout=60)
+            answer = await self._client.request(method, self._base + path, headers, data, timeout=90)
         except UnavailableError as error:
             raise RefusedError(f"the control plane does not answer: {error}") from error
         document = answer.json()

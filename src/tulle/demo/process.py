@@ -17,7 +17,7 @@ from tulle.demo import bookshop
 from tulle.demo.api import Api, RefusedError
 from tulle.demo.ports import Ports
 
-START = 60.0
+START = 180.0
 """Seconds until every proxy must be there."""
 END = 30.0
 """Seconds that everything gets to end by itself."""
