@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from support.eventually import eventually
 from support.guarded import Guarded, Pair, forged, guarded, holder_of
 from support.vouching import CLIENT, DAY, SERVER, Outside, malleated, uri
 from support.xds_client import node_message
@@ -345,8 +346,9 @@ def test_the_log_tells_who_joined_with_which_certificate(meshes: Meshes) -> None
     async def run() -> None:
         pair = meshes.outside.pair()
         assert (await meshes.join(pair))[0] == 201
-        log = (meshes.mesh.place.folder / "control.log").read_text()
-        assert f"serial={x509.load_pem_x509_certificate(pair.chain.encode()).serial_number:x}" in log
-        assert "PRIVATE KEY" not in log
+        log = meshes.mesh.place.folder / "control.log"
+        told = f"serial={x509.load_pem_x509_certificate(pair.chain.encode()).serial_number:x}"
+        await eventually(lambda: told in log.read_text())
+        assert "PRIVATE KEY" not in log.read_text()
 
     asyncio.run(run())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -26,6 +25,7 @@ from support.http2_client import Http2, http2
 from support.http3_client import Http3, http3
 from support.lone_envoy import LoneEnvoy, lone_envoy
 from support.raw_http import Upstreams, upstreams
+from support.running import free_port
 from tulle.compile.explain.outcome import Backends, route
 from tulle.compile.explain.request import Wire
 from tulle.compile.explain.trace import Trace
@@ -75,7 +75,7 @@ class Case:
         return Listener(
             name=self.table.name,
             address="127.0.0.1",
-            port=_port() if quic else 0,
+            port=free_port() if quic else 0,  # where many listeners ask for any port of datagrams, two may be given the same
             direction=Direction.OUTBOUND,
             chains=(chain,),
             udp=quic,
@@ -117,13 +117,6 @@ class Case:
             extended = [(":method", "CONNECT"), (":protocol", upgrade)]
             return [*extended, (":scheme", scheme), (":authority", host), (":path", sent.target), *rest]
         return [(":method", sent.method), (":scheme", scheme), (":authority", host), (":path", sent.target), *rest]
-
-
-def _port() -> int:
-    """For datagrams: where many listeners ask for any port, two may be given the same."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Callers:

@@ -27,7 +27,7 @@ data:
     - name: http
       envoyExtAuthzHttp: {service: judge.default.svc.cluster.local, port: 8000, includeRequestHeadersInCheck: [x-plan]}
     - name: grpc
-      envoyExtAuthzGrpc: {service: court.default.svc.cluster.local, port: 9000, timeout: 5s}
+      envoyExtAuthzGrpc: {service: court.default.svc.cluster.local, port: 9000, timeout: 60s}
 """
 
 

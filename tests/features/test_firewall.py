@@ -7,7 +7,7 @@ import http.client
 import json
 import queue
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -119,7 +119,8 @@ def pieces(port: int, body: list[bytes]) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         headers = {**BROWSER, "content-type": "application/x-www-form-urlencoded"}
-        connection.request("POST", "/", body=iter(body), headers=headers, encode_chunked=True)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all is sent
+            connection.request("POST", "/", body=iter(body), headers=headers, encode_chunked=True)
         return connection.getresponse().status
     finally:
         connection.close()

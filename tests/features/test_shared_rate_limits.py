@@ -61,7 +61,7 @@ def serving(limits: Mapping[str, RateLimit], port: int, store: str = "") -> Iter
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield
     finally:
         ended.set()

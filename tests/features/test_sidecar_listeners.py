@@ -130,7 +130,7 @@ def test_a_forward_proxy_and_a_socket_are_for_all_ports_and_no_listener_dials_it
 
 
 def curl(*arguments: str) -> bytes:
-    return subprocess.run(["curl", "-sS", "-m", "10", *arguments], capture_output=True, check=True).stdout
+    return subprocess.run(["curl", "-sS", "-m", "60", *arguments], capture_output=True, check=True).stdout
 
 
 def test_a_place_that_the_node_itself_needs_is_not_opened_twice() -> None:

@@ -51,7 +51,7 @@ spec:
   - {match: [{uri: {prefix: /test.Other/}}], route: [{destination: {host: two}}]}
   - {match: [{uri: {exact: /test.Echo/Count}}], route: [{destination: {host: two}}]}
   - {match: [{uri: {prefix: /test.Echo/}}], route: [{destination: {host: one}}]}
-  - {match: [{uri: {prefix: /short}}], timeout: 3s, route: [{destination: {host: feed}}]}
+  - {match: [{uri: {prefix: /short}}], timeout: 8s, route: [{destination: {host: feed}}]}
   - {route: [{destination: {host: feed}}]}
 ---
 """

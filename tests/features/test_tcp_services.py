@@ -76,7 +76,7 @@ def own() -> Pair:
 
 
 async def psql(port: int, query: str, **more: str) -> str:
-    words = {"host": HOST, "hostaddr": "127.0.0.1", "port": port, "user": "tester", "dbname": "postgres", "connect_timeout": 10, **more}
+    words = {"host": HOST, "hostaddr": "127.0.0.1", "port": port, "user": "tester", "dbname": "postgres", "connect_timeout": 60, **more}
     code, said = await program("psql", " ".join(f"{k}={v}" for k, v in words.items()), "-XAtqc", query)
     return said.strip() if code == 0 else f"failed: {said}"
 
@@ -141,7 +141,7 @@ async def heard(port: int, text: str, *more: str) -> str:
         "-C",
         "1",
         "-W",
-        "20",
+        "60",
         "-d",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

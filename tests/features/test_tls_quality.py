@@ -17,7 +17,7 @@ from support.led_mesh import led_mesh
 from support.running import free_port
 from support.testssl import findings, needs_testssl, serious
 
-pytestmark = [pytest.mark.envoy, pytest.mark.slow, needs_testssl]
+pytestmark = [pytest.mark.envoy, pytest.mark.slow, pytest.mark.timeout(3000), needs_testssl]
 
 HOST = "shop.example.com"
 

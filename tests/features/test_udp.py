@@ -134,7 +134,7 @@ spec:
 
 
 def dig(port: int) -> str:
-    asked = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=5", "+time=2", "example.com", "A"]
+    asked = ["dig", "@127.0.0.1", "-p", str(port), "+short", "+tries=20", "+time=2", "example.com", "A"]
     """What it prints last: it complains of the tries before, as nobody can tell when a server begins to receive."""
     return subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.strip().rpartition("\n")[2]
 

@@ -49,7 +49,9 @@ def named(port: int, **headers: str) -> str:
 
 def test_the_near_endpoint_answers_until_it_fails(tmp_path: Path) -> None:
     port = free_port()
-    rule = RULE.format(policy="{outlierDetection: {consecutive5xxErrors: 1, interval: 100ms, maxEjectionPercent: 100}}")
+    rule = RULE.format(
+        policy="{outlierDetection: {consecutive5xxErrors: 1, interval: 100ms, baseEjectionTime: 1h, maxEjectionPercent: 100}}"
+    )
     with two() as (eu, us):
         instances = (at("far", 80, eu.port, id="eu", place="eu/a"), at("far", 80, us.port, id="us", place="us/a"))
         with carried(rule, client(port, "eu/a"), tmp_path, *instances):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
+import websockets.exceptions
 
 from support.carried import at
 from support.certificates import Ca, tls_secret
@@ -39,9 +40,16 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: all}
-spec: {hosts: ["*"], gateways: [edge], http: [{timeout: 3s, route: [{destination: {host: chat}}]}]}
+spec: {hosts: ["*"], gateways: [edge], http: [{timeout: LIMIT, route: [{destination: {host: chat}}]}]}
 ---
 """
+PATIENT: dict[str, Any] = {"open_timeout": 60, "ping_timeout": 60, "close_timeout": 60}
+
+
+def documents(plain: int, secure: int, limit: str) -> str:
+    """`limit`: the route's timeout."""
+    edge = EDGE.replace("PLAIN", str(plain)).replace("SECURE", str(secure)).replace("LIMIT", limit)
+    return edge + tls_secret("shop", CA.issue("shop.example.com"))
 
 
 @asynccontextmanager
@@ -52,7 +60,7 @@ async def chat() -> AsyncIterator[int]:
         async for message in connection:
             await connection.send(f"{connection.request.path} {message}")
 
-    async with websockets.asyncio.server.serve(handle, "127.0.0.1", 0) as server:
+    async with websockets.asyncio.server.serve(handle, "127.0.0.1", 0, **PATIENT) as server:
         yield server.sockets[0].getsockname()[1]
 
 
@@ -80,7 +88,7 @@ async def by_http2(client: Http2, path: str, *said: str) -> list[str]:
 
 async def by_http1(url: str, *said: str, tls: ssl.SSLContext | None = None) -> list[str]:
     more = {"ssl": tls, "server_hostname": "shop.example.com"} if tls else {}
-    async with websockets.asyncio.client.connect(url, proxy=None, **more) as connection:
+    async with websockets.asyncio.client.connect(url, proxy=None, **PATIENT, **more) as connection:
         found = []
         for text in said:
             await connection.send(text)
@@ -99,7 +107,7 @@ def run(node: Node, text: str, check: Callable[[], Awaitable[None]], *, port: in
 
 def test_at_a_gateway() -> None:
     plain, secure = free_port(), free_port()
-    text = EDGE.replace("PLAIN", str(plain)).replace("SECURE", str(secure)) + tls_secret("shop", CA.issue("shop.example.com"))
+    text = documents(plain, secure, "60s")
 
     async def check() -> None:
         wanted = ["/room hello", "/room again"]
@@ -117,10 +125,17 @@ def test_at_a_gateway() -> None:
 def test_a_timeout_is_not_for_what_was_upgraded() -> None:
     """The route's timeout of three seconds is over when the server has agreed."""
     plain = free_port()
-    text = EDGE.replace("PLAIN", str(plain)).replace("SECURE", str(free_port())) + tls_secret("shop", CA.issue("shop.example.com"))
+    text = documents(plain, free_port(), "3s")
+
+    async def agreed() -> Any:
+        """Again where the machine took longer than the route's timeout to agree."""
+        async with asyncio.timeout(120):
+            while True:
+                with suppress(websockets.exceptions.InvalidStatus):
+                    return await websockets.asyncio.client.connect(f"ws://127.0.0.1:{plain}/room", proxy=None, **PATIENT)
 
     async def check() -> None:
-        async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{plain}/room", proxy=None) as connection:
+        async with await agreed() as connection:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(connection.recv(), 3.3)
             await connection.send("still there")

@@ -80,7 +80,7 @@ def conditions(found: list[dict[str, Any]]) -> dict[str, str]:
 
 async def journey(place: Place) -> None:
     await place.until("/api/v1/services", lambda a: sum(s["healthy"] for s in a["services"]) == 2)
-    await place.until("/api/v1/proxies", lambda a: all(p["current"] for p in a["proxies"]))
+    await place.until("/api/v1/proxies", lambda a: len(a["proxies"]) == 3 and all(p["current"] for p in a["proxies"]))
 
     assert await asyncio.to_thread(say, place.gateway, "/test.Echo/Say", version="v1") == b"talk:hi"
     assert await asyncio.to_thread(say, place.gateway, "/test.Echo/Say", version="v2") == grpc.StatusCode.UNIMPLEMENTED

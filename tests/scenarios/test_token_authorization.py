@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from support.carried import until
 from support.town import Town
 from support.words import bearer, policy, tokens
 
@@ -76,5 +77,5 @@ def test_keys_that_come_later(town: Town) -> None:
     """Where they cannot be fetched no token is good, and the document says why."""
     with town.scene.holding(tokens(town.issuer, keys="http://127.0.0.1:1/keys")):
         assert [town.called("caller.foo", URL), town.called("caller.foo", URL, **bearer(town.issuer.token()))] == [200, 401]
-        status = json.dumps(town.scene.api("GET", "/api/v1/resources/RequestAuthentication/foo/tokens")["status"])
-        assert "could not be fetched" in status
+        path = "/api/v1/resources/RequestAuthentication/foo/tokens"
+        until(lambda: "could not be fetched" in json.dumps(town.scene.api("GET", path)["status"]))

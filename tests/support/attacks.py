@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def send(port: int, sent: Sent) -> int:
     """The status of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(sent.verb, sent.path, body=sent.body.encode() or None, headers=sent.all_headers)
+        with suppress(BrokenPipeError, ConnectionResetError):  # some are refused before all is sent
+            connection.request(sent.verb, sent.path, body=sent.body.encode() or None, headers=sent.all_headers)
         return connection.getresponse().status
     finally:
         connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -95,7 +95,9 @@ async def http3(port: int, name: str = "", *, ca: str = "", patience: float = 60
         configuration.load_verify_locations(ca)
     else:
         configuration.verify_mode = ssl.CERT_NONE
-    async with asyncio.timeout(60):
-        async with connect("127.0.0.1", port, configuration=configuration, create_protocol=Http3) as protocol:
-            assert isinstance(protocol, Http3)
-            yield protocol
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(60):
+            made = connect("127.0.0.1", port, configuration=configuration, create_protocol=Http3)
+            protocol = await stack.enter_async_context(made)
+        assert isinstance(protocol, Http3)
+        yield protocol

@@ -36,7 +36,7 @@ class LedMesh:
         self.ads.offer(self.node.id, self.snapshot(self.node))
         await self.settled()
 
-    async def settled(self, seconds: float = 60) -> None:
+    async def settled(self, seconds: float = 120) -> None:
         """Until the proxy has taken everything, or refused something."""
         async with asyncio.timeout(seconds):
             while not (self.node and (self.rejections or self.ads.settled(self.node.id))):  # noqa: ASYNC110 - it has no event

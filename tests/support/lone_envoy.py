@@ -16,7 +16,7 @@ from typing import Any
 from tulle.agent.validation import complete
 from tulle.protos import envoy_path
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 _UNFINISHED = (
     "udp_proxy.v3.UdpProxyConfig.matcher' is marked as work-in-progress",
     "api_key_auth/v3/api_key_auth.proto' marked as work-in-progress",
@@ -79,7 +79,7 @@ def lone_envoy(config: dict[str, Any], folder: Path) -> Iterator[LoneEnvoy]:
             yield envoy
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=_PATIENCE)
 
 
 def _wait_until_live(envoy: LoneEnvoy, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -100,6 +100,6 @@ def validate(config: dict[str, Any], folder: Path) -> str:
     file = folder / "validate.json"
     file.write_text(json.dumps(complete(config)))
     program = [envoy_path(), "--mode", "validate", "-c", file, "-l", "warning"]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=_PATIENCE)
     kept = "".join(line for line in done.stderr.splitlines(keepends=True) if not any(words in line for words in _UNFINISHED))
     return done.stderr if kept or done.returncode else ""

@@ -111,7 +111,7 @@ class Meshed:
             self.ads.offer(node.id, self._snapshot(node))
         await self.settled(len(self.nodes))
 
-    async def settled(self, proxies: int, seconds: float = 60) -> None:
+    async def settled(self, proxies: int, seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not (len(self.nodes) == proxies and all(map(self.ads.settled, self.nodes))):
                 assert not self.rejections, self.rejections

@@ -118,7 +118,7 @@ CALLER = """
 import socket, sys
 kind, port = sys.argv[1], int(sys.argv[2])
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as caller:
-    caller.settimeout(10)
+    caller.settimeout(60)
     caller.connect(("10.1.0.1", port))
     caller.sendall(b"GET / HTTP/1.1\\r\\nhost: x\\r\\nx-forwarded-for: 10.1.0.77\\r\\n\\r\\n" if kind == "http" else b"who\\n")
     print(caller.recv(4096).decode().rpartition("\\n")[2])

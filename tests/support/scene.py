@@ -104,7 +104,7 @@ class Scene:
         return str(self.api("POST", "/api/v1/can", question)["allowed"])
 
     def until_there(self, proxies: int, endpoints: int) -> None:
-        until(lambda: self._is_there(proxies, endpoints))
+        until(lambda: self._is_there(proxies, endpoints), seconds=300)
         self._proxies = {proxy["id"]: proxy for proxy in self.api("GET", "/api/v1/proxies")["proxies"]}
 
     def _is_there(self, proxies: int, endpoints: int) -> bool:
