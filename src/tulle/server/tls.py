@@ -155,8 +155,6 @@ def _read(certificate: Path, key: Path) -> tuple[bytes, Hidden]:
         raise CertificateError(f"--api-cert, --api-key: {error.filename}: cannot be read: {error.strerror}") from None
     if readable:
         raise CertificateError(f"--api-key: {key}: can be read by others; chmod 600 it")
-    if b"ENCRYPTED" in found[1].reveal():  # Python would ask for its password at the terminal, and wait
-        raise CertificateError(f"--api-key: {key}: is encrypted, and nobody is asked for its password; write it anew with openssl pkey")
     return found
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from tulle.compile.consul.intentions import ANY, Intent, destination_of, intents
 from tulle.model.resource import Resource
 from tulle.resources.consul import ServiceIntentions
+from tulle.resources.consul.common import SAME
 from tulle.server.consul.config.spelling import to_api, to_document
 
 Intention = dict[str, Any]
 _FOR_ALL = "every.service"
 """The name of the document for the destination `*`: no service can have it, as it has a dot."""
 _HERE = ("namespace", "partition")
-_ONLY = ("", "default")
-"""What those can be here. All else means other callers, and must not be taken for these."""
+"""Of a source. Where they are not SAME, other callers are meant, who must not be taken for these."""
 
 
 def document_name(name: str) -> str:
@@ -35,7 +35,7 @@ def to_spec(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
 def _without(source: Mapping[str, Any]) -> dict[str, Any]:
     """Clients send back what they were told: names of the one namespace, precedences, empty actions."""
     kept = {key: value for key, value in source.items() if key != "precedence" and value not in ("", [])}
-    return {key: value for key, value in kept.items() if not (key in _HERE and value in _ONLY)}
+    return {key: value for key, value in kept.items() if not (key in _HERE and value in SAME)}
 
 
 def shown_entry(resource: Resource[ServiceIntentions], said: Mapping[str, Any]) -> dict[str, Any]:
